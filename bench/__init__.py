@@ -1,0 +1,1 @@
+"""Benchmarks of first-order optimizers: workloads, training, studies and their analysis."""
