@@ -1,0 +1,192 @@
+"""What a run is worth, what a trial is worth, and which trial to pick: by validation alone.
+
+The table of a study has a row a run: ``workload, optimizer, schedule, seed, status, steps, epochs,
+id, trial``, a column for each hyperparameter by its plain name, and one for each measurement, with
+a slash in its name (``val/accuracy``). ``trial`` is the same for the runs that differ in seed only.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+GROUP = ("workload", "optimizer", "schedule")
+_NOT_HYPERPARAMETERS = {"seed", "steps", "epochs"}  # of the columns that hold numbers
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measurement to select by.
+
+    Attributes:
+        name: its column.
+        higher_is_better: True for accuracy, False for loss.
+        chance: its value for a model that has learned nothing, the score of a diverged run.
+    """
+
+    name: str
+    higher_is_better: bool
+    chance: float
+
+    @property
+    def sign(self) -> int:
+        """``sign * value`` is larger for the better value."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def test(self) -> "Metric":
+        """The same measurement on the test set."""
+        return replace(self, name=self.name.replace("val/", "test/"))
+
+
+def accuracy(classes: int = 10) -> Metric:
+    """Validation accuracy, a fraction of 1; chance is ``1 / classes``."""
+    return Metric("val/accuracy", True, 1 / classes)
+
+
+def loss(classes: int = 10) -> Metric:
+    """Validation cross-entropy in nats; chance is ``log(classes)``, a uniform prediction."""
+    return Metric("val/loss", False, math.log(classes))
+
+
+ACCURACY = accuracy()
+
+
+def score(runs: pd.DataFrame, metric: Metric = ACCURACY) -> pd.Series:
+    """What each run is worth, in the metric's units: ``[runs]``, NaN where that is unknown.
+
+    A diverged run, and one with an infinite value, scores chance, whatever it measured on the way;
+    a completed run scores its value, or chance if it did worse, so that no run ranks below one that
+    diverged and no single exploding loss decides a mean. A failed run (a fault of the machine or
+    the code, not of the optimizer) and a completed run that was not measured are missing.
+    """
+    absent = pd.Series(np.nan, index=runs.index)
+    value = runs.get(metric.name, absent).astype(float)
+    floored = (
+        value.clip(lower=metric.chance) if metric.sign > 0 else value.clip(upper=metric.chance)
+    )
+    floored = floored.mask(np.isinf(value) | (runs["status"] == "diverged"), metric.chance)
+    return floored.mask(runs["status"] == "failed").rename("score")
+
+
+def hyperparameters(runs: pd.DataFrame) -> list[str]:
+    """The columns that hold hyperparameters and take more than one value in ``runs``."""
+    return [
+        str(name)
+        for name in runs.columns
+        if "/" not in str(name)
+        and name not in _NOT_HYPERPARAMETERS
+        and pd.api.types.is_numeric_dtype(runs[name])
+        and runs[name].nunique() > 1
+    ]
+
+
+def trials(
+    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
+) -> pd.DataFrame:
+    """One row a trial of each group, sorted by group and trial.
+
+    Columns: the group, ``trial``, the hyperparameters that vary in ``runs``, ``score`` (mean over
+    seeds of ``score``), ``std`` (over seeds, n - 1; NaN for one seed), ``test`` and ``test_std``
+    (the same of the metric on the test set), ``seeds`` (runs with a score), ``diverged`` (runs that
+    diverged; they are among ``seeds``) and ``missing`` (runs without a score).
+    """
+    scored = runs.assign(
+        score=score(runs, metric),
+        test=score(runs, metric.test),
+        diverged=runs["status"] == "diverged",
+    )
+    varying = [name for name in hyperparameters(runs) if name not in by]
+    table = scored.groupby([*by, "trial"], sort=True).agg(
+        **{name: (name, "first") for name in varying},
+        score=("score", "mean"),
+        std=("score", "std"),
+        test=("test", "mean"),
+        test_std=("test", "std"),
+        seeds=("score", "count"),
+        diverged=("diverged", "sum"),
+        missing=("seed", "size"),
+    )
+    table["missing"] -= table["seeds"]
+    return table.reset_index()
+
+
+def best_trials(
+    table: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
+) -> pd.DataFrame:
+    """The rows of ``trials`` that are best in their group, by mean validation score.
+
+    A trial competes if some seed of it did not diverge and if it has more than half as many scored
+    seeds as the fullest trial of its group, so that a lucky single seed does not win a study of
+    three. Ties go to the trial with fewer diverged runs, then more seeds, then the first key,
+    whatever the order of the rows. A group in which no trial competes has no row.
+    """
+    most = table.groupby(list(by))["seeds"].transform("max")
+    competing = table[(table["seeds"] > table["diverged"]) & (table["seeds"] > most / 2)]
+    order = competing.assign(score=-metric.sign * competing["score"], seeds=-competing["seeds"])
+    order = order.sort_values([*by, "score", "diverged", "seeds", "trial"])
+    return table.loc[order.drop_duplicates(list(by)).index]
+
+
+def select(
+    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
+) -> pd.DataFrame:
+    """The best trial of each group, as ``best_trials`` has it; the test set is only reported.
+
+    Returns:
+        One row for every group: the columns of ``trials``, and ``compared`` (trials in the group),
+        ``edges`` (a tuple of the hyperparameters whose chosen value is an ``edge``) and ``notes``
+        (text for a person, "" if there is nothing to say). Where every run of a group diverged or
+        is missing there is nothing to pick: ``trial`` is missing, and so is every number
+        but the counts, which are then of the whole group.
+    """
+    table = trials(runs, metric, by=by)
+    varying = [name for name in hyperparameters(runs) if name not in by]
+    best = best_trials(table, metric, by=by).set_index(list(by))
+    rows = []
+    for key, group in table.groupby(list(by), sort=True):
+        chosen = best.loc[key] if key in best.index else None
+        edges = {} if chosen is None else _edges(group, chosen[varying])
+        counts = group if chosen is None else chosen
+        row = dict(zip(by, key, strict=True)) | ({} if chosen is None else chosen.to_dict())
+        row |= {name: int(np.sum(counts[name])) for name in ("seeds", "diverged", "missing")}
+        row |= {"compared": len(group), "edges": tuple(edges)}
+        rows.append(row | {"notes": "; ".join([*edges.values(), *_notes(row)])})
+    return pd.DataFrame(rows, columns=[*table.columns, "compared", "edges", "notes"])
+
+
+def edge(values: Sequence[float] | np.ndarray | pd.Series, chosen: float) -> str | None:
+    """``"lowest"`` or ``"highest"`` if ``chosen`` is the end of ``values``, so that a better one
+    may lie beyond; None if it is inside, if there is only one value, or if it is a lowest value of
+    0, beyond which there is nothing (no weight decay, no momentum)."""
+    distinct = np.unique(np.asarray(values, dtype=float))
+    distinct = distinct[np.isfinite(distinct)]
+    if distinct.size < 2:
+        return None
+    if chosen == distinct[0] and chosen != 0:
+        return "lowest"
+    return "highest" if chosen == distinct[-1] else None
+
+
+def _edges(group: pd.DataFrame, chosen: pd.Series) -> dict[str, str]:
+    sides = {str(name): edge(group[name], value) for name, value in chosen.items()}
+    return {
+        name: f"{name}={chosen[name]:g} is the {side} value tried: widen the grid"
+        for name, side in sides.items()
+        if side is not None
+    }
+
+
+def _notes(row: dict) -> list[str]:
+    if "trial" not in row:
+        return ["every run diverged" if row["diverged"] else "no run has a score"]
+    notes = []
+    if row["diverged"]:
+        notes.append(f"{row['diverged']} of {row['seeds']} seeds diverged")
+    if row["missing"]:
+        notes.append(f"{row['missing']} seeds missing")
+    if row["seeds"] == 1:
+        notes.append("one seed")
+    return notes
