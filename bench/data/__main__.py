@@ -1,0 +1,77 @@
+"""`python -m bench.data`: lists, fetches and verifies data sets."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.data import cache
+from bench.data.specs import DATASETS, Specification, default_data_dir
+from bench.errors import BenchError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.data",
+        description="Fetch and verify data sets; without a name, list them.",
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(DATASETS))
+    parser.add_argument(
+        "--data-dir", type=Path, default=default_data_dir(), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="recompute every digest; fetch nothing"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        if unknown := [name for name in options.names if name not in DATASETS]:
+            raise BenchError(f"no data set {unknown[0]!r}; there are {', '.join(DATASETS)}")
+        if not options.verify:
+            for name in options.names:
+                cache.fetch(DATASETS[name], options.data_dir)
+    except BenchError as error:
+        print(f"bench.data: {error}", file=sys.stderr)
+        return 1
+    return show(
+        [DATASETS[name] for name in options.names or DATASETS],
+        options.data_dir,
+        verify=options.verify,
+        required=bool(options.names),
+    )
+
+
+def show(specs: list[Specification], data_dir: Path, *, verify: bool, required: bool) -> int:
+    """Prints the table; returns 1 if a data set is damaged, or missing though `required`."""
+    table = Table(
+        *("data set", "classes", "train", "test", "image", "state"),
+        title=f"Data sets in {data_dir}",
+        title_justify="left",
+    )
+    faults = []
+    for spec in specs:
+        try:
+            cached = cache.open_arrays(spec, data_dir, verify=verify) is not None
+            state = ("verified" if verify else "intact") if cached else "not fetched"
+            if required and not cached:
+                faults.append(f"{spec.name}: not fetched")
+        except BenchError as error:
+            state = "damaged"
+            faults.append(str(error))
+        table.add_row(
+            spec.name,
+            str(spec.classes),
+            f"{spec.train_size:,}",
+            f"{spec.test_size:,}",
+            "x".join(map(str, spec.image_shape)),
+            state,
+        )
+    Console().print(table)
+    for fault in faults:
+        print(f"bench.data: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

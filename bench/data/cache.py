@@ -1,0 +1,161 @@
+"""Data sets on disk: `<data_dir>/<name>/` holds an `.npy` file for each array and a manifest.
+
+Data are verified before they are cached, so what a file holds follows from the data set alone.
+Files can therefore be moved into place one by one, the manifest last: whoever writes one writes the
+same.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.formats import Arrays
+from bench.data.specs import Specification
+from bench.errors import BenchError
+
+MANIFEST = "manifest.json"
+
+
+def open_arrays(spec: Specification, data_dir: Path, *, verify: bool = False) -> Arrays | None:
+    """The cached arrays, memory-mapped; None if the data set is not cached.
+
+    Sizes, shapes and the digests in the manifest are checked; with `verify`, the content too.
+    The mapping is copy-on-write: processes share the pages, and torch sees writable memory.
+
+    Raises:
+        BenchError: a file is missing, truncated, altered or foreign.
+    """
+    directory = data_dir / spec.name
+    path = directory / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads(path.read_text())
+        if manifest["md5"] != spec.md5:
+            raise ValueError("it describes other data")
+        arrays = {}
+        for name, shape in spec.shapes.items():
+            path = directory / f"{name}.npy"
+            entry = manifest["files"][name]
+            if (size := path.stat().st_size) != entry["bytes"]:
+                raise ValueError(f"{entry['bytes']:,} bytes expected, found {size:,}")
+            array = arrays[name] = np.load(path, mmap_mode="c")
+            if array.dtype != np.uint8 or array.shape != shape:
+                raise ValueError(f"uint8 {shape} expected, found {array.dtype} {array.shape}")
+            if verify and (digest := sha256(path)) != entry["sha256"]:
+                raise ValueError(f"SHA-256 {entry['sha256']} expected, found {digest}")
+        if verify:
+            path = directory
+            check_official(spec, arrays)
+    except (OSError, ValueError, KeyError, TypeError, BenchError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise BenchError(
+            f"{path}: damaged ({problem}); "
+            f"`python -m bench.data {spec.name} --data-dir {data_dir}` fetches it again"
+        ) from error
+    return arrays
+
+
+def fetch(spec: Specification, data_dir: Path) -> None:
+    """Gets the data set from the first source that has it, unless it is there and intact.
+
+    Raises:
+        BenchError: `data_dir` cannot be written, or no source gave the right data.
+    """
+    directory = data_dir / spec.name
+    try:
+        with workspace(directory) as partial:
+            if intact(spec, data_dir):
+                return
+            arrays, source = from_sources(spec, partial)
+            store(spec, arrays, source, directory, partial)
+    except OSError as error:
+        raise BenchError(
+            f"{error.filename or directory}: cannot be written ({error.strerror}); "
+            "choose another directory for the data with data_dir (--data-dir)"
+        ) from error
+
+
+def intact(spec: Specification, data_dir: Path) -> bool:
+    try:
+        return open_arrays(spec, data_dir, verify=True) is not None
+    except BenchError:
+        return False
+
+
+@contextmanager
+def workspace(directory: Path) -> Iterator[Path]:
+    """An empty directory on the file system of the cache; one process at a time has it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = directory / "partial"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+        partial.mkdir()
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def from_sources(spec: Specification, partial: Path) -> tuple[Arrays, str]:
+    """The verified data set and the name of its source."""
+    reasons = []
+    for number, source in enumerate(spec.sources):
+        downloads = partial / str(number)
+        downloads.mkdir()
+        try:
+            arrays = source.fetch(downloads)
+            check_official(spec, arrays)
+            return arrays, str(source)
+        except BenchError as error:
+            reasons.append(f"{source}: {error}")
+    raise BenchError(
+        f"{spec.name}: no source gave the data. Tried {'; '.join(reasons)}. Check the network, or "
+        f"copy {partial.parent} from a machine that has it"
+    )
+
+
+def check_official(spec: Specification, arrays: Arrays) -> None:
+    """Compares the data with the published digests.
+
+    Raises:
+        BenchError: they differ; it names the first official file that would.
+    """
+    for name, shape in spec.shapes.items():
+        if arrays[name].shape != shape:
+            raise BenchError(f"{name}: shape {shape} expected, found {arrays[name].shape}")
+    for file, content in spec.official_files(arrays):
+        if (digest := hashlib.md5(content, usedforsecurity=False).hexdigest()) != spec.md5[file]:
+            raise BenchError(f"{file}: MD5 {spec.md5[file]} expected, found {digest}")
+
+
+def store(spec: Specification, arrays: Arrays, source: str, directory: Path, partial: Path) -> None:
+    files = {}
+    for name, array in arrays.items():
+        path = partial / f"{name}.npy"
+        np.save(path, np.ascontiguousarray(array))
+        files[name] = {
+            "bytes": path.stat().st_size,
+            "shape": array.shape,
+            "dtype": str(array.dtype),
+            "sha256": sha256(path),
+        }
+    manifest = {"dataset": spec.name, "source": source, "md5": dict(spec.md5), "files": files}
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    for file in (*(f"{name}.npy" for name in arrays), MANIFEST):
+        with (partial / file).open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial / file, directory / file)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

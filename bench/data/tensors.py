@@ -1,0 +1,162 @@
+"""Data sets as tensors in memory: loaded, split, scaled, and put in order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.data import cache
+from bench.data.formats import Arrays
+from bench.data.specs import DATASETS, default_data_dir
+from bench.errors import BenchError
+
+FeatureScaling = Literal["none", "unit", "channel", "feature"]
+Sampling = Literal["shuffle", "replacement", "sequential"]
+
+STATISTICS_CHUNK = 4096  # images whose squares are in memory at a time
+
+
+@dataclass(frozen=True)
+class Split:
+    images: Tensor  # [N, C, H, W], uint8, or float32 once prepared
+    labels: Tensor  # [N], int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    classes: int
+    train: Split
+    test: Split
+
+
+@dataclass(frozen=True)
+class Prepared:
+    train: Split
+    val: Split | None
+    test: Split
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """A data set, memory-mapped from the cache in `data_dir`; fetched first if it is not there.
+
+    Raises:
+        BenchError: no such data set, a damaged cache, or no source that can be reached.
+    """
+    if name not in DATASETS:
+        raise BenchError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
+    spec, data_dir = DATASETS[name], data_dir or default_data_dir()
+    arrays = cache.open_arrays(spec, data_dir)
+    if arrays is None:
+        cache.fetch(spec, data_dir)
+        arrays = cache.open_arrays(spec, data_dir)
+        assert arrays is not None
+    return Dataset(name, spec.classes, split(arrays, "train"), split(arrays, "test"))
+
+
+def split(arrays: Arrays, name: str) -> Split:
+    return Split(
+        torch.from_numpy(arrays[f"{name}-images"]),
+        torch.from_numpy(arrays[f"{name}-labels"]).long(),
+    )
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    feature_scaling: FeatureScaling,
+    val_size: int,
+    split_seed: int,
+    device: torch.device | str,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Prepared:
+    """Splits off the validation images and puts scaled float32 images on the device.
+
+    `unit` scales to 0-1. `channel` and `feature` standardise by the mean and standard deviation of
+    each channel or pixel over the training split; a pixel that is constant there becomes 0
+    everywhere.
+
+    Raises:
+        BenchError: `val_size` leaves no training image.
+    """
+    size = len(dataset.train)
+    if not 0 <= val_size < size:
+        raise BenchError(
+            f"val_size={val_size}: {dataset.name} has {size:,} training images, "
+            f"so 0 to {size - 1:,} can be set aside"
+        )
+    order = torch.randperm(size, generator=generator(split_seed))
+    val_index, train_index = (part.sort().values for part in order.tensor_split([val_size]))
+    train = select(dataset.train, train_index, device)
+    shift, divisor = scaling(train.images, feature_scaling)
+
+    def scale(split: Split) -> Split:
+        images = split.images.to(device, torch.float32, memory_format=memory_format, copy=True)
+        return Split(images.sub_(shift).div_(divisor), split.labels.to(device))
+
+    val = scale(select(dataset.train, val_index, device)) if val_size else None
+    return Prepared(scale(train), val, scale(dataset.test))
+
+
+def select(split: Split, index: Tensor, device: torch.device | str) -> Split:
+    images, labels = (data.index_select(0, index) for data in (split.images, split.labels))
+    return Split(images.to(device), labels.to(device))
+
+
+def scaling(images: Tensor, method: FeatureScaling) -> tuple[Tensor, Tensor]:
+    """What to subtract from images [N, C, H, W], and what then to divide by; float32.
+
+    Sums over bytes are exact in integers, so the statistics are the same on every device.
+
+    Raises:
+        BenchError: no such method.
+    """
+    if method in ("none", "unit"):
+        maximum = 1.0 if method == "none" else 255.0
+        return torch.zeros((), device=images.device), torch.full((), maximum, device=images.device)
+    if method not in ("channel", "feature"):
+        raise BenchError(
+            f"feature_scaling={method!r}: expected one of {', '.join(get_args(FeatureScaling))}"
+        )
+    total = images.sum(0, dtype=torch.int64)  # [C, H, W]
+    squares = torch.zeros_like(total)
+    for chunk in images.split(STATISTICS_CHUNK):
+        squares += chunk.int().square_().sum(0)
+    count = len(images)
+    if method == "channel":
+        count *= total[0].numel()
+        total, squares = (sums.sum((1, 2), keepdim=True) for sums in (total, squares))  # [C, 1, 1]
+    mean = total.cpu().double() / count
+    variance = squares.cpu().double() / count - mean.square()
+    deviation = variance.sqrt().where(variance > 0, torch.inf)  # what is constant becomes 0
+    return mean.float().to(images.device), deviation.float().to(images.device)
+
+
+def epoch_order(size: int, *, sampling: Sampling, seed: int, epoch: int) -> Tensor:
+    """The images of an epoch in the order in which they are seen, [size], int64, on the CPU.
+
+    A pure function of its arguments: a run that resumes needs no state.
+
+    Raises:
+        BenchError: no such sampling.
+    """
+    match sampling:
+        case "shuffle":
+            return torch.randperm(size, generator=generator(seed, epoch))
+        case "replacement":
+            return torch.randint(size, (size,), generator=generator(seed, epoch))
+        case "sequential":
+            return torch.arange(size)
+    raise BenchError(f"sampling={sampling!r}: expected one of {', '.join(get_args(Sampling))}")
+
+
+def generator(seed: int, *key: int) -> torch.Generator:
+    """SeedSequence hashes its input, so neighbouring seeds and epochs give unrelated streams."""
+    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
