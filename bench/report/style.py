@@ -1,0 +1,180 @@
+"""How every figure looks: one colour, marker and dash for each optimizer, on paper and screen."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 4.8, 3.1  # inches: a column of a paper, a phone held upright
+INK, MUTED, GRID, PAPER = "#1a1d21", "#69707a", "#e4e7eb", "#ffffff"
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": PAPER,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.visible": False,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 4.2,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",  # text stays text: searchable, editable, in the reader's own font
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """An optimizer's appearance. ``dark`` is ``colour`` for a dark page."""
+
+    colour: str
+    dark: str
+    marker: str
+    dash: tuple[float, ...] = ()
+
+    def line(self) -> dict[str, Any]:
+        return {"color": self.colour, "dashes": self.dash} if self.dash else {"color": self.colour}
+
+
+# After Okabe & Ito (2008), whose colours stay apart under every common colour blindness; their
+# yellow is too faint on white and is left out. Relatives share a hue's family, not a dash.
+LOOKS = {
+    "sgd": Look("#5c6470", "#aab2bd", "o"),
+    "momentum": Look("#0072b2", "#4aa8e8", "s"),
+    "nesterov": Look("#4fb0e0", "#9ad7f8", "D", (4, 1.5)),
+    "adagrad": Look("#d99400", "#f2b632", "v"),
+    "rmsprop": Look("#c25f97", "#ea97c4", "^", (4, 1.5)),
+    "adam": Look("#d55e00", "#ff8743", "o"),
+    "adamw": Look("#009e73", "#2bc598", "P", (4, 1.5)),
+}
+SPARE = (
+    Look("#6f4fb3", "#a98bf0", "X", (1.5, 1.2)),
+    Look("#8a5a2b", "#cf9a63", "<", (1.5, 1.2)),
+    Look("#3d3f99", "#8d90f5", ">", (5, 1.2, 1.2, 1.2)),
+    Look("#7d8c1f", "#bccb4e", "h", (1.5, 1.2)),
+    Look("#a3123a", "#f0718f", "p", (5, 1.2, 1.2, 1.2)),
+)
+
+
+def looks(optimizers: Iterable[str]) -> dict[str, Look]:
+    """A look for each name, in the order in which to show them; unknown ones take the spare looks.
+
+    The same names always get the same looks. With more unknown names than spare looks, they repeat.
+    """
+    names = set(optimizers)
+    known = [name for name in LOOKS if name in names]
+    unknown = sorted(names - LOOKS.keys())
+    spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(unknown)}
+    return {name: LOOKS[name] for name in known} | spare
+
+
+def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -> None:
+    """Names each line at the right edge, at the height of its end; names that touch move apart.
+
+    Args:
+        ends: the y value, in data units, of each line's right end.
+    """
+    gap = 0.067
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    x = axes.get_xlim()[1]
+    height = {
+        name: min(max(float(to_fraction.transform((x, y))[1]), 0.0), 1.0)
+        for name, y in ends.items()
+    }
+    order = sorted(height, key=lambda name: height[name])
+    for lower, upper in pairwise(order):
+        height[upper] = max(height[upper], height[lower] + gap)
+    ceiling = 1.0
+    for name in reversed(order):
+        height[name] = min(height[name], ceiling)
+        ceiling = height[name] - gap
+    for name in order:
+        look = looks[name]
+        axes.plot(
+            [1.025, 1.065],
+            [height[name]] * 2,
+            **look.line(),
+            marker=look.marker,
+            markevery=[1],
+            transform=axes.transAxes,
+            clip_on=False,
+        )
+        axes.text(
+            1.09,
+            height[name],
+            name,
+            color=look.colour,
+            transform=axes.transAxes,
+            verticalalignment="center",
+            fontsize=8.5,
+        )
+
+
+def figure(**options: Any) -> Figure:
+    """An empty figure of the house's size, without pyplot: no global state, no window."""
+    return Figure(**{"figsize": (WIDTH, HEIGHT), "layout": "constrained"} | options)
+
+
+def save(drawing: Figure, path: Path, *, title: str) -> str:
+    """Writes ``path`` as ``.svg`` and ``.png``, reproducible to the byte; returns the SVG."""
+    with mpl.rc_context({"svg.hashsalt": path.name}):
+        text = StringIO()
+        metadata = {"Date": None, "Creator": None, "Title": title}
+        drawing.savefig(text, format="svg", metadata=metadata)
+    svg = text.getvalue()
+    path.with_suffix(".svg").write_text(svg, encoding="utf-8")
+    drawing.savefig(path.with_suffix(".png"), dpi=200, metadata={"Software": None})
+    return svg
+
+
+def for_page(svg: str, *, title: str) -> str:
+    """An SVG to stand inside a page: its colours become the page's, so it follows dark mode."""
+    inner = svg[svg.index("<svg") :]
+    inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
+    inner = re.sub(r"<g id=\"[^\"]*\"", "<g", inner)
+    inner = re.sub(r"(<svg[^>]*?) width=\"[^\"]*\"", r"\1", inner, count=1)
+    inner = re.sub(r"(<svg[^>]*?) height=\"[^\"]*\"", r"\1", inner, count=1)
+    for colour, variable in page_variables().items():
+        inner = inner.replace(colour, f"var({variable})")
+    return inner.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+
+
+def page_variables() -> dict[str, str]:
+    """Each colour that a figure may use, with the CSS variable that stands for it in the page."""
+    fixed = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--card"}
+    return fixed | {look.colour: f"--{name}" for name, look in _named_looks()}
+
+
+def page_colours(*, dark: bool) -> dict[str, str]:
+    """The CSS variables of all looks with their values on a light or a dark page."""
+    return {f"--{name}": look.dark if dark else look.colour for name, look in _named_looks()}
+
+
+def _named_looks() -> list[tuple[str, Look]]:
+    return [*LOOKS.items(), *((f"spare{i}", look) for i, look in enumerate(SPARE))]

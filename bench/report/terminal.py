@@ -1,0 +1,64 @@
+"""The report's table in the terminal."""
+
+import math
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.report.contents import Contents
+
+NOTHING = "\N{EN DASH}"
+
+
+def show(contents: Contents, console: Console) -> None:
+    """Prints the best setting of each optimizer, and what is to be noted about it."""
+    for workload, best in contents.best.groupby("workload"):
+        table = Table(
+            title=Text(f"{workload}: each optimizer at its best setting by validation"),
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
+        settings = ["lr", *(name for name in contents.study.settings if name != "lr")]
+        table.add_column("optimizer", no_wrap=True)
+        for heading in settings:
+            table.add_column(heading, justify="right", overflow="fold")
+        for heading, width in (("validation %", 12), ("test %", 12), ("seeds", 5), ("diverged", 8)):
+            table.add_column(heading, justify="right", min_width=width)
+        winner = best["score"].max()
+        trials = contents.trials[contents.trials["workload"] == workload]
+        for _, row in best.iterrows():
+            chosen = trials[
+                (trials["optimizer"] == row["optimizer"]) & (trials["trial"] == row["trial"])
+            ]
+            table.add_row(
+                row["optimizer"],
+                *(setting(chosen[name].iloc[0]) if len(chosen) else NOTHING for name in settings),
+                percent(row["score"], row["std"]),
+                percent(row["test"], row["test_std"]),
+                str(row["seeds"]),
+                f"{row['all_diverged']} of {row['runs']}",
+                style="bold" if row["score"] == winner else None,
+            )
+        console.print(table)
+        for _, row in best[best["notes"] != ""].iterrows():
+            console.print(Text(f"  {row['optimizer']}: {row['notes']}", style="yellow"))
+    unfinished = len(contents.study.unfinished)
+    if unfinished:
+        console.print(f"{unfinished} runs have no record yet: in progress, or interrupted")
+
+
+def percent(mean: float, deviation: float) -> str:
+    """A fraction of 1 in percent, mean ± standard deviation; without the latter for one seed."""
+    if math.isnan(mean):
+        return NOTHING
+    return f"{100 * mean:.2f}" + ("" if math.isnan(deviation) else f" ± {100 * deviation:.2f}")
+
+
+def setting(value: object) -> str:
+    if isinstance(value, float):
+        return NOTHING if math.isnan(value) else f"{value:.3g}"
+    return NOTHING if value is None else str(value)
