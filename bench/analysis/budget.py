@@ -1,0 +1,181 @@
+"""What a budget of k trials buys, when trials are drawn at random from those that were run."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln
+
+
+def selection_probabilities(
+    scores: np.ndarray, budgets: np.ndarray, *, replacement: bool
+) -> np.ndarray:
+    """The chance that each trial is the one selected after k random trials: ``[N] -> [K, N]``.
+
+    With F(v) the share of trials that score at most v, the best of k is at most v with probability
+    F(v)^k with replacement (Dodge et al. 2019, section 3.2: trials are independent draws of the
+    search's distribution, estimated by those at hand) and C(N F(v), k) / C(N, k) without (the trials at hand in
+    random order; Tang et al. 2020 show that this one is unbiased). Trials that tie share their
+    probability equally.
+
+    Args:
+        scores: ``[N]``, higher is better; NaN, a trial without a score, is never selected.
+        budgets: ``[K]``, numbers of trials, at least 1.
+
+    Returns:
+        ``[K, N]``, rows sum to 1; NaN where a budget without replacement exceeds the trials, and
+        where there are none.
+    """
+    scores, k = np.asarray(scores, dtype=float), np.asarray(budgets)[:, None]
+    if np.any(k < 1):
+        raise ValueError(f"a budget is at least 1 trial, not {k.min()}")
+    known = ~np.isnan(scores)
+    result = np.zeros((len(k), scores.size))
+    if not known.any():
+        return np.full_like(result, np.nan)
+    _, level, ties = np.unique(scores[known], return_inverse=True, return_counts=True)
+    at_most = _best_at_most(np.cumsum(ties), k, replacement)  # [K, distinct scores]
+    result[:, known] = (np.diff(at_most, axis=1, prepend=0.0) / ties)[:, level]
+    return result
+
+
+def expected_best(
+    scores: np.ndarray,
+    budgets: np.ndarray,
+    *,
+    replacement: bool,
+    of: np.ndarray | None = None,
+) -> np.ndarray:
+    """The expected score of the best of k random trials, or of its value in ``of``: ``[K]``.
+
+    ``sum_n P(n is selected) of_n`` with ``selection_probabilities``: the expected validation
+    score of the selected trial (Dodge et al. 2019, section 3.2), and with ``of`` its test score.
+    Infinite scores are taken as they are.
+    """
+    probability = selection_probabilities(scores, budgets, replacement=replacement)
+    values = np.asarray(scores if of is None else of, dtype=float)
+    with np.errstate(invalid="ignore"):  # an expectation over both infinities is NaN
+        return np.where(probability != 0, probability * values, 0.0).sum(axis=1)
+
+
+def spread_of_best(scores: np.ndarray, budgets: np.ndarray, *, replacement: bool) -> np.ndarray:
+    """The standard deviation of the best score of k random trials: ``[K]``.
+
+    ``Var = E[best^2] - E[best]^2`` (Dodge et al. 2019, section 3.2): luck of the search, for one
+    k. It is not the error of the curve.
+    """
+    scores = np.asarray(scores, dtype=float)
+    probability = selection_probabilities(scores, budgets, replacement=replacement)
+    mean = expected_best(scores, budgets, replacement=replacement)[:, None]
+    with np.errstate(invalid="ignore"):
+        terms = np.where(probability != 0, probability * (scores - mean) ** 2, 0.0)
+        return np.sqrt(terms.sum(axis=1))
+
+
+class Tunability(NamedTuple):
+    early: np.ndarray
+    equal: np.ndarray
+    late: np.ndarray
+
+
+def tunability(incumbent: np.ndarray) -> Tunability:
+    """Weighted sums of the incumbent's score over trials t = 1 ... T: ``[..., T] -> [...]`` each.
+
+    ``sum_t w_t s_t / sum_t w_t`` with w_t = T + 1 - t (early), 1 (equal), t (late): Sivaprasad et
+    al. 2020, omega-tunability, with the weights of their published code for "cumulative performance
+    early, uniform, late". Comparable between optimizers for the same T and the same workload only.
+    """
+    incumbent = np.asarray(incumbent, dtype=float)
+    if incumbent.shape[-1] == 0:
+        return Tunability(*np.full((3, *incumbent.shape[:-1]), np.nan))
+    t = np.arange(1, incumbent.shape[-1] + 1)
+    return Tunability(
+        *(incumbent @ (weight / weight.sum()) for weight in (t[::-1], np.ones_like(t), t))
+    )
+
+
+def probability_best(
+    scores: Sequence[np.ndarray], budgets: np.ndarray, *, replacement: bool
+) -> np.ndarray:
+    """The chance that each optimizer's best of k random trials beats all the others': ``[K, O]``.
+
+    With M_o the best of optimizer o, independent of the others, and a tie of n won by each with
+    probability 1/n,
+
+        P(o wins) = sum_v P(M_o = v) int_0^1 prod_{j != o} [P(M_j < v) + u P(M_j = v)] du,
+
+    for breaking ties is giving each optimizer a uniform u. The integrand is a polynomial of degree
+    O - 1, so Gauss-Legendre quadrature is exact. Sivaprasad et al. 2020 ask the same
+    and answer by resampling.
+
+    Args:
+        scores: for each optimizer, its trials' scores ``[N_o]``, higher is better; NaN are left
+            out, and an optimizer without any never wins.
+
+    Returns:
+        Rows sum to 1; NaN where no optimizer has a trial, and where some optimizer has fewer
+        trials than a budget without replacement.
+    """
+    known = [np.sort(s[~np.isnan(s)]) for s in (np.asarray(s, dtype=float) for s in scores)]
+    k = np.asarray(budgets)[:, None]
+    levels = np.unique(np.concatenate([*known, []]))
+    result = np.zeros((len(k), len(known)))
+    if not levels.size:
+        return np.full_like(result, np.nan)
+    below, equal = [], []  # of each optimizer's best  [K, V]
+    for trials in known:
+        if trials.size:
+            counts = np.searchsorted(trials, levels, side="right")
+            at_most = _best_at_most(counts, k, replacement)
+            before = np.pad(at_most, ((0, 0), (1, 0)))[:, :-1]
+        else:
+            at_most = before = np.ones((len(k), levels.size))
+        below.append(before)
+        equal.append(at_most - before)
+    nodes, weights = np.polynomial.legendre.leggauss((len(known) + 1) // 2)
+    for u, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        factors = [b + u * e for b, e in zip(below, equal, strict=True)]
+        for o, chance in enumerate(equal):
+            others = np.prod(factors[:o] + factors[o + 1 :], axis=0)
+            result[:, o] += weight * (chance * others).sum(axis=1)
+    return result
+
+
+def is_grid(settings: np.ndarray) -> bool:
+    """Whether trials look like a grid rather than random draws: ``[N, H]``, NaN is a value.
+
+    With several hyperparameters that vary, a grid fills more than half of the combinations of
+    its values, random draws almost none. With one, most neighbours of a grid are equally far
+    apart, on a linear or a logarithmic scale. A guess from the numbers: two trials are no grid.
+    """
+    settings = np.asarray(settings, dtype=float)
+    levels = [np.unique(column) for column in settings.T]
+    levels = [values for values in levels if values.size > 1]
+    trials = len(np.unique(settings, axis=0))
+    if not levels or trials < 3:
+        return False
+    if len(levels) > 1:
+        return bool(trials > np.prod([values.size for values in levels], dtype=float) / 2)
+    values = levels[0][np.isfinite(levels[0])]
+    scales = [values] + ([np.log(values)] if (values > 0).all() else [])
+    return any(_mostly_even(np.diff(scale)) for scale in scales)
+
+
+def _mostly_even(steps: np.ndarray) -> bool:
+    if not steps.size:
+        return False
+    middle = np.median(steps)
+    return bool(np.mean(np.abs(steps - middle) <= 0.25 * middle) > 0.5)
+
+
+def _best_at_most(counts: np.ndarray, k: np.ndarray, replacement: bool) -> np.ndarray:
+    """P(best of k is among the worst ``counts``) of N, the last of counts: ``[V], [K, 1]``."""
+    n = counts[-1]
+    if replacement:
+        return (counts / n) ** k
+    enough = np.maximum(counts - k, 0)
+    log_ratio = gammaln(counts + 1) - gammaln(enough + 1) - gammaln(n + 1)
+    log_ratio = log_ratio + gammaln(np.maximum(n - k, 0) + 1)
+    probability = np.where(counts >= k, np.exp(log_ratio), 0.0)
+    probability[:, counts == n] = 1.0
+    return np.where(k <= n, probability, np.nan)
