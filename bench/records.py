@@ -114,3 +114,17 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def failed(fields_known: dict[str, Any], reason: str) -> Record:
+    """The record of a run that ended in an error before it could be measured."""
+    return Record(
+        **fields_known,
+        status="failed",
+        reason=reason,
+        metrics={},
+        best={"val/accuracy": None, "epoch": None},
+        target={"metric": "val/accuracy", "value": None, "step": None, "seconds": None},
+        timing={},
+        environment={},
+    )

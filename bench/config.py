@@ -1,0 +1,216 @@
+"""Structured configs: what each key is, its type, its default and what it accepts.
+
+Hydra merges the YAML files of ``conf/`` and the command line into these, so that a misspelt key or
+a wrong type fails before anything runs; `validate` then checks ranges. The optimizers' and the
+schedules' keys come from their own declarations in `optimizers`. No torch here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Any, Optional, Union
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from bench.data import DATASETS
+from bench.errors import BenchError
+from optimizers.rule import OPTIONS, Hyperparameter
+from optimizers.rules import RULES
+from optimizers.schedules import SCHEDULES
+
+DEFAULT_EPOCHS = 5
+
+
+def accepts(default: Any, interval: str | None = None, *choices: str, kind: type = float) -> Any:
+    """A field with a default and what is accepted: an interval or one of some choices."""
+    declared = Hyperparameter(default, interval, choices, kind=str if choices else kind)
+    return field(default=default, metadata={"declared": declared})
+
+
+@dataclass
+class Model:
+    family: str = MISSING
+    init: str = accepts(
+        "default", None, "default", "kaiming", "xavier", "truncated_normal", "normal", "zeros"
+    )
+    init_std: float = accepts(0.01, "(0, inf)")
+    init_bias: float = accepts(0.0, "(-inf, inf)")
+    hidden_sizes: list[int] = field(default_factory=list, metadata={"each": "[1, inf)"})
+    dropout: float = accepts(0.0, "[0, 1)")
+
+
+@dataclass
+class MLP(Model):
+    family: str = "mlp"
+
+
+@dataclass
+class CNN(Model):
+    family: str = "cnn"
+    channels: list[int] = field(default_factory=list, metadata={"each": "[1, inf)"})
+
+
+@dataclass
+class Workload:
+    name: str = MISSING
+    dataset: str = accepts("mnist", None, "mnist", "cifar10", "fashion_mnist")
+    model: Any = MISSING
+    batch_size: Union[int, str] = field(  # noqa: UP007 - OmegaConf reads this form
+        default=128, metadata={"whole_or": "full"}
+    )
+    sampling: str = accepts("shuffle", None, "shuffle", "replacement", "sequential")
+    drop_last: bool = False
+    feature_scaling: str = accepts("channel", None, "none", "unit", "channel", "feature")
+    val_size: int = accepts(5000, "[0, inf)", kind=int)
+    split_seed: int = accepts(0, "[0, inf)", kind=int)
+    l2: float = accepts(0.0, "[0, inf)")
+    target: float = accepts(MISSING, "[0, 1]")
+
+
+@dataclass
+class Trainer:
+    """Lightning's own names; the last three are ours.
+
+    Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given.
+    """
+
+    max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    max_steps: int = accepts(-1, "[-1, inf)", kind=int)
+    accelerator: str = "auto"
+    devices: Union[int, str] = field(default=1, metadata={"whole_or": "auto"})  # noqa: UP007
+    strategy: str = "auto"
+    precision: str = accepts(
+        "32-true", None, "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"
+    )
+    log_every_n_steps: int = accepts(50, "[1, inf)", kind=int)
+    val_check_interval: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    check_val_every_n_epoch: int = accepts(1, "[1, inf)", kind=int)
+    deterministic: bool = True
+    enable_progress_bar: bool = True
+    enable_checkpointing: bool = True
+    steps_per_execution: Union[int, str] = field(  # noqa: UP007
+        default="auto", metadata={"whole_or": "auto"}
+    )
+    threads: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    keep_freed_memory: bool = True
+
+
+@dataclass
+class Config:
+    study: str = "default"
+    seed: int = accepts(0, "[0, 4294967295]", kind=int)
+    runs_dir: str = "runs"
+    data_dir: Optional[str] = None  # noqa: UP045
+    diagnostics: bool = False
+    workload: Any = MISSING
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    trainer: Any = MISSING
+
+
+def schema_of(name: str, target: str | None, declared: Mapping[str, Hyperparameter]) -> type:
+    """A dataclass with a field for each declared hyperparameter."""
+    typed: list[Any] = [("name", str, field(default=name))]
+    if target is not None:
+        typed.append(("_target_", str, field(default=target)))
+    for key, hyperparameter in declared.items():
+        default = hyperparameter.default
+        kind = type(default) if default is not None else hyperparameter.kind
+        annotation = Optional[kind] if default is None else kind  # noqa: UP045
+        typed.append(
+            (key, annotation, field(default=default, metadata={"declared": hyperparameter}))
+        )
+    return make_dataclass(name, typed)
+
+
+def register() -> None:
+    """Tells Hydra of the schemas: the root, and one for each group option."""
+    store = ConfigStore.instance().store
+    store(name="base", node=Config)
+    store(group="schema/workload", name="base", node=Workload)
+    store(group="schema/model", name="mlp", node=MLP)
+    store(group="schema/model", name="cnn", node=CNN)
+    store(group="schema/trainer", name="base", node=Trainer)
+    for name, rule in RULES.items():
+        schema = schema_of(name, f"optimizers.{rule.__name__}", {**rule.hyperparameters, **OPTIONS})
+        store(group="schema/optimizer", name=name, node=schema)
+    for name, schedule in SCHEDULES.items():
+        schema = schema_of(name, None, schedule.declarations())
+        store(group="schema/schedule", name=name, node=schema)
+    # Any importable optimizer: its arguments are its own, so no key is unknown here.
+    anything = DictConfig({"name": "${._target_}", "_target_": "???"}, flags={"struct": False})
+    store(group="optimizer", name="custom", node=anything)
+
+
+def validate(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain containers.
+
+    Raises:
+        BenchError: a value is missing or out of range.
+    """
+    for key, value, metadata in _described(config):
+        if "declared" in metadata:
+            _check(key, value, metadata["declared"])
+        for item in value if "each" in metadata else ():
+            _check(key, item, Hyperparameter(1, metadata["each"], kind=int))
+        if "whole_or" in metadata and value != metadata["whole_or"]:
+            if not isinstance(value, int) or value < 1:
+                word = metadata["whole_or"]
+                raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    trainer = plain["trainer"]
+    if trainer["max_epochs"] is None:
+        trainer["max_epochs"] = DEFAULT_EPOCHS if trainer["max_steps"] == -1 else -1
+    _check_together(plain)
+    return plain
+
+
+def _described(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Every value of a structured config: its key, itself, and the metadata of its field."""
+    schema = OmegaConf.get_type(node)
+    metadata = {f.name: f.metadata for f in fields(schema)} if is_dataclass(schema) else {}
+    for name in map(str, node):
+        key = f"{prefix}{name}"
+        if OmegaConf.is_missing(node, name):
+            raise BenchError(f"{key}: a value is needed, none was given")
+        value = node[name]
+        if isinstance(value, DictConfig):
+            yield from _described(value, f"{key}.")
+        else:
+            yield key, value, metadata.get(name, {})
+
+
+def _check(key: str, value: Any, declared: Hyperparameter) -> None:
+    try:
+        declared.check(key, value)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+
+
+def _check_together(config: Mapping[str, Any]) -> None:
+    """What no key can tell alone."""
+    study, workload, trainer = config["study"], config["workload"], config["trainer"]
+    if not re.fullmatch(r"\w[\w.+-]*", study):
+        raise BenchError(f"study={study}: must be a plain directory name (letters, digits, . _ + -)")
+    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
+    if size < 1:
+        raise BenchError(
+            f"workload.val_size={workload['val_size']}: must leave training samples; "
+            f"{workload['dataset']} has {DATASETS[workload['dataset']].train_size}"
+        )
+    batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
+    if batch_size > size:
+        raise BenchError(
+            f"workload.batch_size={batch_size}: at most the {size} training samples, or 'full'"
+        )
+    steps = size // batch_size if workload["drop_last"] else -(-size // batch_size)
+    interval = trainer["val_check_interval"]
+    if interval is not None and interval > steps:
+        raise BenchError(
+            f"trainer.val_check_interval={interval}: at most the {steps} steps of an epoch; "
+            "for longer ones use trainer.check_val_every_n_epoch"
+        )
+    if trainer["max_steps"] == 0:
+        raise BenchError("trainer.max_steps=0: must be at least 1, or -1 for no limit")

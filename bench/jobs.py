@@ -1,0 +1,171 @@
+"""A job: one run to be made, from a composed configuration to a finished record.
+
+No torch at the top: jobs are planned, validated and skipped without it.
+"""
+
+import contextlib
+import functools
+import logging
+import shutil
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+from bench import records
+from bench.config import validate
+from bench.errors import BenchError
+from bench.identity import digest, record_fields, run_directory
+from bench.records import Record
+
+OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A validated configuration and where its run belongs.
+
+    Attributes:
+        config: resolved, plain containers.
+        hydra: Hydra's own configuration, for ``.hydra/hydra.yaml``.
+        overrides: what was said on the command line for this run.
+    """
+
+    config: dict[str, Any]
+    hydra: dict[str, Any]
+    overrides: tuple[str, ...]
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.directory.parts[-3:])
+
+    def finished(self) -> Record | None:
+        """The record of this very configuration, if the run was made and did not fail.
+
+        Raises:
+            BenchError: another configuration's run lies in the directory.
+        """
+        path = self.directory / records.FILE_NAME
+        if not path.exists():
+            return None
+        record = records.read(path)
+        if record.id != digest(self.config):
+            raise BenchError(
+                f"{self.directory}: holds a run of another configuration (its defaults have "
+                "changed since); name another study, or move that run away"
+            )
+        return None if record.status == "failed" else record
+
+
+def plan(own: DictConfig, hydra: DictConfig) -> Job:
+    """The job of one composed configuration: our keys, and Hydra's own.
+
+    Raises:
+        BenchError: a value is out of range.
+    """
+    config = validate(own)
+    defaults = _defaults(
+        config["workload"]["name"],
+        config["optimizer"]["name"],
+        config["optimizer"]["_target_"],
+        config["schedule"]["name"],
+    )
+    settings = OmegaConf.to_container(hydra, resolve=False)
+    assert isinstance(settings, dict)
+    return Job(
+        config=config,
+        hydra=settings,
+        overrides=tuple(hydra.overrides.task),
+        directory=run_directory(config, defaults),
+    )
+
+
+def split(composed: DictConfig) -> tuple[DictConfig, DictConfig]:
+    """Our part of what Hydra composed, and Hydra's."""
+    return OmegaConf.masked_copy(composed, [k for k in composed if k != "hydra"]), composed.hydra
+
+
+@functools.cache
+def _defaults(workload: str, optimizer: str, target: str, schedule: str) -> Mapping[str, Any]:
+    """The configuration of these three with nothing else said."""
+    custom = optimizer == target
+    overrides = [
+        f"workload={workload}",
+        *(["optimizer=custom", f"optimizer._target_={target}"] if custom else []),
+        *([] if custom else [f"optimizer={optimizer}"]),
+        f"schedule={schedule}",
+    ]
+    return validate(compose("config", overrides))
+
+
+def run(job: Job) -> Record | None:
+    """Makes one run and leaves its directory: configuration, log, curves and record.
+
+    A failure while training is recorded as ``failed``, with its traceback in ``run.log``.
+
+    Returns:
+        The record; None in a process that is not the first of several.
+
+    Raises:
+        BenchError: the run cannot be made as configured; nothing was written.
+    """
+    from bench.training import Run, is_first_process
+
+    ready = Run(job.config)
+    if not is_first_process():
+        return ready.train(job.directory)
+    _open_directory(job)
+    with _logging_to(job.directory / "run.log"):
+        try:
+            record = ready.train(job.directory)
+        except Exception as error:
+            logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
+            record = records.failed(record_fields(job.config), _reason(error))
+            records.write(record, job.directory)
+    return record
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _open_directory(job: Job) -> None:
+    """Makes the run's directory, with what an earlier, unfinished attempt left taken out."""
+    directory = job.directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / records.FILE_NAME).unlink(missing_ok=True)
+        for pattern in OUTPUTS:
+            for path in directory.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (directory / ".hydra").mkdir()
+        OmegaConf.save(OmegaConf.create(job.config), directory / ".hydra" / "config.yaml")
+        OmegaConf.save(OmegaConf.create(job.hydra), directory / ".hydra" / "hydra.yaml")
+        OmegaConf.save(OmegaConf.create(list(job.overrides)), directory / ".hydra" / "overrides.yaml")
+    except OSError as error:
+        raise BenchError(
+            f"{error.filename or directory}: cannot be written ({error.strerror}); "
+            "choose another place with runs_dir=..."
+        ) from error
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything at level INFO goes to ``path`` as well."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()

@@ -1,0 +1,53 @@
+"""One run from the shell, and what a person is told of it."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import BenchError
+from bench.jobs import Job, run
+from bench.records import Record
+
+
+def main(job: Job) -> None:
+    """Makes the run unless it is made already, and prints what came of it.
+
+    Raises:
+        BenchError: the run cannot be made as configured, or failed.
+    """
+    console = Console()
+    record = job.finished()
+    if record is not None:
+        console.print(f"already made: {job.directory}", style="dim", markup=False)
+    else:
+        record = run(job)
+    if record is None:
+        return
+    if record.status == "failed":
+        raise BenchError(f"failed: {record.reason}; the traceback is in {job.directory}/run.log")
+    console.print(summary(record))
+    study = Path(job.config["runs_dir"], job.config["study"])
+    for line in (f"run:     {job.directory}", f"curves:  tensorboard --logdir {study}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(record: Record) -> Table:
+    """Final metrics, the target, and the time it took."""
+    table = Table(title=f"{record.workload}, {record.optimizer}: {record.status}", show_header=False)
+    if record.reason:
+        table.add_row("reason", record.reason)
+    for name, value in record.metrics.items():
+        if value is not None and not name.startswith("train/"):
+            table.add_row(name, f"{value:.4f}")
+    target = record.target
+    reached = (
+        "not reached"
+        if target["step"] is None
+        else f"reached at step {target['step']}, after {target['seconds']:.1f} s of training"
+    )
+    table.add_row(f"{target['metric']} ≥ {target['value']}", reached)
+    table.add_row("steps, epochs", f"{record.steps}, {record.epochs:g}")
+    seconds = {key: record.timing[f"{key}_seconds"] or 0.0 for key in ("train", "eval", "total")}
+    table.add_row("seconds", ", ".join(f"{key} {value:.1f}" for key, value in seconds.items()))
+    return table

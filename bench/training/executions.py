@@ -1,0 +1,100 @@
+"""Lightning data loaders over tensors in memory: batches of indices, and slices for evaluation."""
+
+from collections.abc import Callable, Iterator
+from math import gcd
+
+from torch import Tensor
+
+from bench.data import Split, epoch_order
+
+DEFAULT_STEPS = 50
+
+
+class Executions:
+    """The batches of one epoch as index tensors, several optimizer steps to an item.
+
+    An item is a list of int64 tensors ``[B]``, one a step; Lightning calls it a batch. The order
+    of the samples is a function of ``seed`` and the epoch alone, so it does not depend on how many
+    steps make an item. With several processes (``world_size``), each takes every ``world_size``-th
+    sample of each batch's share, the order padded from its start to a multiple of ``world_size``.
+
+    Args:
+        size: number of training samples.
+        batch_size: samples a step, over all processes.
+        steps: optimizer steps an item holds at most.
+        steps_left: how many optimizer steps the run may still take, asked before each item.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        sampling: str,
+        drop_last: bool,
+        seed: int,
+        steps: int,
+        steps_left: Callable[[], int | None],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.size = size
+        self.batch_size = min(batch_size, size)
+        self.sampling = sampling
+        self.seed = seed
+        self.steps = steps
+        self.steps_left = steps_left
+        self.rank = rank
+        self.world_size = world_size
+        whole, rest = divmod(size, self.batch_size)
+        self.steps_per_epoch = whole + (rest > 0 and not drop_last)
+        self.epoch = 0
+        self.sampler = self  # Lightning calls `sampler.set_epoch` before each epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.steps_per_epoch // self.steps)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        order = epoch_order(self.size, sampling=self.sampling, seed=self.seed, epoch=self.epoch)
+        batches = order.split(self.batch_size)[: self.steps_per_epoch]
+        for start in range(0, self.steps_per_epoch, self.steps):
+            left = self.steps_left()
+            steps = self.steps if left is None else min(self.steps, left)
+            yield [self._share(batch) for batch in batches[start : start + steps]]
+
+    def _share(self, batch: Tensor) -> Tensor:
+        if self.world_size == 1:
+            return batch
+        each = -(-len(batch) // self.world_size)
+        padded = batch.repeat(-(-each * self.world_size // len(batch)))[: each * self.world_size]
+        return padded[self.rank :: self.world_size]
+
+
+def steps_per_execution(requested: int | str, *intervals: int | None) -> int:
+    """How many optimizer steps one Lightning step takes: at most ``requested`` (``auto``: 50), and
+    a divisor of every interval, in steps, at which Lightning must act in between."""
+    limit = DEFAULT_STEPS if requested == "auto" else int(requested)
+    common = gcd(*(interval for interval in intervals if interval is not None))
+    if common == 0:
+        return limit
+    return next(steps for steps in range(min(limit, common), 0, -1) if common % steps == 0)
+
+
+class Slices:
+    """A split in consecutive slices, for evaluation: items are images ``[B, C, H, W]`` with labels
+    ``[B]``. With several processes each takes every ``world_size``-th slice."""
+
+    def __init__(self, split: Split, size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        starts = range(0, len(split.labels), size)[rank::world_size]
+        self.slices = [slice(start, start + size) for start in starts]
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in self.slices:
+            yield self.split.images[part], self.split.labels[part]

@@ -1,0 +1,142 @@
+"""What one run reports while it trains, and the record it leaves.
+
+A recorder knows nothing of Lightning's loops: the module tells it numbers, so that a run trained
+alone and a run trained in a stack are recorded by the same code.
+"""
+
+import time
+import warnings
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+from bench.identity import record_fields
+from bench.records import Record, Status, write
+
+
+class EventLogger(TensorBoardLogger):
+    """One event file in the run's directory, without the ``hparams.yaml`` Lightning adds: the
+    configuration is in ``.hydra`` already."""
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+    def finalize(self, status: str) -> None:
+        """Called after each of fit, validate and test; a closed writer would start another file."""
+        self.experiment.flush()
+
+
+class Recorder:
+    """Logs one run to TensorBoard and ``metrics.csv``, and ends it with ``record.json``.
+
+    Args:
+        directory: the run's directory; it exists.
+        config: the resolved configuration.
+    """
+
+    def __init__(self, directory: Path, *, config: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.identity = record_fields(config)
+        self.csv = CSVLogger(str(directory), name="", version="")
+        self.events = EventLogger(
+            str(directory), name="", version="", default_hp_metric=False, max_queue=1000
+        )
+        self.status: Status = "completed"
+        self.reason: str | None = None
+        self.metrics: dict[str, float] = {}
+        self.best: dict[str, float | None] = {"val/accuracy": None, "epoch": None}
+        self.target: dict[str, Any] = {
+            "metric": "val/accuracy",
+            "value": config["workload"]["target"],
+            "step": None,
+            "seconds": None,
+        }
+        self.started = time.perf_counter()
+        with warnings.catch_warnings():  # that the directory holds the configuration already
+            warnings.filterwarnings("ignore", "Experiment logs directory", UserWarning)
+            _ = self.csv.experiment
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+        indented = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown's code block
+        self.events.experiment.add_text("config", indented)
+
+    @property
+    def loggers(self) -> list[CSVLogger | TensorBoardLogger]:
+        return [self.events, self.csv]
+
+    def trained(self, step: int, *, epoch: float, seconds: float, **values: float) -> None:
+        """One row of training values (``loss``, ``lr``, norms) at a step.
+
+        Args:
+            step: optimizer steps taken so far.
+            epoch: epochs done so far, with their fraction.
+            seconds: training time so far.
+        """
+        named = {name if name == "lr" else f"train/{name}": value for name, value in values.items()}
+        self._log(step, named, epoch=epoch, seconds=seconds)
+
+    def validated(
+        self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float
+    ) -> None:
+        """The mean loss (nats) and accuracy (a fraction) over the validation split."""
+        self._log(
+            step, {"val/loss": loss, "val/accuracy": accuracy}, epoch=epoch, seconds=seconds
+        )
+        self.csv.save()
+        if self.best["val/accuracy"] is None or accuracy > self.best["val/accuracy"]:
+            self.best = {"val/accuracy": accuracy, "epoch": epoch}
+        if self.target["step"] is None and accuracy >= self.target["value"]:
+            self.target |= {"step": step, "seconds": seconds}
+
+    def tested(self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float) -> None:
+        """The mean loss (nats) and accuracy (a fraction) over the test split, once, at the end."""
+        self._log(
+            step, {"test/loss": loss, "test/accuracy": accuracy}, epoch=epoch, seconds=seconds
+        )
+
+    def diverged(self, step: int, reason: str) -> None:
+        """The first step whose loss was not finite."""
+        self.status, self.reason = "diverged", f"{reason} at step {step}"
+
+    def finish(
+        self,
+        *,
+        steps: int,
+        epochs: float,
+        timing: Mapping[str, float | None],
+        environment: Mapping[str, Any],
+    ) -> Record:
+        """Writes what TensorBoard's HParams page reads, closes the loggers, writes the record."""
+        numbers = {name: value for name, value in self.metrics.items() if isfinite(value)}
+        names = {key: self.identity[key] for key in ("workload", "optimizer", "schedule", "seed")}
+        # Without the experiment summary, TensorBoard unites the hyperparameters of all runs.
+        _, start, end = hparams({**names, **self.identity["hyperparameters"]}, numbers)
+        self.events.experiment.file_writer.add_summary(start)  # type: ignore[attr-defined]
+        self.events.experiment.file_writer.add_summary(end)  # type: ignore[attr-defined]
+        self.csv.save()
+        self.events.experiment.close()
+        record = Record(
+            **self.identity,
+            status=self.status,
+            reason=self.reason,
+            steps=steps,
+            epochs=epochs,
+            metrics=dict(self.metrics),
+            best=self.best,
+            target=self.target,
+            timing={**timing, "total_seconds": time.perf_counter() - self.started},
+            environment=dict(environment),
+        )
+        write(record, self.directory)
+        return record
+
+    def _log(
+        self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float
+    ) -> None:
+        self.metrics |= {name: value for name, value in values.items() if name != "lr"}
+        self.events.log_metrics(values, step)
+        self.csv.log_metrics({**values, "epoch": epoch, "seconds": seconds}, step)

@@ -1,0 +1,192 @@
+"""One run from its configuration: build everything, train, evaluate, leave a record."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_class
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from bench import data
+from bench.errors import BenchError
+from bench.records import Record
+from bench.training.environment import environment
+from bench.training.memory import keep_freed_memory
+from bench.training.module import RunModule
+from bench.training.recorder import Recorder
+from bench.workloads import FAMILIES, build_model
+from optimizers.schedules import SCHEDULES
+
+TRAINER_KEYS = (
+    "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
+    "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch", "deterministic",
+    "enable_progress_bar",
+)  # fmt: skip
+PLACEMENT_KEYS = ("accelerator", "devices", "strategy", "precision")
+
+
+class Run:
+    """A run that is ready to train: every part built, nothing written yet.
+
+    Args:
+        config: the resolved configuration, as plain containers.
+
+    Raises:
+        BenchError: a part cannot be built from what the configuration says.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        options = config["trainer"]
+        if options["keep_freed_memory"]:
+            keep_freed_memory()
+        if options["threads"] is not None:
+            torch.set_num_threads(options["threads"])
+        pl.seed_everything(config["seed"], verbose=False)
+        self.make_optimizer = optimizer_factory(config["optimizer"])
+        self.trainer = make_trainer(options)
+        workload = config["workload"]
+        self.data = prepared(
+            workload["dataset"],
+            config["data_dir"],
+            feature_scaling=workload["feature_scaling"],
+            val_size=workload["val_size"],
+            split_seed=workload["split_seed"],
+            device=self.trainer.strategy.root_device,
+            memory_format=FAMILIES[workload["model"]["family"]].memory_format,
+        )
+        self.model = build_model(
+            workload["model"],
+            tuple(self.data.train.images.shape[1:]),
+            data.DATASETS[workload["dataset"]].classes,
+            seed=config["seed"],
+        )
+        self.make_optimizer(self.model.parameters())  # what it does not accept is said here
+
+    def train(self, directory: Path) -> Record | None:
+        """Trains in ``directory``, which exists, and leaves its record there.
+
+        Returns:
+            The record; None in a process that is not the first of several.
+        """
+        config, trainer = self.config, self.trainer
+        recorder = Recorder(directory, config=config) if rank_zero_only.rank == 0 else None
+        module = RunModule(
+            self.model,
+            self.data,
+            workload=config["workload"],
+            seed=config["seed"],
+            make_optimizer=self.make_optimizer,
+            make_schedule=self._multipliers,
+            recorder=recorder,
+            requested_steps=config["trainer"]["steps_per_execution"],
+            diagnostics=config["diagnostics"],
+        )
+        if recorder is not None:
+            trainer.loggers = recorder.loggers
+        if config["trainer"]["enable_checkpointing"]:
+            trainer.callbacks.append(
+                ModelCheckpoint(
+                    directory / "checkpoints",
+                    filename="last",
+                    enable_version_counter=False,
+                    save_on_train_epoch_end=True,
+                )
+            )
+        trainer.fit(module)
+        if not module.has_diverged:
+            if self.data.val is not None and module.validated_at != module.steps_done:
+                trainer.validate(module, verbose=False)  # max_steps ended within an epoch
+            trainer.test(module, verbose=False)
+        if recorder is None:
+            return None
+        samples = module.steps_done * module.executions.batch_size
+        return recorder.finish(
+            steps=module.steps_done,
+            epochs=module.epochs_done,
+            timing={
+                "train_seconds": module.train_seconds,
+                "eval_seconds": module.eval_seconds,
+                "samples_per_second": samples / max(module.train_seconds, 1e-9),
+                "runs_together": 1,
+            },
+            environment=environment(trainer.strategy.root_device),
+        )
+
+    def _multipliers(self, total_steps: int) -> Sequence[float]:
+        """The learning-rate multiplier of every step of the run, computed at once."""
+        options = dict(self.config["schedule"])
+        kind = SCHEDULES[options.pop("name")]
+        if "total_steps" in options and options["total_steps"] is None:
+            options["total_steps"] = total_steps
+        return kind(**options)(np.arange(total_steps)).tolist()
+
+
+def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim.Optimizer]:
+    """From parameters to the optimizer that ``options`` describe: ``_target_`` is its class, what
+    remains beside ``name`` its arguments.
+
+    Raises:
+        BenchError: there is no such class; from the factory, that it refuses its arguments.
+    """
+    arguments = {key: value for key, value in options.items() if key not in ("name", "_target_")}
+    target = options["_target_"]
+    try:
+        kind = get_class(target)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise BenchError(
+            f"optimizer._target_={target}: cannot be imported; give the path of a class, "
+            "such as torch.optim.NAdam"
+        ) from error
+    if not issubclass(kind, torch.optim.Optimizer):
+        raise BenchError(f"optimizer._target_={target}: is not a torch.optim.Optimizer")
+
+    def make(parameters: Any) -> torch.optim.Optimizer:
+        try:
+            return kind(parameters, **arguments)
+        except (TypeError, ValueError) as error:
+            raise BenchError(f"optimizer={options['name']}: {error}") from error
+
+    return make
+
+
+def make_trainer(options: Mapping[str, Any]) -> pl.Trainer:
+    """Lightning's Trainer for the ``trainer`` section of the configuration.
+
+    Raises:
+        BenchError: what it asks for is not there, such as a GPU.
+    """
+    chosen = {key: options[key] for key in TRAINER_KEYS}
+    callbacks: list[Callback] = []
+    if options["enable_progress_bar"]:
+        callbacks.append(RichProgressBar(refresh_rate=10))
+    try:
+        return pl.Trainer(
+            **{key: value for key, value in chosen.items() if value is not None},
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        given = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
+        raise BenchError(f"{given}: {' '.join(str(error).split())}") from error
+
+
+@functools.lru_cache(maxsize=1)
+def prepared(dataset: str, data_dir: str | None, **options: Any) -> data.Prepared:
+    """The prepared splits; those of the last run are kept for the next one like it."""
+    return data.prepare(data.load(dataset, None if data_dir is None else Path(data_dir)), **options)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one of possibly several that writes."""
+    return bool(rank_zero_only.rank == 0)

@@ -1,0 +1,29 @@
+"""Small convolutional networks."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from bench.workloads.mlp import mlp
+
+
+def cnn(
+    image_shape: Sequence[int],
+    classes: int,
+    *,
+    channels: Sequence[int],
+    hidden_sizes: Sequence[int],
+    dropout: float,
+) -> nn.Sequential:
+    """Images ``[B, C, H, W]`` to logits ``[B, classes]``.
+
+    Each entry of ``channels`` is a 3x3 convolution, ReLU and 2x2 max-pooling, which halves H and
+    W; a fully connected head with ``hidden_sizes`` follows.
+    """
+    depth, height, width = image_shape
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip([depth, *channels[:-1]], channels, strict=True):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        height, width = height // 2, width // 2
+    features = (channels[-1], height, width)
+    return nn.Sequential(*layers, *mlp(features, classes, hidden_sizes=hidden_sizes, dropout=dropout))

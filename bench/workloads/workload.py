@@ -1,0 +1,50 @@
+"""A workload: which data, which model, which loss, and the accuracy that counts as reached."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from bench.workloads.cnn import cnn
+from bench.workloads.initialisation import initialise
+from bench.workloads.mlp import mlp
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model: ``build(image_shape, classes, **options)`` and the layout it runs best in."""
+
+    build: Callable[..., nn.Module]
+    memory_format: torch.memory_format = torch.contiguous_format
+
+
+FAMILIES: Mapping[str, Family] = {
+    "mlp": Family(mlp),
+    "cnn": Family(cnn, torch.channels_last),
+}
+
+
+def build_model(
+    model: Mapping[str, Any], image_shape: tuple[int, ...], classes: int, *, seed: int
+) -> nn.Module:
+    """The model of a workload's configuration, its weights drawn from ``seed`` alone."""
+    options = dict(model)
+    family = FAMILIES[options.pop("family")]
+    initialisation = {key: options.pop(key) for key in ("init", "init_std", "init_bias")}
+    with torch.device("meta"):  # no weights are drawn here, so no global random state is used
+        module = family.build(image_shape, classes, **options)
+    module = module.to_empty(device="cpu")
+    initialise(module, **initialisation, generator=Generator().manual_seed(seed))
+    return module.to(memory_format=family.memory_format)
+
+
+def objective(logits: Tensor, labels: Tensor, parameters: Mapping[str, Tensor], l2: float) -> Tensor:
+    """Mean cross-entropy (nats) of ``logits`` [B, classes], plus ``l2`` times the sum of squared
+    weights (biases are left out)."""
+    loss = F.cross_entropy(logits, labels)
+    if l2 > 0:
+        loss = loss + l2 * sum(p.square().sum() for p in parameters.values() if p.ndim > 1)
+    return loss
