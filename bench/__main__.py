@@ -46,13 +46,14 @@ def one_run(composed: "DictConfig") -> None:
     """Makes one run. Mistakes leave as an exit: an exception would have Hydra print lines of its
     own."""
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     from bench import single
     from bench.errors import BenchError
     from bench.jobs import plan
 
     try:
-        single.main(plan(composed, HydraConfig.get()))
+        single.main(plan(composed, OmegaConf.structured(HydraConfig.get())))
     except BenchError as error:
         sys.exit(f"error: {error}")
 

@@ -8,7 +8,7 @@ schedules' keys come from their own declarations in `optimizers`. No torch here.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -154,12 +154,10 @@ def validate(config: DictConfig) -> dict[str, Any]:
             _check(key, value, metadata["declared"])
         for item in value if "each" in metadata else ():
             _check(key, item, Hyperparameter(1, metadata["each"], kind=int))
-        if "whole_or" in metadata and value != metadata["whole_or"]:
-            if not isinstance(value, int) or value < 1:
-                word = metadata["whole_or"]
-                raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
+        word = metadata.get("whole_or", value)
+        if value != word and not (isinstance(value, int) and value >= 1):
+            raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = plain["trainer"]
     if trainer["max_epochs"] is None:
         trainer["max_epochs"] = DEFAULT_EPOCHS if trainer["max_steps"] == -1 else -1
@@ -193,7 +191,9 @@ def _check_together(config: Mapping[str, Any]) -> None:
     """What no key can tell alone."""
     study, workload, trainer = config["study"], config["workload"], config["trainer"]
     if not re.fullmatch(r"\w[\w.+-]*", study):
-        raise BenchError(f"study={study}: must be a plain directory name (letters, digits, . _ + -)")
+        raise BenchError(
+            f"study={study}: must be a plain directory name (letters, digits, . _ + -)"
+        )
     size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
     if size < 1:
         raise BenchError(

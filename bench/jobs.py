@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -75,11 +75,9 @@ def plan(own: DictConfig, hydra: DictConfig) -> Job:
         config["optimizer"]["_target_"],
         config["schedule"]["name"],
     )
-    settings = OmegaConf.to_container(hydra, resolve=False)
-    assert isinstance(settings, dict)
     return Job(
         config=config,
-        hydra=settings,
+        hydra=cast(dict[str, Any], OmegaConf.to_container(hydra)),
         overrides=tuple(hydra.overrides.task),
         directory=run_directory(config, defaults),
     )
@@ -87,7 +85,8 @@ def plan(own: DictConfig, hydra: DictConfig) -> Job:
 
 def split(composed: DictConfig) -> tuple[DictConfig, DictConfig]:
     """Our part of what Hydra composed, and Hydra's."""
-    return OmegaConf.masked_copy(composed, [k for k in composed if k != "hydra"]), composed.hydra
+    own = [key for key in map(str, composed) if key != "hydra"]
+    return OmegaConf.masked_copy(composed, own), composed.hydra
 
 
 @functools.cache
@@ -114,15 +113,15 @@ def run(job: Job) -> Record | None:
     Raises:
         BenchError: the run cannot be made as configured; nothing was written.
     """
-    from bench.training import Run, is_first_process
+    from bench.training import Run
 
-    ready = Run(job.config)
-    if not is_first_process():
-        return ready.train(job.directory)
+    ready = Run(job.config, job.directory)
+    if not ready.is_first_process:
+        return ready.train()
     _open_directory(job)
     with _logging_to(job.directory / "run.log"):
         try:
-            record = ready.train(job.directory)
+            record = ready.train()
         except Exception as error:
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
             record = records.failed(record_fields(job.config), _reason(error))
@@ -146,7 +145,9 @@ def _open_directory(job: Job) -> None:
         (directory / ".hydra").mkdir()
         OmegaConf.save(OmegaConf.create(job.config), directory / ".hydra" / "config.yaml")
         OmegaConf.save(OmegaConf.create(job.hydra), directory / ".hydra" / "hydra.yaml")
-        OmegaConf.save(OmegaConf.create(list(job.overrides)), directory / ".hydra" / "overrides.yaml")
+        OmegaConf.save(
+            OmegaConf.create(list(job.overrides)), directory / ".hydra" / "overrides.yaml"
+        )
     except OSError as error:
         raise BenchError(
             f"{error.filename or directory}: cannot be written ({error.strerror}); "
@@ -156,16 +157,18 @@ def _open_directory(job: Job) -> None:
 
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Everything at level INFO goes to ``path`` as well."""
+    """Everything at level INFO, and every warning, goes to ``path``."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
     root.setLevel(min(level, logging.INFO))
+    logging.captureWarnings(True)
     try:
         yield
     finally:
+        logging.captureWarnings(False)
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -9,7 +10,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -48,9 +49,9 @@ def _first_line(error: BaseException) -> str:
 def _missing_config(error: MissingConfigException) -> str:
     if not error.options:
         return _first_line(error)
-    missing = (error.missing_cfg_file or "").rpartition("/")
-    options = [option for option in error.options if not option.startswith("schema/")]
-    return f"{missing[0]}={missing[2]}: no such choice{_guess(missing[2], options)}; choose from {', '.join(options)}"
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    options = ", ".join(error.options)
+    return f"{group}={choice}: no such choice{_guess(choice, error.options)}; choose from {options}"
 
 
 def _composition(error: ConfigCompositionException) -> str:
@@ -71,6 +72,6 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     return f"{key}: no such key{where}{_guess(str(error.key), accepted)}{choices}"
 
 
-def _guess(word: str, options: list[str]) -> str:
+def _guess(word: str, options: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, options, n=1)
     return f" (did you mean {near[0]}?)" if near else ""

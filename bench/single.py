@@ -34,7 +34,9 @@ def main(job: Job) -> None:
 
 def summary(record: Record) -> Table:
     """Final metrics, the target, and the time it took."""
-    table = Table(title=f"{record.workload}, {record.optimizer}: {record.status}", show_header=False)
+    table = Table(
+        title=f"{record.workload}, {record.optimizer}: {record.status}", show_header=False
+    )
     if record.reason:
         table.add_row("reason", record.reason)
     for name, value in record.metrics.items():

@@ -1,9 +1,16 @@
 """Runs on Lightning: one is built from its configuration, trained, evaluated and recorded."""
 
+import logging
+
 from bench.torchvision_ops import declare_ops
 
 declare_ops()  # before Lightning, which imports torchvision
 
-from bench.training.run import Run, is_first_process  # noqa: E402
+from bench.training.run import Run  # noqa: E402
 
-__all__ = ["Run", "is_first_process"]
+# Lightning prints what it says on a handler of its own; here it belongs in a run's log.
+_lightning = logging.getLogger("pytorch_lightning")
+_lightning.handlers.clear()
+_lightning.propagate = True
+
+__all__ = ["Run"]

@@ -6,6 +6,7 @@ from math import gcd
 from torch import Tensor
 
 from bench.data import Split, epoch_order
+from bench.data.tensors import Sampling
 
 DEFAULT_STEPS = 50
 
@@ -30,7 +31,7 @@ class Executions:
         size: int,
         *,
         batch_size: int,
-        sampling: str,
+        sampling: Sampling,
         drop_last: bool,
         seed: int,
         steps: int,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf, isfinite
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -37,6 +37,7 @@ class RunModule(pl.LightningModule):
             learning rate at each of them.
         recorder: is told what happens; None where another process records.
         requested_steps: ``trainer.steps_per_execution``.
+        log_every_n_steps: how often training values are reported, in optimizer steps.
         diagnostics: also report gradient and update norms at each logged step.
     """
 
@@ -53,6 +54,7 @@ class RunModule(pl.LightningModule):
         make_schedule: Callable[[int], Sequence[float]],
         recorder: Recorder | None,
         requested_steps: int | str,
+        log_every_n_steps: int,
         diagnostics: bool,
     ) -> None:
         super().__init__()
@@ -65,6 +67,7 @@ class RunModule(pl.LightningModule):
         self.make_schedule = make_schedule
         self.recorder = recorder
         self.requested_steps = requested_steps
+        self.log_every_n_steps = log_every_n_steps
         self.diagnostics = diagnostics
         self.train_seconds = 0.0
         self.eval_seconds = 0.0
@@ -174,14 +177,14 @@ class RunModule(pl.LightningModule):
         measured = self.diagnostics and self._is_logged(self.steps_done + 1)
         before = [p.detach().clone() for p in self.model.parameters()] if measured else []
         if self.executions.steps > 1:
-            loss = self.optimizer.step(closure)
+            loss = self.optimizer.step(closure)  # type: ignore[arg-type]
             self._count_step()
         else:
             loss = self.optimizers().step(closure=closure)  # type: ignore[union-attr]
         self.steps_done += 1
         if measured:
             self._norms = self._measure_norms(before)
-        return loss.detach()
+        return cast(Tensor, loss).detach()
 
     def _loss_and_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
         self.optimizer.zero_grad()
@@ -211,7 +214,7 @@ class RunModule(pl.LightningModule):
         }
 
     def _is_logged(self, step: int) -> bool:
-        return step == 1 or step % self.trainer.log_every_n_steps == 0
+        return step == 1 or step % self.log_every_n_steps == 0
 
     def _report(self, step: int, **values: float) -> None:
         if self.recorder is not None:
@@ -226,7 +229,7 @@ class RunModule(pl.LightningModule):
             self.recorder.diverged(step, f"{what} is not finite")
 
     def _mean_over_processes(self, values: Tensor) -> Tensor:
-        return self.trainer.strategy.reduce(values, reduce_op="mean")  # type: ignore[return-value]
+        return self.trainer.strategy.reduce(values, reduce_op="mean")
 
     # -- evaluation --------------------------------------------------------------------------
 
@@ -274,7 +277,7 @@ class RunModule(pl.LightningModule):
     def _end_evaluation(self) -> tuple[float, float]:
         """Mean loss and accuracy over the split, the shares of all processes put together."""
         sums = torch.tensor(self._sums, dtype=torch.float64, device=self.device)
-        loss, correct, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        loss, correct, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         self.eval_seconds += time.perf_counter() - self._evaluation_started
         return (loss if isfinite(loss) else inf) / count, correct / count
 

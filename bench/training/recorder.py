@@ -11,8 +11,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from omegaconf import OmegaConf
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from bench.identity import record_fields
@@ -60,12 +60,12 @@ class Recorder:
         with warnings.catch_warnings():  # that the directory holds the configuration already
             warnings.filterwarnings("ignore", "Experiment logs directory", UserWarning)
             _ = self.csv.experiment
-        text = yaml.safe_dump(dict(config), sort_keys=False)
+        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
         indented = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown's code block
         self.events.experiment.add_text("config", indented)
 
     @property
-    def loggers(self) -> list[CSVLogger | TensorBoardLogger]:
+    def loggers(self) -> list[Logger]:
         return [self.events, self.csv]
 
     def trained(self, step: int, *, epoch: float, seconds: float, **values: float) -> None:
@@ -83,16 +83,16 @@ class Recorder:
         self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float
     ) -> None:
         """The mean loss (nats) and accuracy (a fraction) over the validation split."""
-        self._log(
-            step, {"val/loss": loss, "val/accuracy": accuracy}, epoch=epoch, seconds=seconds
-        )
+        self._log(step, {"val/loss": loss, "val/accuracy": accuracy}, epoch=epoch, seconds=seconds)
         self.csv.save()
         if self.best["val/accuracy"] is None or accuracy > self.best["val/accuracy"]:
             self.best = {"val/accuracy": accuracy, "epoch": epoch}
         if self.target["step"] is None and accuracy >= self.target["value"]:
             self.target |= {"step": step, "seconds": seconds}
 
-    def tested(self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float) -> None:
+    def tested(
+        self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float
+    ) -> None:
         """The mean loss (nats) and accuracy (a fraction) over the test split, once, at the end."""
         self._log(
             step, {"test/loss": loss, "test/accuracy": accuracy}, epoch=epoch, seconds=seconds
@@ -115,8 +115,8 @@ class Recorder:
         names = {key: self.identity[key] for key in ("workload", "optimizer", "schedule", "seed")}
         # Without the experiment summary, TensorBoard unites the hyperparameters of all runs.
         _, start, end = hparams({**names, **self.identity["hyperparameters"]}, numbers)
-        self.events.experiment.file_writer.add_summary(start)  # type: ignore[attr-defined]
-        self.events.experiment.file_writer.add_summary(end)  # type: ignore[attr-defined]
+        self.events.experiment.file_writer.add_summary(start)
+        self.events.experiment.file_writer.add_summary(end)
         self.csv.save()
         self.events.experiment.close()
         record = Record(
@@ -134,9 +134,7 @@ class Recorder:
         write(record, self.directory)
         return record
 
-    def _log(
-        self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float
-    ) -> None:
+    def _log(self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float) -> None:
         self.metrics |= {name: value for name, value in values.items() if name != "lr"}
         self.events.log_metrics(values, step)
         self.csv.log_metrics({**values, "epoch": epoch, "seconds": seconds}, step)

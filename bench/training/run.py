@@ -9,9 +9,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from bench import data
 from bench.errors import BenchError
@@ -19,14 +18,14 @@ from bench.records import Record
 from bench.training.environment import environment
 from bench.training.memory import keep_freed_memory
 from bench.training.module import RunModule
+from bench.training.progress import StepProgressBar
 from bench.training.recorder import Recorder
 from bench.workloads import FAMILIES, build_model
 from optimizers.schedules import SCHEDULES
 
 TRAINER_KEYS = (
     "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
-    "log_every_n_steps", "val_check_interval", "check_val_every_n_epoch", "deterministic",
-    "enable_progress_bar",
+    "val_check_interval", "check_val_every_n_epoch", "deterministic", "enable_progress_bar",
 )  # fmt: skip
 PLACEMENT_KEYS = ("accelerator", "devices", "strategy", "precision")
 
@@ -36,13 +35,15 @@ class Run:
 
     Args:
         config: the resolved configuration, as plain containers.
+        directory: where the run is to leave its files; need not exist yet.
 
     Raises:
         BenchError: a part cannot be built from what the configuration says.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], directory: Path) -> None:
         self.config = config
+        self.directory = directory
         options = config["trainer"]
         if options["keep_freed_memory"]:
             keep_freed_memory()
@@ -50,7 +51,7 @@ class Run:
             torch.set_num_threads(options["threads"])
         pl.seed_everything(config["seed"], verbose=False)
         self.make_optimizer = optimizer_factory(config["optimizer"])
-        self.trainer = make_trainer(options)
+        self.trainer = make_trainer(options, directory)
         workload = config["workload"]
         self.data = prepared(
             workload["dataset"],
@@ -69,14 +70,19 @@ class Run:
         )
         self.make_optimizer(self.model.parameters())  # what it does not accept is said here
 
-    def train(self, directory: Path) -> Record | None:
-        """Trains in ``directory``, which exists, and leaves its record there.
+    @property
+    def is_first_process(self) -> bool:
+        """Whether this process is the one, of possibly several, that writes."""
+        return self.trainer.is_global_zero
+
+    def train(self) -> Record | None:
+        """Trains in the directory, which exists by now, and leaves the record there.
 
         Returns:
             The record; None in a process that is not the first of several.
         """
         config, trainer = self.config, self.trainer
-        recorder = Recorder(directory, config=config) if rank_zero_only.rank == 0 else None
+        recorder = Recorder(self.directory, config=config) if self.is_first_process else None
         module = RunModule(
             self.model,
             self.data,
@@ -86,19 +92,11 @@ class Run:
             make_schedule=self._multipliers,
             recorder=recorder,
             requested_steps=config["trainer"]["steps_per_execution"],
+            log_every_n_steps=config["trainer"]["log_every_n_steps"],
             diagnostics=config["diagnostics"],
         )
         if recorder is not None:
             trainer.loggers = recorder.loggers
-        if config["trainer"]["enable_checkpointing"]:
-            trainer.callbacks.append(
-                ModelCheckpoint(
-                    directory / "checkpoints",
-                    filename="last",
-                    enable_version_counter=False,
-                    save_on_train_epoch_end=True,
-                )
-            )
         trainer.fit(module)
         if not module.has_diverged:
             if self.data.val is not None and module.validated_at != module.steps_done:
@@ -156,7 +154,7 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
     return make
 
 
-def make_trainer(options: Mapping[str, Any]) -> pl.Trainer:
+def make_trainer(options: Mapping[str, Any], directory: Path) -> pl.Trainer:
     """Lightning's Trainer for the ``trainer`` section of the configuration.
 
     Raises:
@@ -165,13 +163,22 @@ def make_trainer(options: Mapping[str, Any]) -> pl.Trainer:
     chosen = {key: options[key] for key in TRAINER_KEYS}
     callbacks: list[Callback] = []
     if options["enable_progress_bar"]:
-        callbacks.append(RichProgressBar(refresh_rate=10))
+        callbacks.append(StepProgressBar(refresh_rate=10))
+    if options["enable_checkpointing"]:
+        last = ModelCheckpoint(
+            directory / "checkpoints",
+            filename="last",
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+        callbacks.append(last)
     try:
         return pl.Trainer(
             **{key: value for key, value in chosen.items() if value is not None},
             callbacks=callbacks,
             logger=False,
-            enable_checkpointing=False,
+            log_every_n_steps=1,  # ours counts optimizer steps, Lightning's counts its own
+            enable_checkpointing=options["enable_checkpointing"],
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
@@ -185,8 +192,3 @@ def make_trainer(options: Mapping[str, Any]) -> pl.Trainer:
 def prepared(dataset: str, data_dir: str | None, **options: Any) -> data.Prepared:
     """The prepared splits; those of the last run are kept for the next one like it."""
     return data.prepare(data.load(dataset, None if data_dir is None else Path(data_dir)), **options)
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one of possibly several that writes."""
-    return bool(rank_zero_only.rank == 0)

@@ -26,4 +26,6 @@ def cnn(
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
         height, width = height // 2, width // 2
     features = (channels[-1], height, width)
-    return nn.Sequential(*layers, *mlp(features, classes, hidden_sizes=hidden_sizes, dropout=dropout))
+    return nn.Sequential(
+        *layers, *mlp(features, classes, hidden_sizes=hidden_sizes, dropout=dropout)
+    )

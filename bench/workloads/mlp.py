@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -12,7 +13,7 @@ def mlp(
     """Images ``[B, C, H, W]`` to logits ``[B, classes]``: linear, ReLU, dropout, ..., linear."""
     layers: list[nn.Module] = [nn.Flatten()]
     sizes = [math.prod(image_shape), *hidden_sizes]
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         if dropout > 0:
             layers.append(nn.Dropout(dropout))

@@ -15,7 +15,7 @@ from bench.workloads.mlp import mlp
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of model: ``build(image_shape, classes, **options)`` and the layout it runs best in."""
+    """A kind of model: ``build(image_shape, classes, **options)``, and its fastest layout."""
 
     build: Callable[..., nn.Module]
     memory_format: torch.memory_format = torch.contiguous_format
@@ -38,10 +38,12 @@ def build_model(
         module = family.build(image_shape, classes, **options)
     module = module.to_empty(device="cpu")
     initialise(module, **initialisation, generator=Generator().manual_seed(seed))
-    return module.to(memory_format=family.memory_format)
+    return module.to(memory_format=family.memory_format)  # type: ignore[call-overload]
 
 
-def objective(logits: Tensor, labels: Tensor, parameters: Mapping[str, Tensor], l2: float) -> Tensor:
+def objective(
+    logits: Tensor, labels: Tensor, parameters: Mapping[str, Tensor], l2: float
+) -> Tensor:
     """Mean cross-entropy (nats) of ``logits`` [B, classes], plus ``l2`` times the sum of squared
     weights (biases are left out)."""
     loss = F.cross_entropy(logits, labels)

@@ -54,6 +54,7 @@ class GridSweeper(Sweeper):
                     f"{key}=1e-3,1e-2"
                 )
         jobs = [list(combination) for combination in product(*choices.values())]
+        assert self.launcher is not None
         return self.launcher.launch(jobs, initial_job_idx=0)
 
 
