@@ -13,10 +13,10 @@ def selection_probabilities(
     """The chance that each trial is the one selected after k random trials: ``[N] -> [K, N]``.
 
     With F(v) the share of trials that score at most v, the best of k is at most v with probability
-    F(v)^k with replacement (Dodge et al. 2019, section 3.2: trials are independent draws of the
-    search's distribution, estimated by those at hand) and C(N F(v), k) / C(N, k) without (the trials at hand in
-    random order; Tang et al. 2020 show that this one is unbiased). Trials that tie share their
-    probability equally.
+    F(v)^k with replacement (Dodge et al. 2019, section 3.2) and C(N F(v), k) / C(N, k) without
+    (the trials at hand in random order). As estimates for a search that draws trials at random,
+    the first is biased, the second not (Tang et al. 2020). Trials that tie share their probability
+    equally.
 
     Args:
         scores: ``[N]``, higher is better; NaN, a trial without a score, is never selected.

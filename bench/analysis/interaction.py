@@ -45,32 +45,34 @@ def rectangle_distance(scores: np.ndarray, delta: float) -> Rectangle:
     best = np.where(known, flat, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
     good = known & (flat >= best - delta)
 
-    rows, columns = _spans(n_rows), _spans(n_columns)  # [Rs, 2], [Cs, 2]
-    covers = np.einsum("ar,bc->abrc", _mask(rows, n_rows), _mask(columns, n_columns))
-    covers = covers.reshape(len(rows) * len(columns), -1).T  # [cells, rectangles]
-    both = good.astype(np.float32) @ covers
-    either = good.sum(axis=1, keepdims=True) + known.astype(np.float32) @ covers - both
-    overlap = np.divide(both, either, out=np.zeros_like(both, dtype=float), where=either > 0)
-
     count = good.sum(axis=1)
-    nearest = overlap.argmax(axis=1)
-    distance = np.where(count, 1 - overlap.max(axis=1), np.nan)
-    row, column = np.divmod(nearest, len(columns))
-    none = (count == 0)[:, None]
+    good_before, known_before = (_integral(cells, n_rows, n_columns) for cells in (good, known))
+    first, last = np.triu_indices(n_columns)
+    overlap = np.zeros(len(flat))
+    nearest = np.full((len(flat), 4), -1)
+    for top, bottom in zip(*np.triu_indices(n_rows), strict=True):
+        both, covered = (
+            (before[:, bottom + 1] - before[:, top])[:, last + 1]
+            - (before[:, bottom + 1] - before[:, top])[:, first]
+            for before in (good_before, known_before)
+        )  # cells in each rectangle of these rows  [N, column spans]
+        share = both / np.maximum(count[:, None] + covered - both, 1)
+        span = share.argmax(axis=1)
+        found = share.max(axis=1)
+        better = found > overlap
+        overlap = np.where(better, found, overlap)
+        here = np.stack(np.broadcast_arrays(top, bottom, first[span], last[span]), axis=1)
+        nearest = np.where(better[:, None], here, nearest)
+    distance = np.where(count, 1 - overlap, np.nan)
     return Rectangle(
         distance.reshape(lead),
         count.reshape(lead),
-        np.where(none, -1, rows[row]).reshape(*lead, 2),
-        np.where(none, -1, columns[column]).reshape(*lead, 2),
+        nearest[:, :2].reshape(*lead, 2),
+        nearest[:, 2:].reshape(*lead, 2),
     )
 
 
-def _spans(n: int) -> np.ndarray:
-    """Every first and last index of neighbouring entries: ``[n (n + 1) / 2, 2]``."""
-    return np.stack(np.triu_indices(n), axis=1)
-
-
-def _mask(spans: np.ndarray, n: int) -> np.ndarray:
-    index = np.arange(n)
-    inside = (spans[:, :1] <= index) & (index <= spans[:, 1:])
-    return inside.astype(np.float32)
+def _integral(cells: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """How many cells lie above and to the left of each corner: ``[N, R C] -> [N, R+1, C+1]``."""
+    counts = cells.reshape(-1, rows, columns).cumsum(axis=1).cumsum(axis=2)
+    return np.pad(counts, ((0, 0), (1, 0), (1, 0)))

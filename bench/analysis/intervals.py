@@ -1,6 +1,7 @@
 """Confidence intervals. Each returns NaN, not a guess, where one observation is all there is."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     mean = float(values.mean())
     if n == 1:
         return Interval(mean, np.nan, np.nan)
-    margin = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    margin = _t_quantile((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
     return Interval(mean, float(mean - margin), float(mean + margin))
 
 
@@ -86,3 +87,8 @@ def resampled_means(
     count = np.tensordot(drawn, known.astype(float), axes=(1, -1))  # [B, ...]
     total = np.tensordot(drawn, np.where(known, values, 0.0), axes=(1, -1))
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+@lru_cache
+def _t_quantile(share: float, degrees: int) -> float:
+    return float(stats.t.ppf(share, degrees))

@@ -6,8 +6,9 @@ a slash in its name (``val/accuracy``). ``trial`` is the same for the runs that 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,15 +147,25 @@ def select(
     varying = [name for name in hyperparameters(runs) if name not in by]
     best = best_trials(table, metric, by=by).set_index(list(by))
     rows = []
-    for key, group in table.groupby(list(by), sort=True):
-        chosen = best.loc[key] if key in best.index else None
+    for key, group in groups(table, by):
+        row_key = tuple(key.values())
+        chosen = best.loc[row_key] if row_key in best.index else None
         edges = {} if chosen is None else _edges(group, chosen[varying])
         counts = group if chosen is None else chosen
-        row = dict(zip(by, key, strict=True)) | ({} if chosen is None else chosen.to_dict())
+        row = key | ({} if chosen is None else chosen.to_dict())
         row |= {name: int(np.sum(counts[name])) for name in ("seeds", "diverged", "missing")}
         row |= {"compared": len(group), "edges": tuple(edges)}
-        rows.append(row | {"notes": "; ".join([*edges.values(), *_notes(row)])})
+        rows.append(row | {"notes": "; ".join(filter(None, [*edges.values(), _notes(row)]))})
     return pd.DataFrame(rows, columns=[*table.columns, "compared", "edges", "notes"])
+
+
+def selected_runs(
+    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
+) -> pd.DataFrame:
+    """The runs of each group's best trial, with their ``score`` and ``test`` score."""
+    best = best_trials(trials(runs, metric, by=by), metric, by=by)
+    scored = runs.assign(score=score(runs, metric), test=score(runs, metric.test))
+    return scored.merge(best[[*by, "trial"]], on=[*by, "trial"])
 
 
 def edge(values: Sequence[float] | np.ndarray | pd.Series, chosen: float) -> str | None:
@@ -170,6 +181,17 @@ def edge(values: Sequence[float] | np.ndarray | pd.Series, chosen: float) -> str
     return "highest" if chosen == distinct[-1] else None
 
 
+def groups(runs: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows of each group, with what makes it one by name; sorted."""
+    for key, group in runs.groupby(list(by), sort=True):
+        yield dict(zip(by, key, strict=True)), group
+
+
+def joined(notes: Mapping[str, Any]) -> str:
+    """The notes whose condition holds, as one text."""
+    return "; ".join(note for note, holds in notes.items() if holds)
+
+
 def _edges(group: pd.DataFrame, chosen: pd.Series) -> dict[str, str]:
     sides = {str(name): edge(group[name], value) for name, value in chosen.items()}
     return {
@@ -179,14 +201,14 @@ def _edges(group: pd.DataFrame, chosen: pd.Series) -> dict[str, str]:
     }
 
 
-def _notes(row: dict) -> list[str]:
-    if "trial" not in row:
-        return ["every run diverged" if row["diverged"] else "no run has a score"]
-    notes = []
-    if row["diverged"]:
-        notes.append(f"{row['diverged']} of {row['seeds']} seeds diverged")
-    if row["missing"]:
-        notes.append(f"{row['missing']} seeds missing")
-    if row["seeds"] == 1:
-        notes.append("one seed")
-    return notes
+def _notes(row: dict[str, Any]) -> str:
+    picked = "trial" in row
+    return joined(
+        {
+            "every run diverged": not picked and row["diverged"],
+            "no run has a score": not picked and not row["diverged"],
+            f"{row['diverged']} of {row['seeds']} seeds diverged": picked and row["diverged"],
+            f"{row['missing']} seeds missing": picked and row["missing"],
+            "one seed": picked and row["seeds"] == 1,
+        }
+    )

@@ -1,0 +1,400 @@
+"""How much tuning a method needs.
+
+``by`` names the columns that make a group, within which trials compete. What a diverged run counts
+for is ``selection.score``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis import budget, importance, selection
+from bench.analysis.interaction import rectangle_distance
+from bench.analysis.intervals import mean_interval, percentile_interval, resampled_means
+from bench.analysis.selection import ACCURACY, GROUP, Metric, groups, joined
+from bench.analysis.sensitivity import GoodRegion, good_region
+
+
+def response(
+    runs: pd.DataFrame, metric: Metric = ACCURACY, *, name: str = "lr", by: Sequence[str] = GROUP
+) -> pd.DataFrame:
+    """The score at each value of one hyperparameter, the others at their best for that value.
+
+    Returns:
+        One row for each group and value, ascending: the columns of ``selection.trials`` for the
+        trial that ``selection.best_trials`` picks there (where every run diverged: for one of
+        those); ``low`` and ``high``, the least and the greatest score of its seeds;
+        ``share_diverged`` of all runs with that value, whatever the other hyperparameters. A value
+        of which no run has a score has no row.
+    """
+    keys = [*by, name]
+    runs = runs[runs[name].notna()]
+    rows = _best_per(runs, metric, keys)
+    scored = runs.assign(score=selection.score(runs, metric), lost=runs["status"] == "diverged")
+    ends = scored.groupby([*keys, "trial"])["score"].agg(low="min", high="max")
+    lost = scored.groupby(keys)["lost"].mean().rename("share_diverged")
+    rows = rows.merge(ends, on=[*keys, "trial"]).merge(lost, on=keys)
+    return rows.sort_values(keys, ignore_index=True)
+
+
+def sensitivity(
+    runs: pd.DataFrame,
+    metric: Metric = ACCURACY,
+    *,
+    rng: np.random.Generator,
+    name: str = "lr",
+    deltas: Sequence[float] = (0.005, 0.01, 0.02, 0.05),
+    by: Sequence[str] = GROUP,
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """How wide the region of good values of one hyperparameter is, for several tolerances.
+
+    The region is ``good_region`` of ``response``. The interval of its width is a percentile
+    bootstrap that draws whole seeds, the same for every value; NaN with one seed. It speaks of
+    other seeds, not of a finer grid. Values that are not positive have no logarithm and are left
+    out.
+
+    Returns:
+        One row for each group and delta: ``delta``, ``best`` (the value with the best mean score),
+        ``score``, the fields of ``GoodRegion``, ``width_low``, ``width_high``, ``values`` (how many
+        were tried), ``largest_gap`` (decades between neighbours, at most), ``seeds``,
+        ``share_diverged`` (of all the group's runs), ``notes``.
+    """
+    columns = [*by, "delta", "best", "score", *GoodRegion._fields, "width_low", "width_high"]
+    columns += ["values", "largest_gap", "seeds", "share_diverged", "notes"]
+    rows = []
+    runs = runs[runs[name] > 0] if name in runs else runs.iloc[:0]
+    for key, group in groups(runs, by):
+        scores = _scores_per(group, metric, [name])  # [V, S]
+        if scores.empty:
+            continue
+        values, mean = scores.index.to_numpy(), scores.mean(axis=1).to_numpy()
+        resampled = resampled_means(scores.to_numpy(), rng=rng, resamples=resamples)  # [B, V]
+        steps = np.diff(np.log10(values))
+        gap, seeds = steps.max(initial=0.0), scores.shape[1]
+        row = key | {
+            "best": values[mean.argmax()],
+            "score": metric.sign * mean.max(),
+            "values": len(values),
+            "largest_gap": gap,
+            "seeds": seeds,
+            "share_diverged": (group["status"] == "diverged").mean(),
+        }
+        for delta in deltas:
+            region = good_region(values, mean, delta)
+            widths = good_region(values, resampled, delta).width if seeds > 1 else np.array([])
+            interval = percentile_interval(np.nan, widths)
+            notes = {
+                "no run did better than chance": (mean == metric.sign * metric.chance).all(),
+                "reaches the end of the grid: a lower bound": region.open_low or region.open_high,
+                f"in {region.pieces} pieces": region.pieces > 1,
+                f"a gap of {gap:.2f} decades": len(steps) and gap > 1.5 * np.median(steps),
+                "one seed": seeds == 1,
+            }
+            row |= {field: value.item() for field, value in region._asdict().items()}
+            row |= {"delta": delta, "width_low": interval.low, "width_high": interval.high}
+            rows.append(row | {"notes": joined(notes)})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def expected_best(
+    runs: pd.DataFrame,
+    metric: Metric = ACCURACY,
+    *,
+    by: Sequence[str] = GROUP,
+    budgets: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """The expected score of the best of k random trials, and the test score that comes with it.
+
+    Each seed is one repetition of the whole search, with one run a trial, as a person would make
+    it; the curve is the mean over seeds and its interval is Student's t. Seeds that at most half
+    of the trials have are left out; if none is left, a trial's score is its mean over seeds.
+
+    Returns:
+        For each group, without and with ``replacement`` (see ``budget.expected_best``), a row for
+        each ``k``: ``expected``, ``low``, ``high``, ``spread`` (standard deviation of the best
+        over draws of k trials), ``test``, ``test_low``, ``test_high``, ``trials``, ``seeds``,
+        ``notes``. By default k runs to the number of trials, thinned out beyond 30.
+    """
+    columns = [*by, "replacement", "k", "expected", "low", "high", "spread"]
+    columns += ["test", "test_low", "test_high", "trials", "seeds", "notes"]
+    rows = []
+    for key, group in groups(runs, by):
+        scores, test = _repetitions(group, metric)  # [N, S]
+        if scores.empty:
+            continue
+        k = _budgets(len(scores)) if budgets is None else np.asarray(budgets)
+        seeds, about = scores.shape[1], {"trials": len(scores), "seeds": scores.shape[1]}
+        about["notes"] = _search_notes(group, scores)
+        for replacement in (False, True):
+            curves = np.empty((3, len(k), seeds))
+            for s, (score, on_test) in enumerate(
+                zip(scores.to_numpy().T, test.to_numpy().T, strict=True)
+            ):
+                curves[:, :, s] = (
+                    budget.expected_best(score, k, replacement=replacement),
+                    budget.expected_best(score, k, replacement=replacement, of=on_test),
+                    budget.spread_of_best(score, k, replacement=replacement),
+                )
+            for i, trials in enumerate(k):
+                row = key | {"replacement": replacement, "k": int(trials)}
+                row |= _interval("expected", metric.sign * curves[0, i], "low", "high")
+                row |= _interval("test", metric.sign * curves[1, i], "test_low", "test_high")
+                rows.append(row | {"spread": curves[2, i].mean()} | about)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def tunability(
+    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
+) -> pd.DataFrame:
+    """``budget.tunability`` of the expected incumbent, averaged over random orders of the trials.
+
+    The incumbent curve is ``expected_best`` without replacement up to T, the smallest number of
+    trials of any group on the workload, so that groups compare.
+
+    Returns:
+        One row for each group and ``weighting`` ("early", "equal", "late"): ``value``, ``low``,
+        ``high`` (over seeds), ``test`` (the same of the incumbent's test score), ``T``, ``notes``.
+    """
+    columns = [*by, "weighting", "value", "low", "high", "test", "T", "notes"]
+    rows = []
+    for _, on_workload in groups(runs, ["workload"]):
+        searches = [
+            (key, group, *_repetitions(group, metric)) for key, group in groups(on_workload, by)
+        ]
+        searches = [search for search in searches if len(search[2])]
+        last = min((len(scores) for _, _, scores, _ in searches), default=0)
+        k = np.arange(1, last + 1)
+        for key, group, scores, test in searches:
+            pairs = list(zip(scores.to_numpy().T, test.to_numpy().T, strict=True))
+            validated, tested = (
+                budget.tunability(metric.sign * np.array(incumbents))
+                for incumbents in (
+                    [budget.expected_best(s, k, replacement=False) for s, _ in pairs],
+                    [budget.expected_best(s, k, replacement=False, of=t) for s, t in pairs],
+                )
+            )
+            notes = _search_notes(group, scores)
+            for weighting in budget.Tunability._fields:
+                row = key | _interval("value", getattr(validated, weighting), "low", "high")
+                row |= {"weighting": weighting, "test": getattr(tested, weighting).mean()}
+                rows.append(row | {"T": last, "notes": notes})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def probability_best(
+    runs: pd.DataFrame, metric: Metric = ACCURACY, *, method: str = "optimizer"
+) -> pd.DataFrame:
+    """The chance that a method's best of k random trials beats that of every other method.
+
+    ``budget.probability_best`` without replacement, by validation score, for each seed that most
+    trials of every method have, and the mean over these seeds; if there is none, of the trials'
+    mean scores. k runs to the smallest number of trials of any method.
+
+    Returns:
+        One row for each workload, method and ``k``: ``probability``, ``seeds``, ``notes``.
+    """
+    rows = []
+    for key, on_workload in groups(runs, ["workload"]):
+        searches = {one[method]: group for one, group in groups(on_workload, [method])}
+        scores = {name: _repetitions(group, metric)[0] for name, group in searches.items()}
+        scores = {name: table for name, table in scores.items() if len(table)}
+        if not scores:
+            continue
+        seeds = sorted(set.intersection(*(set(table.columns) for table in scores.values())))
+        if not seeds:
+            scores = {name: table.mean(axis=1).to_frame() for name, table in scores.items()}
+        k = _budgets(min(len(table) for table in scores.values()))
+        repetitions = [
+            [table[seed] if seeds else table.iloc[:, 0] for table in scores.values()]
+            for seed in seeds or [None]
+        ]
+        chances = np.mean(
+            [budget.probability_best(tables, k, replacement=False) for tables in repetitions],
+            axis=0,
+        )
+        for name, chance in zip(scores, chances.T, strict=True):
+            notes = _search_notes(searches[name], scores[name])
+            about = key | {method: name, "seeds": len(seeds) or 1, "notes": notes}
+            rows += [
+                about | {"k": int(trials), "probability": p}
+                for trials, p in zip(k, chance, strict=True)
+            ]
+    return pd.DataFrame(rows, columns=["workload", method, "k", "probability", "seeds", "notes"])
+
+
+def interactions(
+    runs: pd.DataFrame,
+    metric: Metric = ACCURACY,
+    *,
+    rng: np.random.Generator,
+    x: str = "lr",
+    y: str = "weight_decay",
+    deltas: Sequence[float] = (0.01, 0.02, 0.05),
+    by: Sequence[str] = GROUP,
+    resamples: int = 500,
+) -> pd.DataFrame:
+    """``interaction.rectangle_distance`` over the grid of two hyperparameters.
+
+    A cell's score is the mean over seeds of the best trial there. The interval is a percentile
+    bootstrap that draws whole seeds. Groups that are not a grid in x and y have no row.
+
+    Returns:
+        One row for each group and ``delta``: ``distance``, ``low``, ``high``, ``good`` (cells),
+        ``cells`` (with a score), ``holes``, ``seeds``, ``notes``.
+    """
+    columns = [*by, "delta", "distance", "low", "high", "good", "cells", "holes", "seeds", "notes"]
+    rows = []
+    runs = runs[runs[[x, y]].notna().all(axis=1)] if {x, y} <= set(runs) else runs.iloc[:0]
+    for key, group in groups(runs, by):
+        if min(group[x].nunique(), group[y].nunique()) < 2 or not budget.is_grid(group[[x, y]]):
+            continue
+        scores = _scores_per(group, metric, [x, y])
+        if scores.empty:
+            continue
+        cube = np.stack([scores[seed].unstack(y) for seed in scores])  # [S, X, Y]
+        cells = np.moveaxis(cube, 0, -1)
+        seeds, known = len(cube), int((~np.isnan(cells)).any(axis=-1).sum())
+        mean = scores.mean(axis=1).unstack(y).to_numpy()
+        resampled = resampled_means(cells, rng=rng, resamples=resamples)  # [B, X, Y]
+        for delta in deltas:
+            found = rectangle_distance(mean, delta)
+            drawn = rectangle_distance(resampled, delta).distance if seeds > 1 else np.array([])
+            interval = percentile_interval(found.distance.item(), drawn)
+            good, holes = found.good.item(), mean.size - known
+            notes = {
+                f"only {good} good cells: the grid is too coarse": good < 4,
+                f"{holes} holes in the grid": holes,
+                "one seed": seeds == 1,
+            }
+            row = key | {"delta": delta, "distance": interval.estimate, "low": interval.low}
+            row |= {"high": interval.high, "good": good, "cells": known, "holes": holes}
+            rows.append(row | {"seeds": seeds, "notes": joined(notes)})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def importances(
+    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
+) -> pd.DataFrame:
+    """How much of the score each hyperparameter decides, by a global and a local method.
+
+    On a complete grid: ``importance.variance_shares``, interactions included, and
+    ``local_shares``. On a grid with holes, ``main_effects`` stands in for the first; where trials
+    are drawn at random, ``local_shares_of_surrogate`` for the second too. A trial's score is its
+    mean over seeds. Groups in which fewer than two hyperparameters vary have no row.
+
+    Returns:
+        One row for each group, ``kind`` ("global", "local") and ``hyperparameter`` ("lr", or
+        "lr x weight_decay" for an interaction): ``share``, ``method`` (the function's name),
+        ``trials``, ``notes``; NaN where the method does not apply.
+    """
+    rows = []
+    for key, group in groups(runs, by):
+        table = selection.trials(group, metric, by=by)
+        table = table[table["seeds"] > 0]
+        names = [name for name in selection.hyperparameters(group) if table[name].nunique() > 1]
+        if len(names) < 2:
+            continue
+        scores = metric.sign * table["score"].to_numpy()
+        for kind, (shares, function) in _importance(table[names].to_numpy(), scores).items():
+            notes = {
+                "not applicable: too few trials, or all alike": np.isnan(
+                    list(shares.values())
+                ).all(),
+                "trials at chance decide much of this": (table["score"] == metric.chance).mean()
+                > 0.1
+                and kind == "global",
+            }
+            about = {"kind": kind, "method": function, "trials": len(table)}
+            about["notes"] = joined(notes)
+            rows += [
+                key | about | {"hyperparameter": " x ".join(names[i] for i in axes), "share": share}
+                for axes, share in shares.items()
+            ]
+    columns = [*by, "kind", "hyperparameter", "share", "method", "trials", "notes"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _best_per(runs: pd.DataFrame, metric: Metric, keys: Sequence[str]) -> pd.DataFrame:
+    """The best trial for each combination of keys that has a score, a diverged one if need be."""
+    table = selection.trials(runs, metric, by=keys)
+    table = table[table["seeds"] > 0]
+    picked = selection.best_trials(table, metric, by=keys)
+    return pd.concat([picked, table]).drop_duplicates(list(keys))
+
+
+def _scores_per(group: pd.DataFrame, metric: Metric, names: list[str]) -> pd.DataFrame:
+    """Scores, higher is better, of the best trial at each setting of names: ``[settings, S]``."""
+    best = _best_per(group, metric, names)
+    scored = group.assign(score=metric.sign * selection.score(group, metric))
+    chosen = scored.merge(best[[*names, "trial"]], on=[*names, "trial"]).dropna(subset="score")
+    return chosen.groupby([*names, "seed"])["score"].mean().unstack("seed")
+
+
+def _repetitions(group: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and test scores, higher is better, of trials by seeds: ``[N, S]`` each.
+
+    Only seeds that more than half of the trials have; without any, one column of means.
+    """
+    scored = group.assign(
+        score=metric.sign * selection.score(group, metric),
+        test=metric.sign * selection.score(group, metric.test),
+    ).dropna(subset="score")
+    table = scored.groupby(["trial", "seed"])[["score", "test"]].mean().unstack("seed")
+    scores, test = table["score"], table["test"]
+    common = scores.columns[scores.notna().mean() > 0.5]
+    if len(common):
+        return scores[common], test[common]
+    return scores.mean(axis=1).to_frame("mean"), test.mean(axis=1).to_frame("mean")
+
+
+def _search_notes(group: pd.DataFrame, scores: pd.DataFrame) -> str:
+    trials = group.drop_duplicates("trial")
+    return joined(
+        {
+            "assumes random trials; given a grid": budget.is_grid(
+                trials[selection.hyperparameters(group)].to_numpy()
+            ),
+            f"only {len(scores)} trials": len(scores) < 10,
+            "trials have different seeds: their means are used": "mean" in scores,
+            "one seed": scores.shape[1] == 1 and "mean" not in scores,
+        }
+    )
+
+
+def _budgets(trials: int) -> np.ndarray:
+    """1 to 30, then about 30 more in equal ratios, up to the number of trials."""
+    k = np.arange(1, min(trials, 30) + 1)
+    return np.unique(np.append(k, np.geomspace(k[-1], trials, 30).round().astype(int)))
+
+
+def _interval(name: str, values: np.ndarray, low: str, high: str) -> dict[str, float]:
+    return dict(zip((name, low, high), mean_interval(values), strict=True))
+
+
+Shares = dict[tuple[int, ...], float]
+
+
+def _importance(settings: np.ndarray, scores: np.ndarray) -> dict[str, tuple[Shares, str]]:
+    """Shares by sets of axes, and the name of the function they come from, of either kind."""
+    if not budget.is_grid(settings):
+        return {
+            "global": (_by_axis(importance.main_effects(settings, scores)), "main_effects"),
+            "local": (
+                _by_axis(importance.local_shares_of_surrogate(settings, scores)),
+                "local_shares_of_surrogate",
+            ),
+        }
+    levels = [np.unique(column, return_inverse=True) for column in settings.T]
+    grid = np.full([len(values) for values, _ in levels], np.nan)
+    grid[tuple(index for _, index in levels)] = scores
+    local = (_by_axis(importance.local_shares(grid)), "local_shares")
+    if np.isnan(grid).any():
+        effects = _by_axis(importance.main_effects(settings, scores))
+        return {"global": (effects, "main_effects"), "local": local}
+    return {"global": (importance.variance_shares(grid), "variance_shares"), "local": local}
+
+
+def _by_axis(shares: np.ndarray) -> Shares:
+    return {(axis,): float(share) for axis, share in enumerate(shares)}
