@@ -39,8 +39,12 @@ def as_arrays(*arrays: ArrayLike) -> Arrays:
     """
     named = {}
     for name, values in zip(NAMES, arrays, strict=True):
-        array = np.asarray(values).astype(np.uint8, copy=False)
-        if not np.array_equal(array, values):
+        try:
+            array = np.asarray(values).astype(np.uint8, copy=False)
+            exact = np.array_equal(array, values)
+        except (TypeError, ValueError):  # ragged, or not numbers
+            exact = False
+        if not exact:
             raise BenchError(f"{name}: whole numbers from 0 to 255 expected")
         named[name] = array[:, np.newaxis] if array.ndim == 3 else array
     return named

