@@ -5,8 +5,8 @@ No torch here, and nothing is cached on disk: 10,000 records are read in seconds
 
 import json
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import records
+from bench import identity, records
 from bench.errors import BenchError
 
 REPORT_DIRECTORY = "report"
@@ -25,12 +25,11 @@ RUN_COLUMNS = (
     *("status", "reason", "steps", "epochs", "id"),
 )
 
-# Configuration keys (or groups of them) that do not make a setting: the seed is what a setting is
-# repeated over, names have columns of their own, the others say where files go and what is shown.
+# Configuration keys (or groups of them) that do not make a setting, beside those that decide no
+# result: the seed is what a setting is repeated over, and names have columns of their own.
 NOT_A_SETTING = (
-    *("study", "seed", "runs_dir", "data_dir", "experiment", "resume", "diagnostics", "hydra"),
-    *("workload.name", "workload.target", "optimizer.name", "schedule.name"),
-    *("trainer.logger", "trainer.callbacks", "trainer.enable_progress_bar", "trainer.devices"),
+    *identity.NEUTRAL,
+    *("seed", "experiment", "workload.name", "workload.target", "optimizer.name", "schedule.name"),
 )
 
 
@@ -87,7 +86,10 @@ def read(directory: Path) -> Study:
         try:
             record = records.read(path)
             row = _row(record)
-            config = dict(_flat(record.config))
+            config = {
+                key: json.dumps(value) if isinstance(value, list) else value
+                for key, value in identity.leaves(record.config)
+            }
         except BenchError as error:
             problems.append(str(error))
             continue
@@ -183,16 +185,6 @@ def _row(record: records.Record) -> dict[str, Any]:
     return row
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a nested mapping by dotted key; lists are leaves, as text."""
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict):
-            yield from _flat(value, f"{key}.")
-        else:
-            yield key, json.dumps(value) if isinstance(value, list) else value
-
-
 def _is_setting(key: str) -> bool:
     return not key.endswith("_target_") and not any(
         key == other or key.startswith(f"{other}.") for other in NOT_A_SETTING
@@ -200,12 +192,17 @@ def _is_setting(key: str) -> bool:
 
 
 def _plain_names(keys: Iterable[str]) -> dict[str, str]:
-    """``optimizer.lr`` -> ``lr``; the whole key where two would get the same name."""
-    keys = list(keys)
-    last = [key.rpartition(".")[2] for key in keys]
-    return {
-        key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)
-    }
+    """The names that hyperparameters have in a record, for any configuration key.
+
+    ``optimizer.lr`` is ``lr``, ``schedule.gamma`` stays, ``workload.model.init`` is ``init``. Where
+    two keys would get the same name, each keeps its whole key.
+    """
+    names = {}
+    for key in keys:
+        group, _, rest = key.partition(".")
+        names[key] = key if group == "schedule" or not rest else rest.removeprefix("model.")
+    taken = Counter(names.values())
+    return {key: name if taken[name] == 1 else key for key, name in names.items()}
 
 
 def _add_settings(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:

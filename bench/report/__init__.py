@@ -1,9 +1,10 @@
 """The report of a study: ``python -m bench.report runs/<study>``.
 
-``contents`` decides what a report shows, from the statistics of ``bench.analysis``; ``figures`` and
-``style`` draw it; ``terminal`` puts it out. No torch here.
+``contents`` gathers the statistics of ``bench.analysis``; ``sections`` and ``summary`` put them
+into words, tables and figures; ``figures`` and ``style`` draw; ``page``, ``terminal`` and
+``tensorboard`` put it out. No torch here.
 """
 
-from bench.report.contents import Contents, write
+from bench.report.writer import Report, write
 
-__all__ = ["Contents", "write"]
+__all__ = ["Report", "write"]

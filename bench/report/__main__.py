@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.errors import BenchError
-from bench.report import contents, terminal
+from bench.report import terminal, write
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,14 +19,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        report = contents.write(options.directory)
+        report = write(options.directory)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    terminal.show(report, console)
-    for problem in report.problems:
+    terminal.show(report.contents, console)
+    for problem in report.contents.problems:
         print(f"skipped: {problem}", file=sys.stderr)
-    print(f"report      {report.directory}")
+    print(f"report      {report.page}")
     print(f"curves      tensorboard --logdir {options.directory}")
     return 0
 

@@ -1,190 +1,122 @@
-"""What a report shows: which tables and figures, of which runs, with which words beside them."""
+"""What there is to report: the statistics of a study, each computed once, for every way out."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
+import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from bench import study as studies
-from bench.analysis import selection
+from bench.analysis import selection, tables
 from bench.errors import BenchError
-from bench.report import figures, style
+from bench.report import style
 from bench.study import Study
 
 PAIR = ("workload", "optimizer")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A figure with its words; ``name`` is its file's, without a suffix."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
+DELTAS = (0.01, 0.02, 0.05)  # in accuracy; the first is the one that the words speak of
 
 
 @dataclass(kw_only=True)
 class Contents:
-    """Everything that a report says, before it is put on a page.
+    """The tables that terminal, page and TensorBoard show.
 
     Attributes:
-        best: ``selection.select`` for each workload and optimizer.
-        trials: ``selection.trials``, with the settings that are not numbers.
-        problems: one line each for what could not be read or drawn.
+        best: ``selection.select`` for each workload and optimizer, in the order of ``looks``, with
+            ``runs, completed, all_diverged, failed``: counts over all trials.
+        trials: ``selection.trials``, with every setting and the number of failed runs.
+        response, sensitivity: as ``analysis.tables`` gives them for the learning rate; empty if it
+            does not vary.
+        selected: rows of ``study.runs``: the completed runs of the selected trials.
+        looks: of each optimizer, in the order in which to show them.
+        problems: one line each for what could not be read.
     """
 
     study: Study
-    directory: Path
     best: pd.DataFrame
     trials: pd.DataFrame
+    response: pd.DataFrame
+    sensitivity: pd.DataFrame
+    selected: pd.DataFrame
     looks: dict[str, style.Look]
-    problems: list[str] = field(default_factory=list)
+    problems: list[str]
+
+    @property
+    def workloads(self) -> list[str]:
+        return list(self.best["workload"].unique())
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether any run measured what selection needs."""
+        return bool(self.best["score"].notna().any())
 
 
-def gather(study: Study, directory: Path) -> Contents:
-    """The tables of a report.
+def gather(study: Study) -> Contents:
+    """The statistics of a study.
 
     Raises:
-        BenchError: the study has no run to report on.
+        BenchError: there is no run to report on.
     """
     if study.runs.empty:
         raise BenchError(_nothing_to_report(study))
-    best = selection.select(study.runs, by=PAIR)
-    runs = study.runs.groupby(list(PAIR))["status"].agg(
-        runs="size",
-        all_diverged=lambda status: (status == "diverged").sum(),
-        all_failed=lambda status: (status == "failed").sum(),
-    )
-    looks = style.looks(study.runs["optimizer"].unique())
-    order = {name: position for position, name in enumerate(looks)}
-    best = best.merge(runs.reset_index(), on=list(PAIR)).sort_values(
-        list(PAIR), key=lambda column: column.map(order) if column.name == "optimizer" else column
-    )
+    runs = study.runs
+    looks = style.looks(runs["optimizer"].unique())
+    trials = _trials(study)
+    best = _best(runs, trials, list(looks))
+    chosen = runs.merge(best[[*PAIR, "trial"]].dropna(), on=[*PAIR, "trial"])
+    varies = "lr" in study.settings
+    rng = np.random.default_rng(0)
     return Contents(
         study=study,
-        directory=directory,
-        best=best.reset_index(drop=True),
-        trials=_trials(study),
+        best=best,
+        trials=trials,
+        response=tables.response(runs, by=PAIR) if varies else pd.DataFrame(),
+        sensitivity=tables.sensitivity(runs, by=PAIR, deltas=DELTAS, rng=rng)
+        if varies
+        else pd.DataFrame(),
+        selected=chosen[chosen["status"] == "completed"],
         looks=looks,
         problems=list(study.problems),
     )
 
 
-def write(directory: Path) -> Contents:
-    """Writes a study's report into ``directory/report``.
-
-    Raises:
-        BenchError: there is nothing to report on, or the report cannot be written.
-    """
-    contents = gather(studies.read(directory), directory / studies.REPORT_DIRECTORY)
-    try:
-        contents.directory.mkdir(exist_ok=True)
-        contents.best.to_csv(contents.directory / "best.csv", index=False)
-        contents.trials.to_csv(contents.directory / "trials.csv", index=False)
-        contents.study.runs.to_csv(contents.directory / "runs.csv", index=False)
-        with mpl.rc_context(style.RC):
-            for drawing in draw(contents):
-                path = contents.directory / drawing.name
-                style.save(drawing.figure, path, title=drawing.title)
-    except OSError as error:
-        raise BenchError(
-            f"{contents.directory}: the report cannot be written ({error.strerror})"
-        ) from error
-    return contents
+def setting_names(study: Study) -> list[str]:
+    """What to say of a trial: the learning rate first, whether or not it varies, then the rest."""
+    return [name for name in dict.fromkeys(("lr", *study.settings)) if name in study.runs]
 
 
-def draw(contents: Contents) -> Iterator[Drawing]:
-    for workload in contents.best["workload"].unique():
-        yield from _convergence(contents, workload)
-        yield from _sensitivity(contents, workload)
-
-
-def _convergence(contents: Contents, workload: str) -> Iterator[Drawing]:
-    best = contents.best[(contents.best["workload"] == workload) & contents.best["trial"].notna()]
-    curves = {}
-    for optimizer, trial in zip(best["optimizer"], best["trial"], strict=True):
-        runs = contents.study.runs
-        chosen = runs[
-            (runs["workload"] == workload)
-            & (runs["optimizer"] == optimizer)
-            & (runs["trial"] == trial)
-            & (runs["status"] == "completed")
-        ]
-        curves[optimizer], problems = studies.read_curves(contents.study, chosen)
-        contents.problems += problems
-    for y in ("val/accuracy", "val/loss", "train/loss"):
-        for x in ("epoch", "step", "seconds"):
-            figure = figures.convergence(curves, x=x, y=y, looks=contents.looks)
-            if figure is not None:
-                yield Drawing(
-                    name=f"convergence_{workload}_{y.replace('/', '_')}_by_{x}",
-                    title=f"{workload}: {figures.AXIS_LABELS[y]} against {figures.AXIS_LABELS[x]}",
-                    caption="Mean over seeds at the selected setting; the band spans all seeds.",
-                    figure=figure,
-                )
-
-
-def _sensitivity(contents: Contents, workload: str) -> Iterator[Drawing]:
-    runs = contents.study.runs
-    runs = runs[runs["workload"] == workload]
-    if "lr" not in contents.study.settings or "val/accuracy" not in runs:
-        return
-    best = contents.best[contents.best["workload"] == workload].set_index("optimizer")
-    yield Drawing(
-        name=f"lr_sensitivity_{workload}",
-        title=f"{workload}: validation accuracy against learning rate",
-        caption="",
-        figure=figures.lr_sensitivity(
-            by_lr(runs), metric="val/accuracy", looks=contents.looks, selected=dict(best["lr"])
-        ),
+def _best(runs: pd.DataFrame, trials: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    best = selection.select(runs, by=PAIR)
+    # Without validation nothing can be selected, but where there is one trial nothing need be.
+    only = trials.groupby(list(PAIR)).filter(lambda group: len(group) == 1)
+    only = best[[*PAIR]].merge(only, on=list(PAIR), how="left").set_index(best.index)
+    measured = best["trial"].isna() & only["test"].notna()
+    for name in ("trial", "test", "test_std"):
+        best[name] = best[name].mask(measured, only[name])
+    counts = runs.groupby(list(PAIR))["status"].agg(
+        runs="size",
+        completed=lambda status: (status == "completed").sum(),
+        all_diverged=lambda status: (status == "diverged").sum(),
+        failed=lambda status: (status == "failed").sum(),
     )
-
-
-def by_lr(runs: pd.DataFrame, metric: str = "val/accuracy") -> pd.DataFrame:
-    """One row an optimizer and learning rate: the best trial there, over its completed runs.
-
-    Columns ``optimizer, lr, mean, min, max`` (of the metric, missing where no run completed) and
-    ``diverged, runs`` (counts over all trials at that learning rate).
-    """
-    scored = runs.assign(
-        score=selection.score(runs),
-        value=runs[metric].where(runs["status"] == "completed"),
-        diverged=runs["status"] == "diverged",
-    )
-    trials = scored.groupby(["optimizer", "lr", "trial"], as_index=False).agg(
-        score=("score", "mean"),
-        mean=("value", "mean"),
-        min=("value", "min"),
-        max=("value", "max"),
-        diverged_here=("diverged", "sum"),
-    )
-    trials = trials.sort_values("score", ascending=False, kind="stable", na_position="last")
-    best = trials.drop_duplicates(["optimizer", "lr"])
-    counts = scored.groupby(["optimizer", "lr"], as_index=False).agg(
-        diverged=("diverged", "sum"), runs=("diverged", "size")
-    )
-    return best.merge(counts, on=["optimizer", "lr"]).sort_values(["optimizer", "lr"])
+    best = best.merge(counts.reset_index(), on=list(PAIR))
+    place = best["optimizer"].map(order.index)
+    return best.assign(place=place).sort_values(["workload", "place"], ignore_index=True)
 
 
 def _trials(study: Study) -> pd.DataFrame:
-    """``selection.trials`` with every setting, numbers or text, and the number of failed runs."""
     trials = selection.trials(study.runs, by=PAIR)
-    extra = [name for name in ("lr", *study.settings) if name not in trials and name in study.runs]
+    extra = {name: (name, "first") for name in setting_names(study) if name not in trials}
     rest = (
         study.runs.assign(failed=study.runs["status"] == "failed")
         .groupby([*PAIR, "trial"])
-        .agg(**{name: (name, "first") for name in dict.fromkeys(extra)}, failed=("failed", "sum"))
+        .agg(**extra, failed=("failed", "sum"), steps=("steps", "max"))
     )
     return trials.merge(rest.reset_index(), on=[*PAIR, "trial"])
 
 
 def _nothing_to_report(study: Study) -> str:
+    directory: Path = study.directory
     if study.problems:
-        return f"{study.directory}: none of its records can be used"
+        return f"{directory}: none of its records can be used"
     if study.unfinished:
-        return f"{study.directory}: none of its {len(study.unfinished)} runs has finished yet"
-    return f"{study.directory}: holds no record of a run; give a study's directory"
+        return f"{directory}: none of its {len(study.unfinished)} runs has finished yet"
+    return f"{directory}: holds no record of a run; give a study's directory"

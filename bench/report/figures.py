@@ -1,25 +1,37 @@
-"""The figures: each function draws one, from tables, and decides nothing."""
+"""The figures: each function draws one, from a table, and decides nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
-from bench.report.style import MUTED, Look, figure, label_lines
+from bench.report import text
+from bench.report.style import INK, MUTED, Look, figure, label_lines
 
 CURVE_POINTS = 160  # more cannot be told apart at a column's width
 ERROR_FLOOR = 1e-4  # an error of zero has no logarithm
+HEAT = "cividis"  # even in lightness, and the same to those who are colour-blind
+WRITTEN_CELLS = 80  # beyond this the numbers in a heat map's cells are too small to read
 
-
-AXIS_LABELS = {
+LABELS = {
     "epoch": "epochs",
     "step": "optimizer steps",
     "seconds": "training time (s)",
     "lr": "learning rate",
+    "weight_decay": "weight decay",
+    "batch_size": "batch size",
     "train/loss": "training loss (nats)",
     "val/loss": "validation loss (nats)",
     "val/accuracy": "validation accuracy (%)",
@@ -27,117 +39,334 @@ AXIS_LABELS = {
 }
 
 
+def label(name: str) -> str:
+    return LABELS.get(name, name.replace("_", " "))
+
+
 def convergence(
-    curves: Mapping[str, pd.DataFrame], *, x: str, y: str, looks: Mapping[str, Look]
+    curves: Mapping[str, pd.DataFrame],
+    *,
+    x: str,
+    y: str,
+    looks: Mapping[str, Look],
+    target: float | None = None,
 ) -> Figure | None:
     """A metric against epochs, steps or seconds: mean over seeds, with a band from least to most.
 
     Args:
         curves: for each optimizer, the logged rows of its runs, as ``study.read_curves`` gives.
+        target: a value of the metric to mark by a line.
 
     Returns:
         None when no curve has both columns.
     """
+    bands = {name: _band(curves[name], x, y) for name in looks if name in curves}
+    bands = {name: band for name, band in bands.items() if not band.empty}
+    if not bands:
+        return None
     drawing = figure()
     axes = drawing.add_subplot()
-    ends, lowest, highest = {}, [], []
-    for name, look in looks.items():
-        band = _band(curves.get(name, pd.DataFrame()), x, y)
-        if band.empty:
-            continue
-        scale = 100 if y.endswith("accuracy") else 1
+    scale = _scale(y)
+    for name, band in bands.items():
+        look = looks[name]
         marker = look.marker if len(band) <= 15 else ""
-        axes.plot(band["x"], band["mean"] * scale, label=name, marker=marker, **look.line())
-        axes.fill_between(
-            band["x"], band["min"] * scale, band["max"] * scale, color=look.colour, alpha=0.15, lw=0
-        )
-        ends[name] = float(band["mean"].iloc[-1]) * scale
-        lowest.append(float(band["min"].min()))
-        highest.append(float(band["max"].max()))
-    if not ends:
-        return None
-    axes.set(xlabel=AXIS_LABELS[x], ylabel=AXIS_LABELS[y])
+        axes.plot(band["x"], band["mean"] * scale, marker=marker, **look.line())
+        _shade(axes, band["x"], band["min"] * scale, band["max"] * scale, look)
+    axes.set(xlabel=label(x), ylabel=label(y))
     axes.set_xlim(left=0)
-    _value_axis(axes, y, min(lowest), max(highest))
-    label_lines(axes, ends, looks)
+    lowest = min(float(band["min"].min()) for band in bands.values())
+    highest = max(float(band["max"].max()) for band in bands.values())
+    _value_axis(axes, y, lowest, highest)
+    if target is not None and lowest < target < highest:
+        axes.axhline(target * scale, color=MUTED, linewidth=0.9, dashes=(2, 2), zorder=1)
+        axes.text(
+            *(0.99, target * scale, f"target {target * scale:g}"),
+            transform=axes.get_yaxis_transform(),
+            ha="right",
+            va="bottom",
+            fontsize=7.5,
+            color=MUTED,
+        )
+    label_lines(
+        axes, {name: float(band["mean"].iloc[-1]) * scale for name, band in bands.items()}, looks
+    )
     return drawing
 
 
-def lr_sensitivity(
-    by_lr: pd.DataFrame, *, metric: str, looks: Mapping[str, Look], selected: Mapping[str, float]
+def response(
+    table: pd.DataFrame,
+    *,
+    name: str,
+    looks: Mapping[str, Look],
+    selected: Mapping[str, float],
+    metric: str = "val/accuracy",
 ) -> Figure:
-    """Final metric against learning rate, and below it where runs diverged.
+    """Final score against one hyperparameter, and below it where runs diverged.
 
     Args:
-        by_lr: rows with ``optimizer, lr, mean, min, max, diverged, runs``: the metric over the
-            completed runs (missing where none completed), and how many of all runs diverged.
-        selected: each optimizer's selected learning rate, which is ringed.
+        table: ``analysis.tables.response`` of one workload.
+        selected: each optimizer's selected value, which is ringed.
     """
-    troubled = [name for name in looks if by_lr.loc[by_lr["optimizer"] == name, "diverged"].any()]
-    drawing = figure(figsize=(4.8, 3.1 + 0.13 * len(troubled)))
+    lost = table[table["share_diverged"] > 0]
+    troubled = [optimizer for optimizer in looks if optimizer in set(lost["optimizer"])]
+    positive = bool((table[name] > 0).all())
+    drawing = figure(extra_height=0.12 * len(troubled) + (0.18 if troubled else 0))
     if troubled:
-        axes, strip = drawing.subplots(
-            2, sharex=True, height_ratios=(1, 0.06 + 0.05 * len(troubled))
-        )
-        _divergence_strip(strip, by_lr, troubled, looks)
-        bottom = strip
+        axes, strip = drawing.subplots(2, sharex=True, height_ratios=(1, 0.05 * len(troubled)))
+        _divergence_strip(strip, lost, name, troubled, looks)
+        strip.set_xlabel(label(name))
     else:
-        axes = bottom = drawing.add_subplot()
-    scale = 100 if metric.endswith("accuracy") else 1
-    ends = {}
-    for name, look in looks.items():
-        rows = by_lr[by_lr["optimizer"] == name].sort_values("lr")
-        rows = rows[rows["mean"].notna()]
+        axes = drawing.add_subplot()
+        axes.set_xlabel(label(name))
+    scale = _scale(metric)
+    shown = table[table["share_diverged"] < 1]
+    if shown.empty:
+        shown = table
+    tops = {}
+    for optimizer, look in looks.items():
+        rows = shown[shown["optimizer"] == optimizer].sort_values(name)
         if rows.empty:
             continue
-        lr, mean = rows["lr"], rows["mean"] * scale
-        axes.plot(lr, mean, marker=look.marker, label=name, **look.line())
-        axes.fill_between(
-            lr, rows["min"] * scale, rows["max"] * scale, color=look.colour, alpha=0.15, lw=0
-        )
-        ends[name] = float(mean.min() if metric.endswith("loss") else mean.max())
-        ring = rows[np.isclose(rows["lr"], selected.get(name, np.nan), rtol=1e-9)]
+        axes.plot(rows[name], rows["score"] * scale, marker=look.marker, **look.line())
+        _shade(axes, rows[name], rows["low"] * scale, rows["high"] * scale, look)
+        tops[optimizer] = float(rows["score"].max()) * scale
+        ring = rows[np.isclose(rows[name], selected.get(optimizer, np.nan), rtol=1e-9)]
         axes.plot(
-            ring["lr"],
-            ring["mean"] * scale,
-            linestyle="none",
-            marker="o",
+            *(ring[name], ring["score"] * scale, "o"),
             markersize=10,
             markerfacecolor="none",
             markeredgecolor=look.colour,
             markeredgewidth=1.1,
         )
-    axes.set_xscale("log")
-    _log_ticks(axes)
-    axes.set_ylabel(AXIS_LABELS.get(metric, metric))
-    bottom.set_xlabel(AXIS_LABELS["lr"])
-    shown = by_lr[by_lr["mean"].notna()]
-    if not shown.empty:
-        _value_axis(axes, metric, float(shown["min"].min()), float(shown["max"].max()))
-        label_lines(axes, ends, looks)
+    if positive:
+        axes.set_xscale("log")
+        _log_ticks(axes.xaxis, float(table[name].min()), float(table[name].max()))
+    axes.set_ylabel(label(metric))
+    _value_axis(axes, metric, float(shown["low"].min()), float(shown["high"].max()))
+    label_lines(axes, tops, looks)
     return drawing
 
 
+def heat_map(
+    cells: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    limits: tuple[float, float],
+    best: tuple[Any, Any] | None,
+) -> Figure:
+    """Mean score over a grid of two settings; a cross where every run diverged, a box at the best.
+
+    Args:
+        cells: a row a cell, with the columns ``x`` and ``y``, ``score`` and ``share_diverged``.
+        limits: the scores at the ends of the colour scale, shared between maps to be compared.
+    """
+    columns, rows = (sorted(cells[name].unique()) for name in (x, y))
+    drawing = figure(extra_height=max(0.0, 0.26 * (len(rows) - 8)))
+    axes = drawing.add_subplot()
+    score = np.full((len(rows), len(columns)), np.nan)
+    lost = np.zeros_like(score)
+    for _, cell in cells.iterrows():
+        place = rows.index(cell[y]), columns.index(cell[x])
+        score[place], lost[place] = 100 * cell["score"], cell["share_diverged"]
+    score[lost == 1] = np.nan
+    low, high = 100 * limits[0], 100 * limits[1]
+    mesh = axes.pcolormesh(score, cmap=HEAT, vmin=low, vmax=high, edgecolors="none")
+    shades = mpl.colormaps[HEAT]
+    for row, column in np.ndindex(score.shape):
+        middle = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "va": "center"}
+        value = score[row, column]
+        if lost[row, column] == 1:
+            axes.text(s=text.CROSS, color=MUTED, fontsize=11, **middle)
+        elif np.isfinite(value) and score.size <= WRITTEN_CELLS:
+            red, green, blue, _ = shades((value - low) / max(high - low, 1e-9))
+            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+            mark = "*" if lost[row, column] > 0 else ""
+            colour = "#fefefe" if dark else "#101214"
+            axes.text(s=f"{value:.1f}{mark}", color=colour, fontsize=7, **middle)
+    if best is not None and best[0] in columns and best[1] in rows:
+        corner = columns.index(best[0]), rows.index(best[1])
+        axes.add_patch(mpl.patches.Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=2))
+    axes.set_xticks(np.arange(len(columns)) + 0.5, map(text.number, columns))
+    axes.set_yticks(np.arange(len(rows)) + 0.5, map(text.number, rows))
+    if len(columns) > 7:
+        axes.tick_params("x", labelrotation=45)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel=label(x), ylabel=label(y))
+    bar = drawing.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
+    bar.set_label(label("val/accuracy"))
+    bar.outline.set_visible(False)
+    return drawing
+
+
+def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]) -> Figure:
+    """As ``heat_map`` where two settings were drawn at random: one dot a trial, the best on top."""
+    drawing = figure()
+    axes = drawing.add_subplot()
+    lost = trials["share_diverged"] == 1
+    axes.plot(trials.loc[lost, x], trials.loc[lost, y], "x", color=MUTED, markersize=4)
+    kept = trials[~lost & trials["score"].notna()].sort_values("score")
+    dots = axes.scatter(
+        *(kept[x], kept[y]),
+        c=100 * kept["score"],
+        cmap=HEAT,
+        s=26,
+        linewidths=0.4,
+        edgecolors=MUTED,
+        vmin=100 * limits[0],
+        vmax=100 * limits[1],
+    )
+    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+        values = trials[name]
+        if (values > 0).all() and values.max() > 20 * values.min():
+            getattr(axes, f"set_{axis.axis_name}scale")("log")
+            _log_ticks(axis, float(values.min()), float(values.max()))
+    axes.set(xlabel=label(x), ylabel=label(y))
+    bar = drawing.colorbar(dots, ax=axes, aspect=30, pad=0.02)
+    bar.set_label(label("val/accuracy"))
+    bar.outline.set_visible(False)
+    return drawing
+
+
+def choices(table: pd.DataFrame, *, name: str, looks: Mapping[str, Look]) -> Figure:
+    """Score for each value of a setting that is a word: a dot an optimizer, a bar over its seeds.
+
+    Args:
+        table: ``analysis.tables.response`` of one workload for ``name``.
+    """
+    values = sorted(table[name].unique())
+    present = [optimizer for optimizer in looks if optimizer in set(table["optimizer"])]
+    drawing = figure(extra_height=max(0.0, 0.3 * (len(values) - 5)))
+    axes = drawing.add_subplot()
+    shown = table[table["share_diverged"] < 1]
+    tops = {}
+    for i, optimizer in enumerate(present):
+        look = looks[optimizer]
+        rows = shown[shown["optimizer"] == optimizer]
+        offset = (len(present) - 1 - 2 * i) * min(0.09, 0.35 / max(len(present) - 1, 1))
+        height = rows[name].map(values.index) + offset
+        axes.hlines(height, 100 * rows["low"], 100 * rows["high"], color=look.colour, alpha=0.4)
+        axes.plot(100 * rows["score"], height, look.marker, color=look.colour)
+        tops[optimizer] = len(values) - 1 + offset
+    axes.set_yticks(range(len(values)), map(str, values))
+    axes.set_ylim(-0.5, len(values) - 0.5)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params("y", length=0, labelcolor=INK)
+    axes.set_xlabel(label("val/accuracy"))
+    label_lines(axes, tops, looks)
+    return drawing
+
+
+def budget(
+    table: pd.DataFrame, *, looks: Mapping[str, Look], grid: bool, y: str = "score"
+) -> Figure:
+    """Expected score of the best of k trials, k from 1.
+
+    Args:
+        table: rows with ``optimizer, budget``, ``y``, and optionally ``low`` and ``high``.
+    """
+    drawing = figure()
+    axes = drawing.add_subplot()
+    ends = {}
+    for optimizer, look in looks.items():
+        rows = table[table["optimizer"] == optimizer].dropna(subset=[y])
+        if rows.empty:
+            continue
+        marker = look.marker if len(rows) <= 15 else ""
+        axes.plot(rows["budget"], 100 * rows[y], marker=marker, **look.line())
+        if "low" in rows:
+            _shade(axes, rows["budget"], 100 * rows["low"], 100 * rows["high"], look)
+        ends[optimizer] = 100 * float(rows[y].iloc[-1])
+    axes.set(xlabel="trials", ylabel=f"expected {label('val/accuracy')}")
+    if table["budget"].max() > 30:
+        axes.set_xscale("log")
+        _log_ticks(axes.xaxis, 1, float(table["budget"].max()))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    known = table.dropna(subset=[y])
+    _value_axis(axes, "val/accuracy", float(known[y].min()), float(known[y].max()))
+    label_lines(axes, ends, looks)
+    return drawing
+
+
+def profile(table: pd.DataFrame, *, looks: Mapping[str, Look], up_to: float) -> Figure:
+    """The share of workloads whose target is reached within a factor of the fastest optimizer.
+
+    Args:
+        table: rows with ``optimizer, tau, share``.
+    """
+    drawing = figure()
+    axes = drawing.add_subplot()
+    ends = {}
+    for optimizer, look in looks.items():
+        rows = table[table["optimizer"] == optimizer]
+        if not rows.empty:
+            axes.step(rows["tau"], 100 * rows["share"], where="post", **look.line())
+            ends[optimizer] = 100 * float(rows["share"].iloc[-1])
+    axes.set(xlabel="time, as a multiple of the fastest", ylabel="workloads at target (%)")
+    axes.set_xlim(1, up_to)
+    axes.set_ylim(-3, 103)
+    label_lines(axes, ends, looks)
+    return drawing
+
+
+def ranks(
+    mean_ranks: Mapping[str, float],
+    *,
+    difference: float,
+    groups: Sequence[Sequence[str]],
+    looks: Mapping[str, Look],
+) -> Figure:
+    """Mean ranks over workloads, best on top; bars join those that do not differ."""
+    order = sorted(mean_ranks, key=lambda name: mean_ranks[name])
+    drawing = figure(extra_height=-2.0 + 0.26 * len(order))
+    axes = drawing.add_subplot()
+    for place, name in enumerate(order):
+        look = looks[name]
+        axes.plot(mean_ranks[name], place, look.marker, color=look.colour, markersize=7)
+    for lane, members in enumerate(groups):
+        places = [order.index(name) for name in members]
+        at = len(order) + 0.35 + 0.18 * lane
+        axes.plot([at] * 2, [min(places) - 0.2, max(places) + 0.2], color=INK, linewidth=2.4)
+    axes.set_yticks(range(len(order)), order)
+    for tick, name in zip(axes.get_yticklabels(), order, strict=True):
+        tick.set_color(looks[name].colour)
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.set_xlim(0.7, len(order) + 0.5 + 0.18 * len(groups))
+    axes.xaxis.set_major_locator(FixedLocator(range(1, len(order) + 1)))
+    axes.tick_params("y", length=0)
+    critical = "" if np.isnan(difference) else f"; critical difference {difference:.2f}"
+    axes.set_xlabel(f"mean rank, 1 is best{critical}")
+    return drawing
+
+
+def _scale(metric: str) -> int:
+    return 100 if metric.endswith("accuracy") else 1
+
+
+def _shade(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, look: Look) -> None:
+    axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
+
+
 def _divergence_strip(
-    axes: Axes, by_lr: pd.DataFrame, names: list[str], looks: Mapping[str, Look]
+    axes: Axes, lost: pd.DataFrame, name: str, optimizers: list[str], looks: Mapping[str, Look]
 ) -> None:
     """One row an optimizer: a cross where runs diverged, fainter where only some did."""
-    for row, name in enumerate(reversed(names)):
-        rows = by_lr[(by_lr["optimizer"] == name) & (by_lr["diverged"] > 0)]
-        for lr, share in zip(rows["lr"], rows["diverged"] / rows["runs"], strict=True):
+    for row, optimizer in enumerate(reversed(optimizers)):
+        for _, at in lost[lost["optimizer"] == optimizer].iterrows():
             axes.plot(
-                lr,
-                row,
-                marker="x",
+                *(at[name], row, "x"),
                 markersize=4.5,
                 markeredgewidth=1.5,
-                color=looks[name].colour,
-                alpha=0.35 + 0.65 * share,
+                color=looks[optimizer].colour,
+                alpha=0.3 + 0.7 * at["share_diverged"],
             )
-    axes.set_ylim(-0.8, len(names) - 0.2)
+    axes.set_ylim(-0.9, len(optimizers) - 0.1)
     axes.set_yticks([])
     axes.grid(False)
-    axes.set_ylabel("diverged", rotation=0, ha="right", va="center", fontsize=8, color=MUTED)
+    axes.set_ylabel("diverged", rotation=0, ha="right", va="center", fontsize=8.5, color=MUTED)
 
 
 def _band(curves: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
@@ -148,12 +377,10 @@ def _band(curves: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     by_step = rows.groupby("step").agg(
         x=(x, "mean"), mean=(y, "mean"), min=(y, "min"), max=(y, "max"), runs=("run", "nunique")
     )
-    by_step = by_step[by_step["runs"] == by_step["runs"].max()]
+    by_step = by_step[by_step["runs"] == by_step["runs"].max()].drop(columns="runs")
     if len(by_step) > CURVE_POINTS:
         parts = np.linspace(0, CURVE_POINTS, len(by_step), endpoint=False).astype(int)
-        by_step = by_step.groupby(parts).agg(
-            {"x": "mean", "mean": "mean", "min": "min", "max": "max"}
-        )
+        by_step = by_step.groupby(parts).mean()
     return by_step
 
 
@@ -162,10 +389,12 @@ def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:
 
     On a linear axis 0.97 and 0.98 look alike, though one makes half as many errors again.
     """
+    if not np.isfinite([lowest, highest]).all():
+        return
     if not metric.endswith("accuracy"):
         if lowest > 0:
             axes.set_yscale("log")
-            _log_ticks(axes, y=True, low=lowest, high=highest)
+            _log_ticks(axes.yaxis, lowest, highest)
         return
     low, high = 100 * lowest, min(100 * highest, 100 * (1 - ERROR_FLOOR))
     if highest < 0.85:
@@ -180,24 +409,26 @@ def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:
         return 100 * (1 - 10.0 ** -np.asarray(value, dtype=float))
 
     axes.set_yscale("function", functions=(forward, inverse))
-    start, end = forward(low), forward(high)
+    start, end = float(forward(low)), float(forward(high))
     margin = max(0.05 * (end - start), 0.01)
-    axes.set_ylim(inverse(start - margin), inverse(end + margin))
-    marks = [0, 20, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.8, 99.9]
+    start, end = start - margin, end + margin
+    axes.set_ylim(float(inverse(start)), float(inverse(end)))
+    round_marks = [50, 80, 90, 95, 98, 99, 0]
+    finer_marks = [99.5, 99.8, 99.9, 98.5, 97, 96, 94, 92, 85, 70, 60, 40, 20, *range(86, 100)]
     kept: list[float] = []
-    for mark in sorted(marks, key=lambda mark: (mark not in (50, 80, 90, 95, 98, 99), mark)):
-        place = (forward(mark) - start) / (end - start + 2 * margin)
-        apart = all(abs(forward(mark) - forward(other)) > 0.075 * (end - start) for other in kept)
-        if -0.06 <= place <= 1.06 and apart:
-            kept.append(mark)
+    for mark in [*round_marks, *finer_marks, *np.arange(95.5, 99.5, 0.5), *np.arange(97, 99, 0.1)]:
+        place = float(forward(mark))
+        clear = all(abs(place - float(forward(other))) > 0.09 * (end - start) for other in kept)
+        if start <= place <= end and clear:
+            kept.append(float(mark))
     axes.yaxis.set_major_locator(FixedLocator(kept))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _log_ticks(axes: Axes, *, y: bool = False, low: float = 0, high: float = 0) -> None:
-    axis = axes.yaxis if y else axes.xaxis
-    if y and high < 30 * low:  # a decade or so: powers of ten alone would leave one tick
+def _log_ticks(axis: Any, low: float, high: float) -> None:
+    """Powers of ten, and 2 and 5 between them where there would be too few."""
+    if high < 30 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))))

@@ -17,11 +17,8 @@ INK, MUTED, GRID, PAPER = "#1a1d21", "#69707a", "#e4e7eb", "#ffffff"
 
 RC: Any = {
     "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.labelsize": 9,
+    "font.size": 9.5,
+    "axes.labelsize": 9.5,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
     "axes.linewidth": 0.7,
@@ -35,8 +32,8 @@ RC: Any = {
     "text.color": INK,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
     "xtick.minor.visible": False,
@@ -132,13 +129,13 @@ def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -
             color=look.colour,
             transform=axes.transAxes,
             verticalalignment="center",
-            fontsize=8.5,
+            fontsize=9,
         )
 
 
-def figure(**options: Any) -> Figure:
+def figure(*, extra_height: float = 0) -> Figure:
     """An empty figure of the house's size, without pyplot: no global state, no window."""
-    return Figure(**{"figsize": (WIDTH, HEIGHT), "layout": "constrained"} | options)
+    return Figure(figsize=(WIDTH, HEIGHT + extra_height), layout="constrained")
 
 
 def save(drawing: Figure, path: Path, *, title: str) -> str:
@@ -174,6 +171,12 @@ def page_variables() -> dict[str, str]:
 def page_colours(*, dark: bool) -> dict[str, str]:
     """The CSS variables of all looks with their values on a light or a dark page."""
     return {f"--{name}": look.dark if dark else look.colour for name, look in _named_looks()}
+
+
+def variables(looks: Mapping[str, Look]) -> dict[str, str]:
+    """The CSS variable that holds each optimizer's colour."""
+    names = {look.colour: f"--{name}" for name, look in _named_looks()}
+    return {optimizer: names[look.colour] for optimizer, look in looks.items()}
 
 
 def _named_looks() -> list[tuple[str, Look]]:

@@ -1,15 +1,12 @@
 """The report's table in the terminal."""
 
-import math
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.contents import Contents
-
-NOTHING = "\N{EN DASH}"
+from bench.report import text
+from bench.report.contents import Contents, setting_names
 
 
 def show(contents: Contents, console: Console) -> None:
@@ -22,7 +19,7 @@ def show(contents: Contents, console: Console) -> None:
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
         )
-        settings = ["lr", *(name for name in contents.study.settings if name != "lr")]
+        settings = setting_names(contents.study)
         table.add_column("optimizer", no_wrap=True)
         for heading in settings:
             table.add_column(heading, justify="right", overflow="fold")
@@ -36,9 +33,12 @@ def show(contents: Contents, console: Console) -> None:
             ]
             table.add_row(
                 row["optimizer"],
-                *(setting(chosen[name].iloc[0]) if len(chosen) else NOTHING for name in settings),
-                percent(row["score"], row["std"]),
-                percent(row["test"], row["test_std"]),
+                *(
+                    text.number(chosen[name].iloc[0]) if len(chosen) else text.NOTHING
+                    for name in settings
+                ),
+                text.spread(row["score"], row["std"]),
+                text.spread(row["test"], row["test_std"]),
                 str(row["seeds"]),
                 f"{row['all_diverged']} of {row['runs']}",
                 style="bold" if row["score"] == winner else None,
@@ -49,16 +49,3 @@ def show(contents: Contents, console: Console) -> None:
     unfinished = len(contents.study.unfinished)
     if unfinished:
         console.print(f"{unfinished} runs have no record yet: in progress, or interrupted")
-
-
-def percent(mean: float, deviation: float) -> str:
-    """A fraction of 1 in percent, mean ± standard deviation; without the latter for one seed."""
-    if math.isnan(mean):
-        return NOTHING
-    return f"{100 * mean:.2f}" + ("" if math.isnan(deviation) else f" ± {100 * deviation:.2f}")
-
-
-def setting(value: object) -> str:
-    if isinstance(value, float):
-        return NOTHING if math.isnan(value) else f"{value:.3g}"
-    return NOTHING if value is None else str(value)

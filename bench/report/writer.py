@@ -1,0 +1,46 @@
+"""Writes a report to disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+
+from bench import study as studies
+from bench.errors import BenchError
+from bench.report import page, sections, style
+from bench.report.contents import Contents, gather
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: ``page`` is the HTML file, its neighbours are the figures and tables."""
+
+    contents: Contents
+    page: Path
+
+
+def write(directory: Path) -> Report:
+    """Writes a study's report into ``directory/report``, over the one before.
+
+    Raises:
+        BenchError: there is nothing to report on, or the report cannot be written.
+    """
+    contents = gather(studies.read(directory))
+    target = directory / studies.REPORT_DIRECTORY
+    try:
+        _empty(target)
+        gallery = page.Gallery(target)
+        with mpl.rc_context(style.RC):
+            built = sections.build(contents, gallery)
+        path = page.write(built, target, contents.looks)
+    except OSError as error:
+        raise BenchError(f"{target}: the report cannot be written ({error.strerror})") from error
+    return Report(contents, path)
+
+
+def _empty(target: Path) -> None:
+    """Removes what an earlier report wrote, so that nothing stale stays beside the new one."""
+    target.mkdir(exist_ok=True)
+    for path in target.iterdir():
+        if path.suffix in (".svg", ".png", ".csv", ".html"):
+            path.unlink()
