@@ -40,6 +40,9 @@ def rectangle_distance(scores: np.ndarray, delta: float) -> Rectangle:
     """
     scores = np.asarray(scores, dtype=float)
     *lead, n_rows, n_columns = scores.shape
+    if n_rows > n_columns:  # the loop below is over spans of rows
+        turned = rectangle_distance(np.swapaxes(scores, -1, -2), delta)
+        return turned._replace(rows=turned.columns, columns=turned.rows)
     flat = scores.reshape(-1, n_rows * n_columns)
     known = ~np.isnan(flat)
     best = np.where(known, flat, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
@@ -51,11 +54,8 @@ def rectangle_distance(scores: np.ndarray, delta: float) -> Rectangle:
     overlap = np.zeros(len(flat))
     nearest = np.full((len(flat), 4), -1)
     for top, bottom in zip(*np.triu_indices(n_rows), strict=True):
-        both, covered = (
-            (before[:, bottom + 1] - before[:, top])[:, last + 1]
-            - (before[:, bottom + 1] - before[:, top])[:, first]
-            for before in (good_before, known_before)
-        )  # cells in each rectangle of these rows  [N, column spans]
+        bands = (before[:, bottom + 1] - before[:, top] for before in (good_before, known_before))
+        both, covered = (band[:, last + 1] - band[:, first] for band in bands)  # [N, column spans]
         share = both / np.maximum(count[:, None] + covered - both, 1)
         span = share.argmax(axis=1)
         found = share.max(axis=1)

@@ -73,19 +73,38 @@ def stratified_bootstrap(
     return percentile_interval(estimate, resampled, confidence)
 
 
-def resampled_means(
-    values: np.ndarray, *, rng: np.random.Generator, resamples: int = 1000
-) -> np.ndarray:
-    """Means over the last axis with its entries drawn with replacement: ``[..., S] -> [B, ...]``.
+def bootstrap_over_columns(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap of a statistic of means over seeds, all rows sharing the seeds drawn.
 
-    The same draw serves every row, as it must when the columns are seeds that all rows share. NaN
-    are left out of a mean; a mean over nothing is NaN.
+    Of S seeds there are only C(2S - 1, S) different draws (ten for three), so the statistic is
+    computed once for each that occurs. NaN are left out of a mean.
+
+    Args:
+        values: ``[..., S]``.
+        statistic: of the means, vectorised: ``[B, ...] -> [B]``.
     """
-    n = values.shape[-1]
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)  # [B, S]
+    seeds = values.shape[-1]
+    estimate = float(statistic(_weighted_means(values, np.ones((1, seeds))))[0])
+    if seeds == 1:
+        return Interval(estimate, np.nan, np.nan)
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)  # [B, S]
+    distinct, which = np.unique(drawn, axis=0, return_inverse=True)
+    resampled = statistic(_weighted_means(values, distinct.astype(float)))[which]
+    return percentile_interval(estimate, resampled, confidence)
+
+
+def _weighted_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means over the last axis, NaN left out: ``[..., S], [B, S] -> [B, ...]``; NaN of nothing."""
     known = ~np.isnan(values)
-    count = np.tensordot(drawn, known.astype(float), axes=(1, -1))  # [B, ...]
-    total = np.tensordot(drawn, np.where(known, values, 0.0), axes=(1, -1))
+    count = np.tensordot(weights, known.astype(float), axes=(1, -1))
+    total = np.tensordot(weights, np.where(known, values, 0.0), axes=(1, -1))
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 

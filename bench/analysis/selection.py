@@ -119,13 +119,13 @@ def best_trials(
 ) -> pd.DataFrame:
     """The rows of ``trials`` that are best in their group, by mean validation score.
 
-    A trial competes if some seed of it did not diverge and if it has more than half as many scored
-    seeds as the fullest trial of its group, so that a lucky single seed does not win a study of
-    three. Ties go to the trial with fewer diverged runs, then more seeds, then the first key,
-    whatever the order of the rows. A group in which no trial competes has no row.
+    A trial competes if it has more than half as many scored seeds as the fullest trial of its
+    group, so that a lucky single seed does not win a study of three. Ties go to the trial with
+    fewer diverged runs, then more seeds, then the first key, whatever the order of the rows. Where
+    all diverged, one of those is the best; a group without any score has no row.
     """
     most = table.groupby(list(by))["seeds"].transform("max")
-    competing = table[(table["seeds"] > table["diverged"]) & (table["seeds"] > most / 2)]
+    competing = table[table["seeds"] > most / 2]
     order = competing.assign(score=-metric.sign * competing["score"], seeds=-competing["seeds"])
     order = order.sort_values([*by, "score", "diverged", "seeds", "trial"])
     return table.loc[order.drop_duplicates(list(by)).index]
@@ -139,23 +139,21 @@ def select(
     Returns:
         One row for every group: the columns of ``trials``, and ``compared`` (trials in the group),
         ``edges`` (a tuple of the hyperparameters whose chosen value is an ``edge``) and ``notes``
-        (text for a person, "" if there is nothing to say). Where every run of a group diverged or
-        is missing there is nothing to pick: ``trial`` is missing, and so is every number
-        but the counts, which are then of the whole group.
+        (text for a person, "" if there is nothing to say). Where the best trial diverged with every
+        seed, or no run has a score, there is nothing to pick: ``trial`` is missing, and so is
+        every number but the counts, which are then of the whole group.
     """
     table = trials(runs, metric, by=by)
     varying = [name for name in hyperparameters(runs) if name not in by]
-    best = best_trials(table, metric, by=by).set_index(list(by))
+    best = best_trials(table, metric, by=by)
+    best = best[best["diverged"] < best["seeds"]].set_index(list(by))
     rows = []
     for key, group in groups(table, by):
-        row_key = tuple(key.values())
-        chosen = best.loc[row_key] if row_key in best.index else None
-        edges = {} if chosen is None else _edges(group, chosen[varying])
-        counts = group if chosen is None else chosen
-        row = key | ({} if chosen is None else chosen.to_dict())
-        row |= {name: int(np.sum(counts[name])) for name in ("seeds", "diverged", "missing")}
-        row |= {"compared": len(group), "edges": tuple(edges)}
-        rows.append(row | {"notes": "; ".join(filter(None, [*edges.values(), _notes(row)]))})
+        label = tuple(key.values())
+        row, notes = _nothing(group)
+        if label in best.index:
+            row, notes = _picked(group, best.loc[label], varying)
+        rows.append(key | row | {"compared": len(group), "notes": joined(notes)})
     return pd.DataFrame(rows, columns=[*table.columns, "compared", "edges", "notes"])
 
 
@@ -192,23 +190,31 @@ def joined(notes: Mapping[str, Any]) -> str:
     return "; ".join(note for note, holds in notes.items() if holds)
 
 
-def _edges(group: pd.DataFrame, chosen: pd.Series) -> dict[str, str]:
-    sides = {str(name): edge(group[name], value) for name, value in chosen.items()}
-    return {
-        name: f"{name}={chosen[name]:g} is the {side} value tried: widen the grid"
+Notes = dict[str, Any]
+
+
+def _picked(
+    group: pd.DataFrame, best: pd.Series, varying: Sequence[str]
+) -> tuple[dict[str, Any], Notes]:
+    sides = {name: edge(group[name], best[name]) for name in varying}
+    notes = {
+        f"{name}={best[name]:g} is the {side} value tried: a better one may lie beyond": side
         for name, side in sides.items()
-        if side is not None
     }
+    notes |= {
+        f"{best['diverged']} of {best['seeds']} seeds diverged": best["diverged"],
+        f"{best['missing']} seeds missing": best["missing"],
+        "one seed": best["seeds"] == 1,
+    }
+    edges = tuple(name for name, side in sides.items() if side is not None)
+    return {**best.to_dict(), "edges": edges}, notes
 
 
-def _notes(row: dict[str, Any]) -> str:
-    picked = "trial" in row
-    return joined(
-        {
-            "every run diverged": not picked and row["diverged"],
-            "no run has a score": not picked and not row["diverged"],
-            f"{row['diverged']} of {row['seeds']} seeds diverged": picked and row["diverged"],
-            f"{row['missing']} seeds missing": picked and row["missing"],
-            "one seed": picked and row["seeds"] == 1,
-        }
-    )
+def _nothing(group: pd.DataFrame) -> tuple[dict[str, Any], Notes]:
+    counts = group[["seeds", "diverged", "missing"]].sum()
+    notes = {
+        "no run has a score": counts["seeds"] == 0,
+        "every run diverged": 0 < counts["seeds"] == counts["diverged"],
+        "every trial with enough seeds diverged": counts["seeds"] > counts["diverged"],
+    }
+    return {**counts.to_dict(), "edges": ()}, notes

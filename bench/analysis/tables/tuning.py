@@ -5,13 +5,14 @@ for is ``selection.score``.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis import budget, importance, selection
 from bench.analysis.interaction import rectangle_distance
-from bench.analysis.intervals import mean_interval, percentile_interval, resampled_means
+from bench.analysis.intervals import bootstrap_over_columns, mean_interval
 from bench.analysis.selection import ACCURACY, GROUP, Metric, groups, joined
 from bench.analysis.sensitivity import GoodRegion, good_region
 
@@ -23,14 +24,13 @@ def response(
 
     Returns:
         One row for each group and value, ascending: the columns of ``selection.trials`` for the
-        trial that ``selection.best_trials`` picks there (where every run diverged: for one of
-        those); ``low`` and ``high``, the least and the greatest score of its seeds;
-        ``share_diverged`` of all runs with that value, whatever the other hyperparameters. A value
-        of which no run has a score has no row.
+        trial that ``selection.best_trials`` picks there; ``low`` and ``high``, the least and the
+        greatest score of its seeds; ``share_diverged`` of all runs with that value, whatever the
+        other hyperparameters. A value of which no run has a score has no row.
     """
     keys = [*by, name]
-    runs = runs[runs[name].notna()]
-    rows = _best_per(runs, metric, keys)
+    runs = runs[runs[name].notna()] if name in runs else runs.iloc[:0].assign(**{name: np.nan})
+    rows = selection.best_trials(selection.trials(runs, metric, by=keys), metric, by=keys)
     scored = runs.assign(score=selection.score(runs, metric), lost=runs["status"] == "diverged")
     ends = scored.groupby([*keys, "trial"])["score"].agg(low="min", high="max")
     lost = scored.groupby(keys)["lost"].mean().rename("share_diverged")
@@ -70,7 +70,6 @@ def sensitivity(
         if scores.empty:
             continue
         values, mean = scores.index.to_numpy(), scores.mean(axis=1).to_numpy()
-        resampled = resampled_means(scores.to_numpy(), rng=rng, resamples=resamples)  # [B, V]
         steps = np.diff(np.log10(values))
         gap, seeds = steps.max(initial=0.0), scores.shape[1]
         row = key | {
@@ -83,8 +82,12 @@ def sensitivity(
         }
         for delta in deltas:
             region = good_region(values, mean, delta)
-            widths = good_region(values, resampled, delta).width if seeds > 1 else np.array([])
-            interval = percentile_interval(np.nan, widths)
+            width = bootstrap_over_columns(
+                scores.to_numpy(),
+                partial(_width, values=values, delta=delta),
+                rng=rng,
+                resamples=resamples,
+            )
             notes = {
                 "no run did better than chance": (mean == metric.sign * metric.chance).all(),
                 "reaches the end of the grid: a lower bound": region.open_low or region.open_high,
@@ -93,7 +96,7 @@ def sensitivity(
                 "one seed": seeds == 1,
             }
             row |= {field: value.item() for field, value in region._asdict().items()}
-            row |= {"delta": delta, "width_low": interval.low, "width_high": interval.high}
+            row |= {"delta": delta, "width_low": width.low, "width_high": width.high}
             rows.append(row | {"notes": joined(notes)})
     return pd.DataFrame(rows, columns=columns)
 
@@ -233,7 +236,7 @@ def interactions(
     y: str = "weight_decay",
     deltas: Sequence[float] = (0.01, 0.02, 0.05),
     by: Sequence[str] = GROUP,
-    resamples: int = 500,
+    resamples: int = 1000,
 ) -> pd.DataFrame:
     """``interaction.rectangle_distance`` over the grid of two hyperparameters.
 
@@ -257,11 +260,14 @@ def interactions(
         cells = np.moveaxis(cube, 0, -1)
         seeds, known = len(cube), int((~np.isnan(cells)).any(axis=-1).sum())
         mean = scores.mean(axis=1).unstack(y).to_numpy()
-        resampled = resampled_means(cells, rng=rng, resamples=resamples)  # [B, X, Y]
         for delta in deltas:
             found = rectangle_distance(mean, delta)
-            drawn = rectangle_distance(resampled, delta).distance if seeds > 1 else np.array([])
-            interval = percentile_interval(found.distance.item(), drawn)
+            interval = bootstrap_over_columns(
+                cells,
+                partial(_distance, delta=delta),
+                rng=rng,
+                resamples=resamples,
+            )
             good, holes = found.good.item(), mean.size - known
             notes = {
                 f"only {good} good cells: the grid is too coarse": good < 4,
@@ -291,42 +297,40 @@ def importances(
     """
     rows = []
     for key, group in groups(runs, by):
-        table = selection.trials(group, metric, by=by)
-        table = table[table["seeds"] > 0]
-        names = [name for name in selection.hyperparameters(group) if table[name].nunique() > 1]
+        names = selection.hyperparameters(group)
+        trials = selection.trials(group, metric, by=by).dropna(subset=["score", *names])
+        names = [name for name in names if trials[name].nunique() > 1]
         if len(names) < 2:
             continue
-        scores = metric.sign * table["score"].to_numpy()
-        for kind, (shares, function) in _importance(table[names].to_numpy(), scores).items():
+        cells = trials.groupby(names)["score"].mean().reset_index()
+        at_chance = (cells["score"] == metric.chance).mean()
+        shares = _importance(cells[names].to_numpy(), metric.sign * cells["score"].to_numpy())
+        for (kind, function), by_axes in shares.items():
             notes = {
-                "not applicable: too few trials, or all alike": np.isnan(
-                    list(shares.values())
-                ).all(),
-                "trials at chance decide much of this": (table["score"] == metric.chance).mean()
-                > 0.1
-                and kind == "global",
+                "not applicable: too few trials, or all alike": np.isnan([*by_axes.values()]).all(),
+                f"{at_chance:.0%} of trials at chance weigh in": kind == "global" and at_chance,
             }
-            about = {"kind": kind, "method": function, "trials": len(table)}
+            about = key | {"kind": kind, "method": function, "trials": len(trials)}
             about["notes"] = joined(notes)
             rows += [
-                key | about | {"hyperparameter": " x ".join(names[i] for i in axes), "share": share}
-                for axes, share in shares.items()
+                about | {"hyperparameter": " x ".join(names[i] for i in axes), "share": share}
+                for axes, share in by_axes.items()
             ]
     columns = [*by, "kind", "hyperparameter", "share", "method", "trials", "notes"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _best_per(runs: pd.DataFrame, metric: Metric, keys: Sequence[str]) -> pd.DataFrame:
-    """The best trial for each combination of keys that has a score, a diverged one if need be."""
-    table = selection.trials(runs, metric, by=keys)
-    table = table[table["seeds"] > 0]
-    picked = selection.best_trials(table, metric, by=keys)
-    return pd.concat([picked, table]).drop_duplicates(list(keys))
+def _width(scores: np.ndarray, *, values: np.ndarray, delta: float) -> np.ndarray:
+    return good_region(values, scores, delta).width
+
+
+def _distance(scores: np.ndarray, *, delta: float) -> np.ndarray:
+    return rectangle_distance(scores, delta).distance
 
 
 def _scores_per(group: pd.DataFrame, metric: Metric, names: list[str]) -> pd.DataFrame:
     """Scores, higher is better, of the best trial at each setting of names: ``[settings, S]``."""
-    best = _best_per(group, metric, names)
+    best = selection.best_trials(selection.trials(group, metric, by=names), metric, by=names)
     scored = group.assign(score=metric.sign * selection.score(group, metric))
     chosen = scored.merge(best[[*names, "trial"]], on=[*names, "trial"]).dropna(subset="score")
     return chosen.groupby([*names, "seed"])["score"].mean().unstack("seed")
@@ -350,12 +354,11 @@ def _repetitions(group: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, pd.
 
 
 def _search_notes(group: pd.DataFrame, scores: pd.DataFrame) -> str:
-    trials = group.drop_duplicates("trial")
+    settings = group.drop_duplicates("trial")[selection.hyperparameters(group)].to_numpy()
+    listed = settings.shape[1] == 0  # only names vary, and names are not drawn
     return joined(
         {
-            "assumes random trials; given a grid": budget.is_grid(
-                trials[selection.hyperparameters(group)].to_numpy()
-            ),
+            "assumes random trials; given a grid": listed or budget.is_grid(settings),
             f"only {len(scores)} trials": len(scores) < 10,
             "trials have different seeds: their means are used": "mean" in scores,
             "one seed": scores.shape[1] == 1 and "mean" not in scores,
@@ -373,28 +376,28 @@ def _interval(name: str, values: np.ndarray, low: str, high: str) -> dict[str, f
     return dict(zip((name, low, high), mean_interval(values), strict=True))
 
 
-Shares = dict[tuple[int, ...], float]
-
-
-def _importance(settings: np.ndarray, scores: np.ndarray) -> dict[str, tuple[Shares, str]]:
-    """Shares by sets of axes, and the name of the function they come from, of either kind."""
+def _importance(
+    settings: np.ndarray, scores: np.ndarray
+) -> dict[tuple[str, str], dict[tuple[int, ...], float]]:
+    """Shares by sets of axes, under their kind and the function that they come from."""
     if not budget.is_grid(settings):
+        effects = importance.main_effects(settings, scores)
+        around = importance.local_shares_of_surrogate(settings, scores)
         return {
-            "global": (_by_axis(importance.main_effects(settings, scores)), "main_effects"),
-            "local": (
-                _by_axis(importance.local_shares_of_surrogate(settings, scores)),
-                "local_shares_of_surrogate",
-            ),
+            ("global", "main_effects"): _by_axis(effects),
+            ("local", "local_shares_of_surrogate"): _by_axis(around),
         }
     levels = [np.unique(column, return_inverse=True) for column in settings.T]
     grid = np.full([len(values) for values, _ in levels], np.nan)
     grid[tuple(index for _, index in levels)] = scores
-    local = (_by_axis(importance.local_shares(grid)), "local_shares")
+    around = importance.local_shares(grid)
     if np.isnan(grid).any():
-        effects = _by_axis(importance.main_effects(settings, scores))
-        return {"global": (effects, "main_effects"), "local": local}
-    return {"global": (importance.variance_shares(grid), "variance_shares"), "local": local}
+        effects = importance.main_effects(settings, scores)
+        everywhere = {("global", "main_effects"): _by_axis(effects)}
+    else:
+        everywhere = {("global", "variance_shares"): importance.variance_shares(grid)}
+    return everywhere | {("local", "local_shares"): _by_axis(around)}
 
 
-def _by_axis(shares: np.ndarray) -> Shares:
+def _by_axis(shares: np.ndarray) -> dict[tuple[int, ...], float]:
     return {(axis,): float(share) for axis, share in enumerate(shares)}
