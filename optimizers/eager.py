@@ -1,8 +1,8 @@
-"""A rule carried out tensor by tensor, by PyTorch's own operators: on any device, in any dtype."""
+"""A rule carried out by PyTorch's own operators: any device, any real dtype, any strides."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,22 +15,79 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def state_dtype(parameter: Tensor) -> torch.dtype:
-    """State, and the step itself, are float32 where the parameter is half precision."""
+    """State and arithmetic are float32 where the parameter is half precision."""
     return torch.float32 if parameter.dtype in HALF else parameter.dtype
 
 
-def step(
-    rule: type[Rule],
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    state: Sequence[Sequence[Tensor]],
-    coefficients: dict[str, Any],
-) -> None:
-    """One step in place; `state` holds, for each parameter, its slots."""
-    c = SimpleNamespace(**coefficients)
-    for p, g, slots in zip(parameters, gradients, state, strict=True):
-        dtype = state_dtype(p)
-        next_p, next_slots = rule.step(p.to(dtype), g.to(dtype), tuple(slots), c)
-        p.copy_(next_p)
-        for slot, next_slot in zip(slots, next_slots, strict=True):
-            slot.copy_(next_slot)
+def advance(rule: type[Rule], p: Tensor, g: Tensor, slots: Sequence[Tensor], c: Any) -> None:
+    """One step of one tensor, in place."""
+    dtype = state_dtype(p)
+    next_p, next_slots = rule.step(p.to(dtype), g.to(dtype), tuple(slots), c)
+    p.copy_(next_p)
+    for slot, next_slot in zip(slots, next_slots, strict=True):
+        slot.copy_(next_slot)
+
+
+class Eager:
+    """The path that always works, one tensor after another.
+
+    Coefficients are Python floats for one run on the CPU. For a stack, and on an accelerator, they
+    are rows of one buffer on the device: only `prepare` writes to it from the host, so that `apply`
+    can be captured in a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        rule: type[Rule],
+        parameters: Sequence[Tensor],
+        slots: Sequence[Sequence[Tensor]],
+        rows: int | None = None,
+    ) -> None:
+        self.rule, self.parameters, self.slots, self.rows = rule, parameters, slots, rows
+        self.names: list[str] = []
+        self.buffer: Tensor | None = None  # [C] or [C, K]
+        self.shaped: dict[int, SimpleNamespace] = {}  # coefficients for tensors of that many axes
+
+    @property
+    def on_host(self) -> bool:
+        return self.rows is None and self.parameters[0].device.type == "cpu"
+
+    def prepare(self, coefficients: Mapping[str, Any]) -> None:
+        """Set the coefficients of the next step; each a float, or in a stack an array `[K]`."""
+        if self.on_host:
+            self.shaped = dict.fromkeys(self.axes(), SimpleNamespace(**coefficients))
+            return
+        first = self.parameters[0]
+        shape = () if self.rows is None else (self.rows,)
+        values = torch.stack(
+            [torch.as_tensor(v, dtype=torch.float64).expand(shape) for v in coefficients.values()]
+        ).to(state_dtype(first))
+        if self.buffer is None:
+            self.names = list(coefficients)
+            self.buffer = values.to(first.device)
+            self.shaped = {axes: self.views(axes) for axes in self.axes()}
+        else:
+            self.buffer.copy_(values, non_blocking=True)  # from pageable memory: already staged
+
+    def axes(self) -> set[int]:
+        return {p.ndim for p in self.parameters}
+
+    def views(self, axes: int) -> SimpleNamespace:
+        assert self.buffer is not None
+        shape = () if self.rows is None else (self.rows, *[1] * (axes - 1))
+        return SimpleNamespace(
+            **{name: row.view(shape) for name, row in zip(self.names, self.buffer, strict=True)}
+        )
+
+    def rescale(self, factor: Any) -> None:
+        """Multiply every gradient of the next step by a float, or in a stack by a tensor `[K]`."""
+        if self.buffer is None:
+            for c in {id(c): c for c in self.shaped.values()}.values():
+                c.scale = c.scale * factor
+        else:
+            self.buffer[self.names.index("scale")] *= factor
+
+    def apply(self, gradients: Sequence[Tensor]) -> None:
+        """Take the step that was prepared."""
+        for p, g, slots in zip(self.parameters, gradients, self.slots, strict=True):
+            advance(self.rule, p, g, slots, self.shaped[p.ndim])

@@ -1,0 +1,151 @@
+"""A rule compiled to one CPU kernel over all tensors of a batch.
+
+The kernel is built once for each rule and type, in about half a second, and kept in the user's
+cache; loading it again takes about a millisecond. Calling it costs a few microseconds, and no
+memory is allocated or copied: parameters, gradients and state stay where they are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from .rule import Rule
+from .translate import translate
+
+log = logging.getLogger(__name__)
+
+REALS = {torch.float32: "float", torch.float64: "double"}
+
+# No contraction: a fused multiply-add would round differently from PyTorch's operators.
+FLAGS = [
+    *("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
+    *("-fopenmp", "-shared", "-fPIC"),
+]
+
+# Elements a thread must have before starting it pays.
+GRAIN = 16384
+
+
+@dataclass(frozen=True)
+class Kernel:
+    call: Callable[..., None]
+    coefficients: tuple[str, ...]
+
+
+@cache
+def kernel(rule: type[Rule], dtype: torch.dtype) -> Kernel | None:
+    """The rule's kernel; None, with one line in the log, where it cannot be built."""
+    source = translate(rule, REALS[dtype])
+    try:
+        library = ctypes.CDLL(str(build(source.text)))
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or error
+        log.warning("%s runs uncompiled, which is slower: %s", rule.__name__, reason)
+        return None
+    i64, address = ctypes.c_int64, ctypes.c_void_p
+    library.step.argtypes = [i64, address, address, i64, address, ctypes.c_int]
+    library.step.restype = None
+    return Kernel(library.step, source.coefficients)
+
+
+def build(text: str) -> Path:
+    """The path of the shared library, compiled unless it is in the cache."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    if compiler is None:
+        raise FileNotFoundError("no C++ compiler found; install g++, or name one in CXX")
+    key = hashlib.sha256("\n".join([text, compiler, *FLAGS, processor()]).encode()).hexdigest()
+    folder = platformdirs.user_cache_path("optimizer-bench") / "kernels"
+    library = folder / f"{key[:32]}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            code, built = Path(scratch, "step.cpp"), Path(scratch, "step.so")
+            code.write_text(text)
+            command = [compiler, *FLAGS, str(code), "-o", str(built)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            built.replace(library)  # atomic: two processes may build at once
+    return library
+
+
+@cache
+def processor() -> str:
+    """What `-march=native` depends on: a cache may be shared by unlike machines."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    features = [line for line in lines if line.lower().startswith(("flags", "features"))]
+    return features[0] if features else torch.backends.cpu.get_cpu_capability()
+
+
+def suits(parameter: Tensor, slots: Sequence[Tensor]) -> bool:
+    """Whether the tensor and its state are plain memory in one order, rows outermost."""
+    return (
+        parameter.device.type == "cpu"
+        and parameter.dtype in REALS
+        and type(parameter) in (Tensor, torch.nn.Parameter)
+        and torch.empty_like(parameter).stride() == parameter.stride()
+        and all(s.stride() == parameter.stride() and s.dtype == parameter.dtype for s in slots)
+    )
+
+
+class Native:
+    """The compiled path on a CPU; for a stack too, each row with its own coefficients."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        parameters: Sequence[Tensor],
+        slots: Sequence[Sequence[Tensor]],
+        rows: int | None = None,
+    ) -> None:
+        self.kernel, self.parameters = kernel, parameters
+        self.strides = [p.stride() for p in parameters]
+        self.dtype = parameters[0].dtype
+        # Aliases keep the memory alive that the kernel writes to, whatever happens to `.data`.
+        self.operands = [[p.detach(), p, *s] for p, s in zip(parameters, slots, strict=True)]
+        rows = 1 if rows is None else rows
+        self.pointers = np.array([[x.data_ptr() for x in row] for row in self.operands], np.int64)
+        self.sizes = np.array([p.numel() // rows for p in parameters], np.int64)
+        real = np.float32 if self.dtype == torch.float32 else np.float64
+        self.coefficients = np.empty((rows, len(kernel.coefficients)), real)
+        self.elements = rows * int(self.sizes.sum())
+        self.arguments = (
+            len(parameters),
+            self.pointers.ctypes.data,
+            self.sizes.ctypes.data,
+            rows,
+            self.coefficients.ctypes.data,
+        )
+
+    def prepare(self, coefficients: Mapping[str, Any]) -> None:
+        for i, name in enumerate(self.kernel.coefficients):
+            self.coefficients[:, i] = coefficients[name]
+
+    def rescale(self, factor: Any) -> None:
+        self.coefficients[:, self.kernel.coefficients.index("scale")] *= factor
+
+    def apply(self, gradients: Sequence[Tensor]) -> None:
+        ordered = [
+            g if g.stride() == stride and g.dtype == self.dtype else torch.empty_like(p).copy_(g)
+            for g, p, stride in zip(gradients, self.parameters, self.strides, strict=True)
+        ]
+        self.pointers[:, 1] = [g.data_ptr() for g in ordered]
+        threads = min(torch.get_num_threads(), 1 + self.elements // GRAIN)
+        self.kernel.call(*self.arguments, threads)
+        increment_version(self.parameters)

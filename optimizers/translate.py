@@ -1,0 +1,155 @@
+"""A rule's text turned into a C++ kernel: operators on symbols write down what they do.
+
+The kernel reads and writes each element once, whatever the number of operators, and computes bit
+for bit what PyTorch's own operators compute one after the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .rule import Rule
+
+# pointers    [tensors, 2 + slots]  parameter, gradient and each slot of a tensor
+# sizes       [tensors]             elements in one row of a tensor
+# coefficients [rows, C]            rows is the K of a stack, or 1
+# Threads share each tensor out in blocks of 64 elements, so that none writes in another's cache line.
+KERNEL = """\
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <omp.h>
+
+using T = {type};
+
+static inline T sign(T x) {{ return T((T(0) < x) - (x < T(0))); }}
+static inline T maximum(T a, T b) {{ return (a > b || a != a) ? a : b; }}
+
+extern "C" void step(int64_t tensors, T* const* pointers, const int64_t* sizes, int64_t rows,
+                     const T* coefficients, int threads) {{
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < tensors; i++) {{
+    const int64_t size = sizes[i], total = rows * size, blocks = (total + 63) / 64;
+    const int64_t rank = omp_get_thread_num(), ranks = omp_get_num_threads();
+    const int64_t end = std::min(total, 64 * (blocks * (rank + 1) / ranks));
+    for (int64_t at = 64 * (blocks * rank / ranks); at < end;) {{
+      const int64_t row = at / size, stop = std::min(end, (row + 1) * size);
+{load_coefficients}
+{load_pointers}
+#pragma omp simd
+      for (int64_t j = at; j < stop; j++) {{
+{body}
+      }}
+      at = stop;
+    }}
+  }}
+}}
+"""
+
+
+@dataclass
+class Trace:
+    """The lines of C written so far, and the coefficients that they use."""
+
+    lines: list[str] = field(default_factory=list)
+    coefficients: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Symbol:
+        if name not in self.coefficients:
+            self.coefficients.append(name)
+        return Symbol(self, f"c_{name}")
+
+    def write(self, expression: str) -> Symbol:
+        name = f"t{len(self.lines)}"
+        self.lines.append(f"const T {name} = {expression};")
+        return Symbol(self, name)
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A value of the kernel. Each operator adds a line to the trace."""
+
+    trace: Trace
+    name: str
+
+    def _binary(self, template: str, other: Symbol | float) -> Symbol:
+        b = other.name if isinstance(other, Symbol) else f"T({other!r})"
+        return self.trace.write(template.format(a=self.name, b=b))
+
+    def _unary(self, function: str) -> Symbol:
+        return self.trace.write(f"{function}({self.name})")
+
+    def __add__(self, other: Symbol | float) -> Symbol:
+        return self._binary("{a} + {b}", other)
+
+    def __radd__(self, other: float) -> Symbol:
+        return self._binary("{b} + {a}", other)
+
+    def __sub__(self, other: Symbol | float) -> Symbol:
+        return self._binary("{a} - {b}", other)
+
+    def __rsub__(self, other: float) -> Symbol:
+        return self._binary("{b} - {a}", other)
+
+    def __mul__(self, other: Symbol | float) -> Symbol:
+        return self._binary("{a} * {b}", other)
+
+    def __rmul__(self, other: float) -> Symbol:
+        return self._binary("{b} * {a}", other)
+
+    def __truediv__(self, other: Symbol | float) -> Symbol:
+        return self._binary("{a} / {b}", other)
+
+    def __rtruediv__(self, other: float) -> Symbol:
+        return self._binary("{b} / {a}", other)
+
+    def __neg__(self) -> Symbol:
+        return self._unary("-")
+
+    def maximum(self, other: Symbol) -> Symbol:
+        return self._binary("maximum({a}, {b})", other)
+
+    def abs(self) -> Symbol:
+        return self._unary("std::abs")
+
+    def sign(self) -> Symbol:
+        return self._unary("sign")
+
+    def sqrt(self) -> Symbol:
+        return self._unary("std::sqrt")
+
+
+@dataclass(frozen=True)
+class Source:
+    text: str
+    coefficients: tuple[str, ...]  # in the order in which the kernel expects them
+
+
+def translate(rule: type[Rule], real: str) -> Source:
+    """The kernel of `rule` over C's type `real`."""
+    trace = Trace()
+    operands = ["p", "g", *rule.slots]
+    loaded: Any = [trace.write(f"{name}_[j]") for name in operands]
+    p, g, *slots = loaded
+    next_p, next_slots = rule.step(p, g, tuple(slots), trace)
+    results = {"p": next_p, **dict(zip(rule.slots, next_slots, strict=True))}
+    stores = [f"{name}_[j] = {symbol.name};" for name, symbol in results.items()]
+    text = KERNEL.format(
+        type=real,
+        load_coefficients=indent(
+            f"const T c_{name} = coefficients[row * {len(trace.coefficients)} + {i}];"
+            for i, name in enumerate(trace.coefficients)
+        ),
+        load_pointers=indent(
+            f"{'const ' * (name == 'g')}T* __restrict__ {name}_ = "
+            f"pointers[i * {len(operands)} + {i}];"
+            for i, name in enumerate(operands)
+        ),
+        body=indent([*trace.lines, *stores], 8),
+    )
+    return Source(text, tuple(trace.coefficients))
+
+
+def indent(lines: Any, by: int = 6) -> str:
+    return "\n".join(" " * by + line for line in lines)
