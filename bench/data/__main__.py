@@ -1,6 +1,7 @@
 """`python -m bench.data`: lists, fetches and verifies data sets."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--verify", action="store_true", help="recompute every digest; fetch nothing"
     )
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if unknown := [name for name in options.names if name not in DATASETS]:
             raise BenchError(f"no data set {unknown[0]!r}; there are {', '.join(DATASETS)}")
@@ -34,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BenchError as error:
         print(f"bench.data: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return show(
         [DATASETS[name] for name in options.names or DATASETS],
         options.data_dir,
@@ -44,11 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def show(specs: list[Specification], data_dir: Path, *, verify: bool, required: bool) -> int:
     """Prints the table; returns 1 if a data set is damaged, or missing though `required`."""
-    table = Table(
-        *("data set", "classes", "train", "test", "image", "state"),
-        title=f"Data sets in {data_dir}",
-        title_justify="left",
-    )
+    table = Table("data set", "classes", "train", "test", "image", "state")
     faults = []
     for spec in specs:
         try:
@@ -67,6 +67,7 @@ def show(specs: list[Specification], data_dir: Path, *, verify: bool, required: 
             "x".join(map(str, spec.image_shape)),
             state,
         )
+    print(f"Data sets in {data_dir}")
     Console().print(table)
     for fault in faults:
         print(f"bench.data: {fault}", file=sys.stderr)

@@ -8,6 +8,7 @@ same.
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from bench.data.specs import Specification
 from bench.errors import BenchError
 
 MANIFEST = "manifest.json"
+
+log = logging.getLogger(__name__)
 
 
 def open_arrays(spec: Specification, data_dir: Path, *, verify: bool = False) -> Arrays | None:
@@ -80,7 +83,7 @@ def fetch(spec: Specification, data_dir: Path) -> None:
     Raises:
         BenchError: `data_dir` cannot be written, or no source gave the right data.
     """
-    directory = data_dir / spec.name
+    directory = (data_dir / spec.name).resolve()  # package clients run in another directory
     try:
         with workspace(directory) as partial:
             if intact(spec, data_dir):
@@ -122,6 +125,7 @@ def from_sources(spec: Specification, partial: Path) -> tuple[Arrays, str]:
     for number, source in enumerate(spec.sources):
         downloads = partial / str(number)
         downloads.mkdir()
+        log.info("%s: fetching from %s", spec.name, source)
         try:
             arrays = source.fetch(downloads)
             check_official(spec, arrays)

