@@ -1,7 +1,6 @@
 """What there is to report: the statistics of a study, each computed once, for every way out."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,19 +12,21 @@ from bench.study import Study
 
 PAIR = ("workload", "optimizer")
 DELTAS = (0.01, 0.02, 0.05)  # in accuracy; the first is the one that the words speak of
+UNITS: tuple[tables.Unit, ...] = ("epochs", "steps", "seconds")
 
 
 @dataclass(kw_only=True)
 class Contents:
-    """The tables that terminal, page and TensorBoard show.
+    """The tables that terminal, page and TensorBoard show; ``analysis.tables`` describes most.
 
     Attributes:
         best: ``selection.select`` for each workload and optimizer, in the order of ``looks``, with
             ``runs, completed, all_diverged, failed``: counts over all trials.
         trials: ``selection.trials``, with every setting and the number of failed runs.
-        response, sensitivity: as ``analysis.tables`` gives them for the learning rate; empty if it
-            does not vary.
-        selected: rows of ``study.runs``: the completed runs of the selected trials.
+        selected: ``selection.selected_runs``.
+        response, sensitivity: of the learning rate; empty if it does not vary.
+        times: ``times_to_target`` with a column ``unit``.
+        expected: ``expected_best`` without replacement.
         looks: of each optimizer, in the order in which to show them.
         problems: one line each for what could not be read.
     """
@@ -33,9 +34,14 @@ class Contents:
     study: Study
     best: pd.DataFrame
     trials: pd.DataFrame
+    selected: pd.DataFrame
     response: pd.DataFrame
     sensitivity: pd.DataFrame
-    selected: pd.DataFrame
+    times: pd.DataFrame
+    expected: pd.DataFrame
+    tunability: pd.DataFrame
+    probability_best: pd.DataFrame
+    tests: pd.DataFrame
     looks: dict[str, style.Look]
     problems: list[str]
 
@@ -48,9 +54,17 @@ class Contents:
         """Whether any run measured what selection needs."""
         return bool(self.best["score"].notna().any())
 
+    def of(self, table: pd.DataFrame, workload: str) -> pd.DataFrame:
+        """A table's rows for one workload, the optimizers in their order."""
+        rows = table[table["workload"] == workload]
+        return rows.sort_values("optimizer", key=self.place, kind="stable", ignore_index=True)
+
+    def place(self, optimizers: pd.Series) -> pd.Series:
+        return optimizers.map(list(self.looks).index)
+
 
 def gather(study: Study) -> Contents:
-    """The statistics of a study.
+    """The statistics of a study. The same study gives the same numbers: resampling is seeded.
 
     Raises:
         BenchError: there is no run to report on.
@@ -60,19 +74,23 @@ def gather(study: Study) -> Contents:
     runs = study.runs
     looks = style.looks(runs["optimizer"].unique())
     trials = _trials(study)
-    best = _best(runs, trials, list(looks))
-    chosen = runs.merge(best[[*PAIR, "trial"]].dropna(), on=[*PAIR, "trial"])
-    varies = "lr" in study.settings
-    rng = np.random.default_rng(0)
+    lr_runs = runs if "lr" in study.settings else runs.iloc[:0].assign(lr=np.nan)
+    expected = tables.expected_best(runs, by=PAIR)
+    times = {unit: tables.times_to_target(runs, unit, by=PAIR) for unit in UNITS}
     return Contents(
         study=study,
-        best=best,
+        best=_best(runs, trials, names=setting_names(study), order=list(looks)),
         trials=trials,
-        response=tables.response(runs, by=PAIR) if varies else pd.DataFrame(),
-        sensitivity=tables.sensitivity(runs, by=PAIR, deltas=DELTAS, rng=rng)
-        if varies
-        else pd.DataFrame(),
-        selected=chosen[chosen["status"] == "completed"],
+        selected=selection.selected_runs(runs, by=PAIR),
+        response=tables.response(lr_runs, by=PAIR),
+        sensitivity=tables.sensitivity(
+            lr_runs, by=PAIR, deltas=DELTAS, rng=np.random.default_rng(0)
+        ),
+        times=pd.concat([table.assign(unit=unit) for unit, table in times.items()]),
+        expected=expected[~expected["replacement"].astype(bool)],
+        tunability=tables.tunability(runs, by=PAIR),
+        probability_best=tables.probability_best(runs),
+        tests=tables.paired_tests(runs),
         looks=looks,
         problems=list(study.problems),
     )
@@ -83,7 +101,9 @@ def setting_names(study: Study) -> list[str]:
     return [name for name in dict.fromkeys(("lr", *study.settings)) if name in study.runs]
 
 
-def _best(runs: pd.DataFrame, trials: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+def _best(
+    runs: pd.DataFrame, trials: pd.DataFrame, *, names: list[str], order: list[str]
+) -> pd.DataFrame:
     best = selection.select(runs, by=PAIR)
     # Without validation nothing can be selected, but where there is one trial nothing need be.
     only = trials.groupby(list(PAIR)).filter(lambda group: len(group) == 1)
@@ -98,8 +118,11 @@ def _best(runs: pd.DataFrame, trials: pd.DataFrame, order: list[str]) -> pd.Data
         failed=lambda status: (status == "failed").sum(),
     )
     best = best.merge(counts.reset_index(), on=list(PAIR))
-    place = best["optimizer"].map(order.index)
-    return best.assign(place=place).sort_values(["workload", "place"], ignore_index=True)
+    settings = trials[[*PAIR, "trial", *names]]
+    best = best.drop(columns=names, errors="ignore")
+    best = best.merge(settings, on=[*PAIR, "trial"], how="left")
+    best = best.sort_values("optimizer", key=lambda column: column.map(order.index))
+    return best.sort_values("workload", kind="stable", ignore_index=True)
 
 
 def _trials(study: Study) -> pd.DataFrame:
@@ -108,15 +131,14 @@ def _trials(study: Study) -> pd.DataFrame:
     rest = (
         study.runs.assign(failed=study.runs["status"] == "failed")
         .groupby([*PAIR, "trial"])
-        .agg(**extra, failed=("failed", "sum"), steps=("steps", "max"))
+        .agg(**extra, failed=("failed", "sum"))
     )
     return trials.merge(rest.reset_index(), on=[*PAIR, "trial"])
 
 
 def _nothing_to_report(study: Study) -> str:
-    directory: Path = study.directory
     if study.problems:
-        return f"{directory}: none of its records can be used"
+        return f"{study.directory}: none of its records can be used"
     if study.unfinished:
-        return f"{directory}: none of its {len(study.unfinished)} runs has finished yet"
-    return f"{directory}: holds no record of a run; give a study's directory"
+        return f"{study.directory}: none of its {len(study.unfinished)} runs has finished yet"
+    return f"{study.directory}: holds no record of a run; give a study's directory"

@@ -259,34 +259,41 @@ def choices(table: pd.DataFrame, *, name: str, looks: Mapping[str, Look]) -> Fig
     return drawing
 
 
-def budget(
-    table: pd.DataFrame, *, looks: Mapping[str, Look], grid: bool, y: str = "score"
-) -> Figure:
-    """Expected score of the best of k trials, k from 1.
-
-    Args:
-        table: rows with ``optimizer, budget``, ``y``, and optionally ``low`` and ``high``.
-    """
+def budget(table: pd.DataFrame, *, looks: Mapping[str, Look]) -> Figure:
+    """The expected score of the best of k trials: ``analysis.tables.expected_best``."""
     drawing = figure()
     axes = drawing.add_subplot()
     ends = {}
     for optimizer, look in looks.items():
-        rows = table[table["optimizer"] == optimizer].dropna(subset=[y])
+        rows = table[table["optimizer"] == optimizer].dropna(subset=["expected"])
         if rows.empty:
             continue
         marker = look.marker if len(rows) <= 15 else ""
-        axes.plot(rows["budget"], 100 * rows[y], marker=marker, **look.line())
-        if "low" in rows:
-            _shade(axes, rows["budget"], 100 * rows["low"], 100 * rows["high"], look)
-        ends[optimizer] = 100 * float(rows[y].iloc[-1])
-    axes.set(xlabel="trials", ylabel=f"expected {label('val/accuracy')}")
-    if table["budget"].max() > 30:
-        axes.set_xscale("log")
-        _log_ticks(axes.xaxis, 1, float(table["budget"].max()))
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    known = table.dropna(subset=[y])
-    _value_axis(axes, "val/accuracy", float(known[y].min()), float(known[y].max()))
+        axes.plot(rows["k"], 100 * rows["expected"], marker=marker, **look.line())
+        _shade(axes, rows["k"], 100 * rows["low"], 100 * rows["high"], look)
+        ends[optimizer] = 100 * float(rows["expected"].iloc[-1])
+    axes.set_ylabel(f"expected {label('val/accuracy')}")
+    _trial_axis(axes, table)
+    _value_axis(axes, "val/accuracy", table["expected"].min(), table["expected"].max())
+    label_lines(axes, ends, looks)
+    return drawing
+
+
+def chance_of_best(table: pd.DataFrame, *, looks: Mapping[str, Look]) -> Figure:
+    """The chance to win with k trials each: ``analysis.tables.probability_best``."""
+    drawing = figure()
+    axes = drawing.add_subplot()
+    ends = {}
+    for optimizer, look in looks.items():
+        rows = table[table["optimizer"] == optimizer]
+        if rows.empty:
+            continue
+        marker = look.marker if len(rows) <= 15 else ""
+        axes.plot(rows["k"], 100 * rows["probability"], marker=marker, **look.line())
+        ends[optimizer] = 100 * float(rows["probability"].iloc[-1])
+    axes.set_ylabel("probability of being best (%)")
+    _trial_axis(axes, table)
+    axes.set_ylim(-3, 103)
     label_lines(axes, ends, looks)
     return drawing
 
@@ -340,6 +347,15 @@ def ranks(
     critical = "" if np.isnan(difference) else f"; critical difference {difference:.2f}"
     axes.set_xlabel(f"mean rank, 1 is best{critical}")
     return drawing
+
+
+def _trial_axis(axes: Axes, table: pd.DataFrame) -> None:
+    axes.set_xlabel("trials")
+    if table["k"].max() > 30:
+        axes.set_xscale("log")
+        _log_ticks(axes.xaxis, 1, float(table["k"].max()))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _scale(metric: str) -> int:

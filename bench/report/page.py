@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 import pandas as pd
@@ -24,6 +24,7 @@ LIGHT = {
     "--line": "#d9dde3",
     "--hover": "#eef1f4",
     "--link": "#0b5cad",
+    "--warn": "#c77700",
 }
 DARK = {
     "--ink": "#e6e9ee",
@@ -34,6 +35,7 @@ DARK = {
     "--line": "#333a44",
     "--hover": "#242a33",
     "--link": "#7ab7f5",
+    "--warn": "#f2b632",
 }
 
 
@@ -59,18 +61,27 @@ class Group:
     panels: list[Panel]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Column:
+    """One column of a table: its heading, and what it says of a row.
+
+    Attributes:
+        best: the field by which rows are compared, with "-" before it if less is better; the best
+            row's text is emphasised.
+        kind: how it looks; "optimizer" puts the colour before the name, "long" wraps.
+    """
+
     title: str
-    numeric: bool = True
-    optimizer: bool = False
-    long: bool = False
+    show: Callable[[dict[str, Any]], str]
+    best: str = ""
+    kind: Literal["number", "word", "optimizer", "long"] = "number"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    cells: list[str]
-    best: bool = False
+class Cell:
+    text: str
+    kind: str
+    best: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +89,7 @@ class Table:
     title: str
     caption: str
     columns: list[Column]
-    rows: list[Row]
+    rows: list[list[Cell]]
     file: str = ""
 
 
@@ -93,11 +104,14 @@ class Explorer:
 
 @dataclass(kw_only=True)
 class Section:
+    """``findings`` are sentences under headings, ``facts`` names with values."""
+
     anchor: str
     title: str
     short: str
     paragraphs: list[str] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
+    findings: list[tuple[str, list[str]]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
@@ -130,24 +144,30 @@ class Gallery:
 
 
 def table(
-    frame: pd.DataFrame,
-    columns: Sequence[tuple[str, Column, Callable[[Any], str]]],
-    *,
-    title: str,
-    caption: str,
-    file: str = "",
-    best: "pd.Series[bool] | None" = None,
+    frame: pd.DataFrame, columns: Sequence[Column], *, title: str, caption: str, file: str = ""
 ) -> Table:
-    """Some columns of ``frame`` as text: each is a column's name, its heading and its format."""
-    marks = [False] * len(frame) if best is None else list(best)
-    cells = zip(*(frame[name].map(form) for name, _, form in columns), strict=True)
-    return Table(
-        title=title,
-        caption=caption,
-        columns=[column for _, column, _ in columns],
-        rows=[Row(cells=list(row), best=mark) for row, mark in zip(cells, marks, strict=True)],
-        file=file,
-    )
+    """``frame`` as text, a row a row."""
+    best = {column.best: _best(frame, column.best) for column in columns if column.best}
+    rows = [
+        [
+            Cell(
+                text=column.show({str(key): value for key, value in row.items()}),
+                kind=column.kind,
+                best=bool(column.best) and row[column.best.removeprefix("-")] == best[column.best],
+            )
+            for column in columns
+        ]
+        for row in frame.to_dict("records")
+    ]
+    return Table(title=title, caption=caption, columns=list(columns), rows=rows, file=file)
+
+
+def _best(frame: pd.DataFrame, field: str) -> float:
+    """The best value, or NaN, which equals none, where there is nothing to compare."""
+    values = frame[field.removeprefix("-")].dropna()
+    if len(values) < 2:
+        return float("nan")
+    return float(values.min() if field.startswith("-") else values.max())
 
 
 def explorer_data(

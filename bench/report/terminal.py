@@ -26,17 +26,10 @@ def show(contents: Contents, console: Console) -> None:
         for heading, width in (("validation %", 12), ("test %", 12), ("seeds", 5), ("diverged", 8)):
             table.add_column(heading, justify="right", min_width=width)
         winner = best["score"].max()
-        trials = contents.trials[contents.trials["workload"] == workload]
         for _, row in best.iterrows():
-            chosen = trials[
-                (trials["optimizer"] == row["optimizer"]) & (trials["trial"] == row["trial"])
-            ]
             table.add_row(
                 row["optimizer"],
-                *(
-                    text.number(chosen[name].iloc[0]) if len(chosen) else text.NOTHING
-                    for name in settings
-                ),
+                *(text.number(row[name]) for name in settings),
                 text.spread(row["score"], row["std"]),
                 text.spread(row["test"], row["test_std"]),
                 str(row["seeds"]),

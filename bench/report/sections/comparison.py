@@ -1,0 +1,96 @@
+"""How certain the differences between tuned optimizers are."""
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis import tables
+from bench.report import page, text
+from bench.report.contents import Contents
+from bench.report.page import Column, Gallery, Section
+from bench.report.sections import words
+
+
+def section(contents: Contents, gallery: Gallery) -> Section | None:
+    tests = contents.tests
+    if tests.empty:
+        return None
+    tests = tests.merge(_chances(contents), on=["workload", "x", "y"], how="left")
+    file = gallery.csv(tests, "comparisons")
+    shown = pd.concat([_against_best(contents, tests, workload) for workload in contents.workloads])
+    if shown.empty:
+        return None
+    columns = [
+        words.WORKLOAD,
+        Column("best by validation", lambda row: row["best"], kind="optimizer"),
+        Column("against", lambda row: row["other"], kind="optimizer"),
+        Column(
+            "lead on test, points",
+            words.with_interval("difference", "low", "high", lambda x: f"{100 * x:+.2f}"),
+        ),
+        words.plain("probability", "P(better run)", _two_digits),
+        words.plain("p_t_holm", "p, paired t", _p),
+        words.plain("p_wilcoxon_holm", "p, Wilcoxon", _p),
+        words.plain("pairs", "seeds"),
+    ]
+    return Section(
+        anchor="comparison",
+        title="How certain the differences are",
+        short="Differences",
+        paragraphs=[
+            "Test accuracy at the selected settings, paired by seed. With three seeds only a "
+            "difference far larger than the spread can be told from luck, and Wilcoxon's p cannot "
+            "fall below 0.25."
+        ],
+        tables=[
+            page.table(
+                shown,
+                columns,
+                title="The best optimizer of each workload against the others",
+                caption="Lead: mean difference with its 95 % t interval. P(better run): the chance "
+                "that a run of the best beats a run of the other. p-values are two-sided, and "
+                "corrected by Holm's method for all pairs of all workloads, which are in the CSV.",
+                file=file,
+            )
+        ],
+    )
+
+
+def _chances(contents: Contents) -> pd.DataFrame:
+    """The probability of improvement on each workload alone."""
+    runs, rng = contents.study.runs, np.random.default_rng(0)
+    found = [
+        tables.improvements(runs[runs["workload"] == workload], rng=rng).assign(workload=workload)
+        for workload in contents.workloads
+    ]
+    names = {"low": "probability_low", "high": "probability_high"}
+    return pd.concat(found).rename(columns=names).drop(columns="workloads")
+
+
+def _against_best(contents: Contents, tests: pd.DataFrame, workload: str) -> pd.DataFrame:
+    """The tests of the optimizer that is best by validation, seen from its side."""
+    best = contents.of(contents.best, workload).dropna(subset=["score"])
+    if best.empty:
+        return tests.iloc[:0].assign(best="", other="")
+    first = best.loc[best["score"].idxmax(), "optimizer"]
+    rows = tests[(tests["workload"] == workload) & ((tests["x"] == first) | (tests["y"] == first))]
+    turned = rows["y"] == first
+    sign = np.where(turned, -1, 1)
+    rows = rows.assign(
+        best=first,
+        other=rows["x"].where(turned, rows["y"]),
+        difference=sign * rows["difference"],
+        low=np.where(turned, -rows["high"], rows["low"]),
+        high=np.where(turned, -rows["low"], rows["high"]),
+        probability=np.where(turned, 1 - rows["probability"], rows["probability"]),
+    )
+    return rows.sort_values("other", key=contents.place)
+
+
+def _two_digits(value: float) -> str:
+    return text.NOTHING if text.missing(value) else f"{value:.2f}"
+
+
+def _p(value: float) -> str:
+    if text.missing(value):
+        return text.NOTHING
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

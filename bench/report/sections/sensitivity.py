@@ -1,0 +1,82 @@
+"""How much the learning rate matters."""
+
+import pandas as pd
+
+from bench.report import figures, page, text
+from bench.report.contents import DELTAS, PAIR, Contents
+from bench.report.page import Column, Gallery, Group, Panel, Section
+from bench.report.sections import words
+
+
+def section(contents: Contents, gallery: Gallery) -> Section | None:
+    if contents.response.empty:
+        return None
+    gallery.csv(contents.response, "lr_response")
+    return Section(
+        anchor="sensitivity",
+        title="Sensitivity to the learning rate",
+        short="Learning rate",
+        paragraphs=[
+            "A wide top is an optimizer that forgives a learning rate that was not tuned; a narrow "
+            "one has to be searched for."
+        ],
+        tables=[] if contents.sensitivity.empty else [_widths(contents, gallery)],
+        groups=[
+            Group(
+                heading="",
+                panels=[_panel(contents, gallery, workload) for workload in contents.workloads],
+            )
+        ],
+    )
+
+
+def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel:
+    best = contents.of(contents.best, workload).set_index("optimizer")
+    drawn = figures.response(
+        contents.of(contents.response, workload),
+        name="lr",
+        looks=contents.looks,
+        selected=best["lr"].to_dict(),
+    )
+    title = f"{workload}: final validation accuracy against learning rate"
+    others = [figures.label(name) for name in contents.study.settings if name != "lr"]
+    rest = f", {text.listed(others)} at their best" if others else ""
+    return Panel(
+        title=workload,
+        caption=f"Mean over seeds{rest}; the band spans all of them, the ring is the selected "
+        f"value. A diverged run counts as chance; {text.CROSS} marks where runs diverged, fainter "
+        "where only some did.",
+        views=[gallery.figure(drawn, f"lr_sensitivity_{workload}", title=title)],
+    )
+
+
+def _widths(contents: Contents, gallery: Gallery) -> page.Table:
+    table = contents.sensitivity
+    file = gallery.csv(table, "lr_sensitivity")
+    shown = table[table["delta"] == DELTAS[0]]
+    columns = [words.WORKLOAD, words.OPTIMIZER]
+    for delta in DELTAS:
+        name = f"within_{delta}"
+        rows = table[table["delta"] == delta]
+        said = [words.width(row) for row in rows.to_dict("records")]
+        shown = shown.merge(rows[list(PAIR)].assign(**{name: said}), on=list(PAIR), how="left")
+        columns.append(words.plain(name, f"decades within {words.points(delta)}", str))
+    shown = pd.concat([contents.of(shown, workload) for workload in contents.workloads])
+    columns += [
+        Column(
+            f"from, to (within {words.points(DELTAS[0])})",
+            lambda row: text.interval(row["low"], row["high"]),
+        ),
+        words.plain("centre", "centre"),
+        words.plain("share_diverged", "diverged %", lambda share: text.percent(share, digits=0)),
+        *words.notes(shown),
+    ]
+    return page.table(
+        shown,
+        columns,
+        title="How wide the region of good learning rates is",
+        caption="Decades within so many points of accuracy of the optimizer's own best, with a "
+        "95 % bootstrap interval over seeds; ≥ where the region reaches the end of the values "
+        "tried, so that its width is a lower bound.",
+        file=file,
+    )

@@ -1,0 +1,186 @@
+"""What else was varied: each setting alone, with the learning rate, and how much it decides."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis import selection, tables
+from bench.report import figures, page, text
+from bench.report.contents import PAIR, Contents
+from bench.report.page import Column, Gallery, Group, Panel, Section
+from bench.report.sections import words
+
+MOST_SETTINGS = 4  # more would be a page that nobody reads; the tables have them all
+MOST_VALUES = 12  # that a heat map or a chart of choices has room for
+
+
+def section(contents: Contents, gallery: Gallery) -> Section | None:
+    others = [name for name in contents.study.settings if name != "lr"]
+    if not others:
+        return None
+    groups = []
+    for workload in contents.workloads:
+        runs = contents.study.runs
+        runs = runs[runs["workload"] == workload]
+        panels: list[Panel] = []
+        for name in others[:MOST_SETTINGS]:
+            panels += _alone(contents, gallery, runs, workload, name)
+            panels += _with_lr(contents, gallery, runs, workload, name)
+        if panels:
+            groups.append(Group(heading=workload, panels=panels))
+    shown = [*_interactions(contents, gallery, others), *_importances(contents, gallery)]
+    if not groups and not shown:
+        return None
+    return Section(
+        anchor="settings",
+        title="Other settings",
+        short="Other settings",
+        paragraphs=["What else was varied, and how it interacts with the learning rate."],
+        tables=shown,
+        groups=groups,
+    )
+
+
+def _alone(
+    contents: Contents, gallery: Gallery, runs: pd.DataFrame, workload: str, name: str
+) -> Iterator[Panel]:
+    known = runs[runs[name].notna()]
+    if not 1 < known[name].nunique() <= MOST_VALUES:
+        return
+    table = tables.response(known, name=name, by=PAIR)
+    if not (table["share_diverged"] < 1).any():
+        return
+    if pd.api.types.is_numeric_dtype(known[name]):
+        best = contents.of(contents.best, workload).set_index("optimizer")
+        chosen = best[name].to_dict()
+        drawn = figures.response(table, name=name, looks=contents.looks, selected=chosen)
+    else:
+        drawn = figures.choices(table, name=name, looks=contents.looks)
+    title = f"{workload}: validation accuracy by {figures.label(name)}"
+    yield Panel(
+        title=figures.label(name).capitalize(),
+        caption="The other settings at their best for each value; the spread is over seeds.",
+        views=[gallery.figure(drawn, f"setting_{workload}_{_file(name)}", title=title)],
+    )
+
+
+def _with_lr(
+    contents: Contents, gallery: Gallery, runs: pd.DataFrame, workload: str, name: str
+) -> Iterator[Panel]:
+    if "lr" not in contents.study.settings:
+        return
+    cells = {}
+    for optimizer in contents.looks:
+        rows = runs[(runs["optimizer"] == optimizer) & runs[name].notna() & runs["lr"].notna()]
+        if rows[name].nunique() > 1 and rows["lr"].nunique() > 1:
+            cells[optimizer] = _cells(rows, name)
+    scores = (
+        pd.concat(
+            [table.loc[table["share_diverged"] < 1, "score"] for table in cells.values()]
+        ).dropna()
+        if cells
+        else pd.Series(dtype=float)
+    )
+    if scores.empty:
+        return
+    # The lowest third need not be told apart: what matters is the shape of the good region.
+    limits = float(scores.quantile(0.33 if len(scores) > 8 else 0)), float(scores.max())
+    for optimizer, table in cells.items():
+        at_random = max(table["lr"].nunique(), table[name].nunique()) > MOST_VALUES + 3
+        if at_random and pd.api.types.is_numeric_dtype(table[name]):
+            drawn = figures.scatter(table, x="lr", y=name, limits=limits)
+            caption = f"A dot a trial; {text.CROSS} where every run diverged."
+        elif at_random:
+            continue
+        else:
+            top = table.sort_values("score", ascending=False, kind="stable").iloc[0]
+            drawn = figures.heat_map(
+                table, x="lr", y=name, limits=limits, best=(top["lr"], top[name])
+            )
+            caption = (
+                f"Mean over seeds, the best boxed; {text.CROSS} where every run diverged, * where "
+                "some did."
+            )
+        title = f"{workload}: {optimizer}, learning rate and {figures.label(name)}"
+        file = f"heatmap_{workload}_{optimizer}_lr_{_file(name)}"
+        yield Panel(
+            title=f"{optimizer}: learning rate and {figures.label(name)}",
+            caption=f"{caption} All optimizers share the colour scale.",
+            views=[gallery.figure(drawn, file, title=title)],
+        )
+
+
+def _cells(runs: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The best trial for each learning rate and value of ``name``: ``lr, name, score, …``."""
+    keys = ["lr", name]
+    scored = runs.assign(score=selection.score(runs), lost=runs["status"] == "diverged")
+    by_trial = scored.groupby([*keys, "trial"], as_index=False)["score"].mean()
+    lost = scored.groupby(keys)["lost"].mean().rename("share_diverged")
+    return by_trial.groupby(keys)["score"].max().to_frame().join(lost).reset_index()
+
+
+def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> list[page.Table]:
+    if "weight_decay" not in others:
+        return []
+    rng = np.random.default_rng(0)
+    found = tables.interactions(contents.study.runs, by=PAIR, rng=rng)
+    if found.empty:
+        return []
+    file = gallery.csv(found, "lr_weight_decay_interaction")
+    columns = [
+        words.WORKLOAD,
+        words.OPTIMIZER,
+        Column("within", lambda row: words.points(row["delta"])),
+        Column(
+            "distance from a rectangle",
+            words.with_interval("distance", "low", "high", "{:.2f}".format),
+        ),
+        Column("good settings", lambda row: f"{row['good']} of {row['cells']}"),
+        *words.notes(found),
+    ]
+    return [
+        page.table(
+            found.sort_values("optimizer", key=contents.place, kind="stable").sort_values(
+                ["workload", "delta"], kind="stable"
+            ),
+            columns,
+            title="Do learning rate and weight decay have to be tuned together?",
+            caption="How far the region within so many points of the best is from a rectangle on "
+            "the grid: 0 means that each can be tuned by itself. With a 95 % bootstrap interval "
+            "over seeds.",
+            file=file,
+        )
+    ]
+
+
+def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
+    found = tables.importances(contents.study.runs, by=PAIR)
+    if found.empty:
+        return []
+    file = gallery.csv(found, "importance")
+    keys = [*PAIR, "hyperparameter"]
+    wide = found.pivot_table(index=keys, columns="kind", values="share", sort=False).reset_index()
+    wide = wide.reindex(columns=[*keys, "global", "local"])
+    columns = [
+        words.WORKLOAD,
+        words.OPTIMIZER,
+        Column("setting", lambda row: row["hyperparameter"], kind="word"),
+        words.plain("global", "over all trials %", lambda share: text.percent(share, digits=0)),
+        words.plain("local", "near the best %", lambda share: text.percent(share, digits=0)),
+    ]
+    return [
+        page.table(
+            wide,
+            columns,
+            title="How much of the accuracy each number decides",
+            caption="Shares of the variance of accuracy over all trials, and over the lines "
+            "through the best trial. The two disagree where a setting decides whether training "
+            "works at all, but little among those that do.",
+            file=file,
+        )
+    ]
+
+
+def _file(name: str) -> str:
+    return "".join(character if character.isalnum() else "_" for character in name)

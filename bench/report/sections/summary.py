@@ -1,0 +1,279 @@
+"""The answer at the top: which optimizer can be trusted with how much tuning?"""
+
+from collections import defaultdict
+
+import numpy as np
+
+from bench.analysis import tables
+from bench.analysis.intervals import mean_interval
+from bench.report import page, text
+from bench.report.contents import DELTAS, PAIR, Contents
+from bench.report.page import Column, Gallery, Section
+from bench.report.sections import words
+
+FEW_TRIALS = 4
+CLEAR = 0.05
+MOST_PROBLEMS = 20
+
+
+def section(contents: Contents, gallery: Gallery) -> Section:
+    file = gallery.csv(contents.best.drop(columns="edges"), "best")
+    shown = [_table(contents, workload, file) for workload in contents.workloads]
+    found = [(workload, findings(contents, workload)) for workload in contents.workloads]
+    found = [("Over all workloads", _overall(contents)), *found]
+    found = [(heading, sentences) for heading, sentences in found if sentences]
+    if len(found) == 1:
+        found = [("", found[0][1])]
+    return Section(
+        anchor="summary",
+        title="Summary",
+        short="Summary",
+        findings=found,
+        warnings=warnings(contents),
+        tables=shown,
+    )
+
+
+def facts(contents: Contents) -> list[str]:
+    """What the study consists of, for the head of the page."""
+    runs, trials = contents.study.runs, contents.trials
+    status = runs["status"].value_counts()
+    said = [
+        text.count(len(runs), "run"),
+        text.count(len(trials), "trial"),
+        text.count(runs["optimizer"].nunique(), "optimizer"),
+        text.count(runs["workload"].nunique(), "workload"),
+        text.count(runs["seed"].nunique(), "seed"),
+    ]
+    said += [f"{status[name]:,} {name}" for name in ("diverged", "failed") if name in status]
+    if contents.study.unfinished:
+        said.append(f"{len(contents.study.unfinished):,} without a record yet")
+    return said
+
+
+def findings(contents: Contents, workload: str) -> list[str]:
+    """What one workload shows, in sentences with intervals."""
+    said = [
+        *_tuned(contents, workload),
+        *_untuned(contents, workload),
+        *_forgiving(contents, workload),
+        *_fast(contents, workload),
+    ]
+    return [sentence[0].upper() + sentence[1:] for sentence in said]
+
+
+def warnings(contents: Contents) -> list[str]:
+    """What a reader must know before relying on the numbers; one line each."""
+    study = contents.study
+    said = []
+    if not contents.has_validation:
+        said.append(
+            "No run has a validation accuracy, so no setting can be selected: run with "
+            "workload.val_size above 0."
+        )
+    by_note: dict[str, list[str]] = defaultdict(list)
+    several = len(contents.workloads) > 1
+    for _, row in contents.best.iterrows():
+        for note in filter(None, row["notes"].split("; ")):
+            name = f"{row['optimizer']} on {row['workload']}" if several else row["optimizer"]
+            by_note[note].append(name)
+    for note, names in by_note.items():
+        everywhere = len(names) == len(contents.best) > 2
+        said.append(f"{'all' if everywhere else text.listed(names)}: {note}.")
+    failed = study.runs[study.runs["status"] == "failed"]
+    if len(failed):
+        reason = failed["reason"].mode()
+        why = f" ({reason[0]})" if len(reason) else ""
+        said.append(f"{text.count(len(failed), 'run')} failed{why} and count for nothing here.")
+    if study.unfinished:
+        said.append(
+            f"{text.count(len(study.unfinished), 'run')} left no record: in progress, or "
+            "interrupted. Start the same command again to finish them."
+        )
+    devices = {str(environment.get("device")) for environment, _ in study.environments}
+    if len(devices) > 1:
+        said.append(f"Runs were made on {text.listed(sorted(devices))}: seconds do not compare.")
+    said += contents.problems[:MOST_PROBLEMS]
+    if len(contents.problems) > MOST_PROBLEMS:
+        said.append(f"And {len(contents.problems) - MOST_PROBLEMS:,} more files like these.")
+    return said
+
+
+def _table(contents: Contents, workload: str, file: str) -> page.Table:
+    best = contents.of(contents.best, workload)
+    columns = [
+        words.OPTIMIZER,
+        *words.settings(contents),
+        Column("validation %", lambda row: text.spread(row["score"], row["std"]), best="score"),
+        Column("test %", lambda row: text.spread(row["test"], row["test_std"])),
+        words.plain("seeds", "seeds"),
+    ]
+    caption = [
+        "Mean ± standard deviation over seeds at the setting with the best mean validation "
+        "accuracy; test is only reported. The best of a column is bold."
+    ]
+    expected = contents.of(contents.expected, workload)
+    if contents.has_validation and best["compared"].max() > 1:
+        budgets = [k for k in (1, FEW_TRIALS) if (expected["k"] == k).any()]
+        for k in budgets:
+            rows = expected.loc[expected["k"] == k, [*PAIR, "expected"]]
+            best = best.merge(rows.rename(columns={"expected": f"after_{k}"}), how="left")
+            title = f"after {text.count(k, 'trial')} %"
+            columns.append(words.plain(f"after_{k}", title, text.percent, best=f"after_{k}"))
+        caption.append("After k trials: expected best, if k settings are drawn at random.")
+    widths = contents.sensitivity[contents.sensitivity["delta"] == DELTAS[0]]
+    if not widths.empty:
+        kept = [*PAIR, "width", "width_low", "width_high", "open_low", "open_high"]
+        best = best.merge(widths[kept], how="left")
+        columns.append(Column("good learning rates, decades", words.width, best="width"))
+        caption.append(words.WIDTH_CAPTION)
+    times = contents.times[(contents.times["unit"] == "epochs") & (contents.times["reached"] > 0)]
+    if (times["workload"] == workload).any():
+        best = best.merge(times[[*PAIR, "time", "target"]], how="left")
+        target = text.number(100 * best["target"].max())
+        columns.append(words.plain("time", f"epochs to {target} %", best="-time"))
+    columns.append(Column("diverged", lambda row: f"{row['all_diverged']:,} of {row['runs']:,}"))
+    return page.table(
+        best,
+        columns,
+        title=f"{workload}: each optimizer at its best setting",
+        caption=" ".join(caption),
+        file=file,
+    )
+
+
+def _tuned(contents: Contents, workload: str) -> list[str]:
+    known = contents.of(contents.best, workload).dropna(subset=["score"])
+    if known.empty:
+        return []
+    known = known.sort_values("score", ascending=False, kind="stable")
+    first = known.iloc[0]
+    runs = contents.selected
+    runs = runs[(runs["workload"] == workload) & (runs["optimizer"] == first["optimizer"])]
+    test = mean_interval(runs["test"].to_numpy())
+    interval = (
+        f"95 % interval {text.percent(test.low)} to {text.percent(test.high)}, "
+        if np.isfinite(test.low)
+        else ""
+    )
+    said = (
+        f"tuned, {first['optimizer']} is best: {text.percent(first['score'])} % on validation at "
+        f"{first['trial']}, {text.percent(first['test'])} % on test "
+        f"({interval}{text.count(int(first['seeds']), 'seed')})."
+    )
+    if len(known) > 1:
+        said += " " + _lead(contents, workload, first["optimizer"], known.iloc[1]["optimizer"])
+    return [said.strip()]
+
+
+def _lead(contents: Contents, workload: str, first: str, second: str) -> str:
+    """How far the first is ahead of the second on test, and whether that is more than luck."""
+    rows = contents.tests
+    rows = rows[(rows["workload"] == workload) & rows["x"].isin([first, second])]
+    rows = rows[rows["y"].isin([first, second])]
+    if rows.empty:
+        return ""
+    test = rows.iloc[0]
+    sign = 1 if test["x"] == first else -1
+    ahead = 100 * sign * test["difference"]
+    if np.isnan(test["low"]):
+        return f"{second} is {ahead:.2f} points behind on test; one seed cannot tell luck."
+    low, high = sorted((100 * sign * test["low"], 100 * sign * test["high"]))
+    lead = f"{ahead:.2f} points on test (95 % interval {low:.2f} to {high:.2f})"
+    if test["p_t_holm"] < CLEAR and ahead > 0:
+        return f"It leads {second} by {lead}."
+    return f"Its lead over {second} may be luck: {lead}."
+
+
+def _untuned(contents: Contents, workload: str) -> list[str]:
+    expected = contents.of(contents.expected, workload)
+    chances = contents.of(contents.probability_best, workload)
+    if expected["optimizer"].nunique() < 2 or expected["trials"].max() < 2:
+        return []
+    one = expected[expected["k"] == 1].sort_values("expected", ascending=False)
+    most, least = one.iloc[0], one.iloc[-1]
+    said = (
+        f"untuned, {most['optimizer']} promises most: one setting drawn at random from those "
+        f"tried gives {text.percent(most['expected'], digits=1)} % in expectation; "
+        f"{least['optimizer']}, the last, {text.percent(least['expected'], digits=1)} %."
+    )
+    if len(chances):
+        few = chances[chances["k"] == min(FEW_TRIALS, chances["k"].max())]
+        likely = few.sort_values("probability", ascending=False).iloc[0]
+        said += (
+            f" With {text.count(int(likely['k']), 'trial')} each, {likely['optimizer']} is best "
+            f"with probability {likely['probability']:.2f}."
+        )
+    return [said]
+
+
+def _forgiving(contents: Contents, workload: str) -> list[str]:
+    rows = contents.of(contents.sensitivity, workload)
+    rows = rows[rows["delta"] == DELTAS[0]].dropna(subset=["width"])
+    if len(rows) < 2:
+        return []
+    rows = rows.sort_values("width", ascending=False, kind="stable")
+    widest, narrowest = rows.iloc[0], rows.iloc[-1]
+    return [
+        f"{widest['optimizer']} forgives a wrong learning rate the most: it stays within "
+        f"{words.points(DELTAS[0])} of its best over {words.width(widest.to_dict())} decades; "
+        f"{narrowest['optimizer']}, the least, over {words.width(narrowest.to_dict())}."
+    ]
+
+
+def _fast(contents: Contents, workload: str) -> list[str]:
+    rows = contents.of(contents.times, workload)
+    if rows.empty:
+        return []
+    epochs, seconds = (rows[rows["unit"] == unit] for unit in ("epochs", "seconds"))
+    target = f"{text.number(100 * rows['target'].max())} % validation accuracy"
+    reached = epochs[np.isfinite(epochs["time"].astype(float))].sort_values("time", kind="stable")
+    if reached.empty:
+        return [f"no optimizer reaches the target of {target} with most of its seeds."]
+    first = reached.iloc[0]
+    time = seconds.loc[seconds["optimizer"] == first["optimizer"], "time"]
+    if not time.empty and np.isfinite(time.iloc[0]):
+        took = f" ({text.seconds(time.iloc[0])} of training)"
+    else:
+        took = ""
+    said = (
+        f"{first['optimizer']} is the first to reach {target}: after "
+        f"{text.number(first['time'])} epochs{took}"
+    )
+    if len(reached) > 1:
+        last = reached.iloc[-1]
+        said += f"; {last['optimizer']} takes {text.number(last['time'])}"
+    never = epochs.loc[~epochs["optimizer"].isin(reached["optimizer"]), "optimizer"]
+    return [said + (f"; {text.listed(list(never))} never." if len(never) else ".")]
+
+
+def _overall(contents: Contents) -> list[str]:
+    if len(contents.workloads) < 2 or len(contents.looks) < 2 or not contents.has_validation:
+        return []
+    means = tables.interquartile_means(contents.study.runs, rng=np.random.default_rng(0))
+    said = []
+    if not means.empty:
+        first = means.sort_values("normalised", ascending=False, kind="stable").iloc[0]
+        interval = (
+            f" (95 % interval {first['normalised_low']:.3f} to {first['normalised_high']:.3f})"
+            if np.isfinite(first["normalised_low"])
+            else ""
+        )
+        said.append(
+            f"Tuned, {first['optimizer']} does best over {len(contents.workloads)} workloads: its "
+            f" interquartile mean is {first['normalised']:.3f}{interval} on a scale where 0 is "
+            "chance and 1 the best optimizer of each workload."
+        )
+    one = contents.expected[contents.expected["k"] == 1]
+    if len(one):
+        best = one.groupby("workload")["expected"].transform("max")
+        share = (one["expected"] / best).groupby(one["optimizer"]).mean()
+        complete = one.groupby("optimizer")["workload"].nunique() == one["workload"].nunique()
+        share = share[complete].sort_values(ascending=False)
+        if len(share) > 1:
+            said.append(
+                f"Untuned, {share.index[0]} is the safest: one random setting gives, on average, "
+                f"{100 * share.iloc[0]:.0f} % of the accuracy of the workload's safest optimizer; "
+                f"{share.index[-1]} gives {100 * share.iloc[-1]:.0f} %."
+            )
+    return said

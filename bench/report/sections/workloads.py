@@ -1,0 +1,115 @@
+"""What holds over several workloads: profiles, aggregates, ranks."""
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis import tables
+from bench.report import figures, page, text
+from bench.report.contents import UNITS, Contents
+from bench.report.page import Column, Gallery, Group, Panel, Section, View
+from bench.report.sections import words
+
+UP_TO = 4.0  # times the fastest, as in AlgoPerf
+
+
+def section(contents: Contents, gallery: Gallery) -> Section | None:
+    if len(contents.workloads) < 2 or len(contents.looks) < 2:
+        return None
+    runs = contents.study.runs
+    means = tables.interquartile_means(runs, rng=np.random.default_rng(0))
+    ranks = tables.ranks(runs)
+    if means.empty:
+        return None
+    rows = means.merge(ranks[["optimizer", "mean_rank"]], on="optimizer", how="left")
+    scores = tables.profile_scores(runs, "steps")[["optimizer", "score"]]
+    rows = rows.merge(scores, on="optimizer", how="left")
+    file = gallery.csv(rows, "over_workloads")
+    columns = [
+        words.OPTIMIZER,
+        Column(
+            "interquartile mean",
+            words.with_interval("normalised", "normalised_low", "normalised_high", "{:.3f}".format),
+            best="normalised",
+        ),
+        words.plain("mean_rank", "mean rank", best="-mean_rank"),
+        words.plain("score", "profile score, steps", _three_digits, best="score"),
+        words.plain("workloads", "workloads"),
+        words.plain("runs", "runs"),
+        *words.notes(rows),
+    ]
+    panels = [
+        panel for panel in (_profiles(contents, gallery), _ranks(contents, gallery, ranks)) if panel
+    ]
+    return Section(
+        anchor="workloads",
+        title="Over all workloads",
+        short="All workloads",
+        paragraphs=[
+            f"{text.count(len(contents.workloads), 'workload')} are few: these numbers describe "
+            "them, and promise little about others."
+        ]
+        if len(contents.workloads) < 10
+        else [],
+        tables=[
+            page.table(
+                rows.sort_values("optimizer", key=contents.place),
+                columns,
+                title="Tuned optimizers over all workloads",
+                caption="Interquartile mean of test accuracy over seeds and workloads, where 0 is "
+                "chance and 1 the best optimizer of the workload, with a 95 % stratified bootstrap "
+                "interval. Rank 1 is the best. Profile score: the area under the performance "
+                f"profile up to {UP_TO:g} times the fastest, from 0 to 1.",
+                file=file,
+            )
+        ],
+        groups=[Group(heading="", panels=panels)],
+    )
+
+
+def _profiles(contents: Contents, gallery: Gallery) -> Panel | None:
+    views: list[View] = []
+    for unit in UNITS:
+        profile = tables.performance_profiles(contents.study.runs, unit, up_to=UP_TO)
+        if profile.empty or profile["share"].isna().all():
+            continue
+        drawn = figures.profile(profile, looks=contents.looks, up_to=UP_TO)
+        title = f"Performance profiles by {unit} to target"
+        views.append(gallery.figure(drawn, f"profiles_by_{unit}", title=title, label=unit))
+        gallery.csv(profile, f"profiles_by_{unit}")
+    if not views:
+        return None
+    return Panel(
+        title="Performance profiles",
+        caption="The share of workloads on which an optimizer reaches the target within so many "
+        "times the fastest optimizer's time. Higher and further left is better.",
+        views=views,
+    )
+
+
+def _ranks(contents: Contents, gallery: Gallery, ranks: pd.DataFrame) -> Panel | None:
+    ranks = ranks.dropna(subset=["mean_rank"])
+    if ranks.empty:
+        return None
+    numbers = sorted({group for groups in ranks["groups"] for group in groups})
+    groups = [
+        [str(row.optimizer) for row in ranks.itertuples() if number in row.groups]
+        for number in numbers
+    ]
+    drawn = figures.ranks(
+        dict(zip(ranks["optimizer"], ranks["mean_rank"], strict=True)),
+        difference=float(ranks["difference"].iloc[0]),
+        groups=[group for group in groups if len(group) > 1],
+        looks=contents.looks,
+    )
+    p = ranks["p"].iloc[0]
+    return Panel(
+        title="Mean ranks",
+        caption="By test accuracy, a workload a block. A bar joins optimizers whose mean ranks "
+        "differ by less than Nemenyi's critical difference at the 5 % level"
+        + (f"; Friedman's p is {p:.3f}." if np.isfinite(p) else "."),
+        views=[gallery.figure(drawn, "ranks", title="Mean ranks over workloads")],
+    )
+
+
+def _three_digits(value: float) -> str:
+    return text.NOTHING if text.missing(value) else f"{value:.3f}"
