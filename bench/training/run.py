@@ -1,6 +1,7 @@
 """One run from its configuration: build everything, train, evaluate, leave a record."""
 
 import functools
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_class
+
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -27,6 +28,7 @@ TRAINER_KEYS = (
     "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
     "val_check_interval", "check_val_every_n_epoch", "deterministic", "enable_progress_bar",
 )  # fmt: skip
+TRUE_DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 PLACEMENT_KEYS = ("accelerator", "devices", "strategy", "precision")
 
 
@@ -51,7 +53,8 @@ class Run:
             torch.set_num_threads(options["threads"])
         pl.seed_everything(config["seed"], verbose=False)
         self.make_optimizer = optimizer_factory(config["optimizer"])
-        self.trainer = make_trainer(options, directory)
+        validates = config["workload"]["val_size"] > 0
+        self.trainer = make_trainer(options, directory, validates=validates)
         workload = config["workload"]
         self.data = prepared(
             workload["dataset"],
@@ -61,6 +64,7 @@ class Run:
             split_seed=workload["split_seed"],
             device=self.trainer.strategy.root_device,
             memory_format=FAMILIES[workload["model"]["family"]].memory_format,
+            dtype=TRUE_DTYPES.get(options["precision"], torch.float32),
         )
         self.model = build_model(
             workload["model"],
@@ -136,13 +140,13 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
     arguments = {key: value for key, value in options.items() if key not in ("name", "_target_")}
     target = options["_target_"]
     try:
-        kind = get_class(target)
+        kind = pkgutil.resolve_name(target)
     except (ImportError, ValueError, AttributeError) as error:
         raise BenchError(
             f"optimizer._target_={target}: cannot be imported; give the path of a class, "
             "such as torch.optim.NAdam"
         ) from error
-    if not issubclass(kind, torch.optim.Optimizer):
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
         raise BenchError(f"optimizer._target_={target}: is not a torch.optim.Optimizer")
 
     def make(parameters: Any) -> torch.optim.Optimizer:
@@ -154,7 +158,7 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
     return make
 
 
-def make_trainer(options: Mapping[str, Any], directory: Path) -> pl.Trainer:
+def make_trainer(options: Mapping[str, Any], directory: Path, *, validates: bool) -> pl.Trainer:
     """Lightning's Trainer for the ``trainer`` section of the configuration.
 
     Raises:
@@ -181,6 +185,7 @@ def make_trainer(options: Mapping[str, Any], directory: Path) -> pl.Trainer:
             enable_checkpointing=options["enable_checkpointing"],
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            limit_val_batches=None if validates else 0,
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
@@ -189,6 +194,14 @@ def make_trainer(options: Mapping[str, Any], directory: Path) -> pl.Trainer:
 
 
 @functools.lru_cache(maxsize=1)
-def prepared(dataset: str, data_dir: str | None, **options: Any) -> data.Prepared:
+def prepared(
+    dataset: str, data_dir: str | None, *, dtype: torch.dtype, **options: Any
+) -> data.Prepared:
     """The prepared splits; those of the last run are kept for the next one like it."""
-    return data.prepare(data.load(dataset, None if data_dir is None else Path(data_dir)), **options)
+    loaded = data.load(dataset, None if data_dir is None else Path(data_dir))
+    splits = data.prepare(loaded, **options)
+
+    def cast(split: data.Split | None) -> Any:
+        return split and data.Split(split.images.to(dtype), split.labels)
+
+    return data.Prepared(cast(splits.train), cast(splits.val), cast(splits.test))

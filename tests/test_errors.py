@@ -1,0 +1,127 @@
+"""What a person gets wrong on the command line: one line that names it, and nothing is left."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Shell = Callable[..., tuple[int, str]]
+
+# What is typed, and what the message must say.
+WRONG: list[tuple[str, list[str]]] = [
+    # keys that do not exist
+    ("sed=1", ["sed", "seed"]),
+    ("optimiser=adam", ["optimiser"]),
+    ("optimizer.learning_rate=0.1", ["optimizer.learning_rate", "lr"]),
+    ("optimizer.beta_1=0.9", ["optimizer.beta_1", "did you mean beta1"]),
+    ("optimizer=sgd optimizer.momentum=0.9", ["optimizer.momentum", "weight_decay"]),
+    ("workload.batchsize=64", ["workload.batchsize", "did you mean batch_size"]),
+    ("workload.model.hidden=[64]", ["workload.model.hidden", "hidden_sizes"]),
+    ("workload=mnist_mlp workload.model.channels=[8]", ["workload.model.channels"]),
+    ("schedule=cosine schedule.warmup=10", ["schedule.warmup", "did you mean warmup_steps"]),
+    ("trainer.epochs=3", ["trainer.epochs", "max_epochs"]),
+    ("+optimizer.foo=1", ["foo"]),
+    # choices that do not exist
+    ("workload=mnist_mpl", ["workload=mnist_mpl", "mnist_mlp"]),
+    ("optimizer=sdg", ["optimizer=sdg", "did you mean sgd"]),
+    ("schedule=cosin", ["schedule=cosin", "did you mean cosine"]),
+    ("experiment=nothing", ["experiment=nothing", "quickstart"]),
+    ("hydra/launcher=none", ["hydra/launcher=none", "parallel"]),
+    # wrong types
+    ("seed=abc", ["seed", "abc"]),
+    ("seed=1.5", ["seed", "1.5"]),
+    ("optimizer.lr=fast", ["optimizer.lr", "fast"]),
+    ("workload.l2=[1]", ["workload.l2"]),
+    ("workload.model.hidden_sizes=128", ["workload.model.hidden_sizes", "list"]),
+    ("workload.model.hidden_sizes=[a]", ["workload.model.hidden_sizes", "a"]),
+    ("trainer.max_epochs=many", ["trainer.max_epochs", "many"]),
+    ("diagnostics=perhaps", ["diagnostics", "perhaps"]),
+    ("optimizer.bias_correction=3.5", ["optimizer.bias_correction", "3.5"]),
+    # out of range
+    ("seed=-1", ["seed=-1", "[0"]),
+    ("optimizer.lr=-0.1", ["optimizer.lr=-0.1", "[0, inf)"]),
+    ("optimizer.lr=nan", ["optimizer.lr=nan", "[0, inf)"]),
+    ("optimizer.beta1=1", ["optimizer.beta1=1", "[0, 1)"]),
+    ("optimizer=momentum optimizer.form=polyak", ["optimizer.form", "polyak", "heavy_ball"]),
+    ("workload.batch_size=0", ["workload.batch_size=0", "full"]),
+    ("workload.batch_size=all", ["workload.batch_size=all", "full"]),
+    ("workload.batch_size=1000000", ["workload.batch_size=1000000", "55000"]),
+    ("workload.val_size=60000", ["workload.val_size=60000", "60000"]),
+    ("workload.feature_scaling=minmax", ["workload.feature_scaling", "minmax", "channel"]),
+    ("workload.sampling=random", ["workload.sampling", "random", "replacement"]),
+    ("workload.model.init=orthogonal", ["workload.model.init", "orthogonal", "kaiming"]),
+    ("workload.model.dropout=1", ["workload.model.dropout=1", "[0, 1)"]),
+    ("workload.model.hidden_sizes=[0]", ["workload.model.hidden_sizes=0"]),
+    ("trainer.max_steps=0", ["trainer.max_steps=0"]),
+    ("trainer.val_check_interval=1000", ["trainer.val_check_interval=1000", "430"]),
+    ("trainer.precision=8", ["trainer.precision", "8", "bf16-mixed"]),
+    ("schedule=step schedule.every=0", ["schedule.every=0", "[1, inf)"]),
+    ("study=a/b", ["study=a/b"]),
+    ("study=..", ["study=.."]),
+    # not understood at all
+    ("adam", ["adam", "key=value"]),
+    ("optimizer.lr=[1,2", ["optimizer.lr=[1,2", "key=value"]),
+    ("--config-name=other", ["other"]),
+    # what is not there
+    ("trainer.accelerator=quantum", ["trainer.accelerator=quantum"]),
+    ("optimizer._target_=torch.optim.Nothing", ["torch.optim.Nothing"]),
+    ("optimizer._target_=no.such.module", ["no.such.module"]),
+    ("optimizer._target_=collections.OrderedDict", ["collections.OrderedDict"]),
+    # sweeps, checked whole before anything starts
+    ("-m optimizer.lr=1e-3,-1", ["optimizer.lr=-1"]),
+    ("-m optimizer=adam,sgdd", ["optimizer=sgdd"]),
+    ("-m optimizer.lr=interval(0,1)", ["optimizer.lr", "interval"]),
+    ("-m optimizer.lr=1e-3,0.001", ["lr=0.001", "same configuration"]),
+    ("-m seed=0,1 workload.batch_sise=3", ["workload.batch_sise"]),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), WRONG, ids=[typed for typed, _ in WRONG])
+def test_wrong_invocation(shell: Shell, tmp_path: Path, typed: str, said: list[str]) -> None:
+    status, output = shell(*typed.split(" "))
+    assert status != 0
+    assert "Traceback" not in output
+    assert len(output.strip().splitlines()) == 1, output
+    for part in said:
+        assert part in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_arguments_of_any_optimizer(shell: Shell, tmp_path: Path, fake_data: None) -> None:
+    status, output = shell("optimizer._target_=torch.optim.NAdam", "optimizer.nonsense=1")
+    assert status != 0
+    assert "torch.optim.NAdam" in output
+    assert "nonsense" in output
+    assert "Traceback" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]])
+def test_runs_dir_below_a_file(
+    shell: Shell, tmp_path: Path, fake_data: None, mode: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    status, output = shell(*mode, "runs_dir=file/runs")
+    assert status != 0
+    assert "file" in output
+    assert "runs_dir" in output
+    assert "Traceback" not in output
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_unwritable_runs_dir(shell: Shell, tmp_path: Path, fake_data: None) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    status, output = shell("runs_dir=locked/runs")
+    assert status != 0
+    assert "locked" in output
+
+
+def test_data_dir_is_a_file(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    status, output = shell("data_dir=data")
+    assert status != 0
+    assert "data" in output
+    assert "Traceback" not in output
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
