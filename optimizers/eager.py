@@ -79,8 +79,8 @@ class Eager:
             **{name: row.view(shape) for name, row in zip(self.names, self.buffer, strict=True)}
         )
 
-    def rescale(self, factor: Any) -> None:
-        """Multiply every gradient of the next step by a float, or in a stack by a tensor `[K]`."""
+    def rescale(self, factor: Tensor) -> None:
+        """Multiply every gradient of the next step by a number, or in a stack by `[K]` of them."""
         if self.buffer is None:
             for c in {id(c): c for c in self.shaped.values()}.values():
                 c.scale = c.scale * factor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,14 +15,15 @@ from .rule import Rule
 
 
 @cache
-def compiled(rule: type[Rule]) -> Callable[..., None]:
+def compiled(rule: Any) -> Callable[..., None]:
     """One kernel for any size: neither a new step, nor a learning rate, nor a shape recompiles."""
 
-    @torch.compile(dynamic=True, fullgraph=True)
     def step(p: Tensor, g: Tensor, slots: list[Tensor], c: dict[str, Tensor]) -> None:
         advance(rule, p, g, slots, SimpleNamespace(**c))
 
-    return step
+    # Compilations are counted, and limited, by code object: each rule gets one of its own.
+    step.__code__ = step.__code__.replace(co_name=rule.__name__)
+    return torch.compile(step, dynamic=True, fullgraph=True)
 
 
 class Inductor(Eager):
@@ -38,6 +40,7 @@ class Inductor(Eager):
     ) -> None:
         self.strides = [p.stride() for p in parameters]
         self.originals = parameters
+        self.step = compiled(rule)  # type: ignore[arg-type]  # classes can be hashed
         flat_slots = [[flat(s, rows) for s in tensors] for tensors in slots]
         super().__init__(rule, [flat(p.detach(), rows) for p in parameters], flat_slots, rows)
 
@@ -45,9 +48,9 @@ class Inductor(Eager):
         for i, g in enumerate(gradients):
             if g.stride() != self.strides[i]:
                 g = torch.empty_like(self.originals[i]).copy_(g)
-            p, c = self.parameters[i], self.shaped[self.parameters[i].ndim]
-            step = compiled(self.rule) if p.shape[-1] > 1 else self.eager
-            step(p, flat(g, self.rows), self.slots[i], vars(c))
+            p = self.parameters[i]
+            c = vars(self.shaped[p.ndim])
+            self.step(p, flat(g, self.rows), self.slots[i], c)
 
 
 def flat(x: Tensor, rows: int | None) -> Tensor:

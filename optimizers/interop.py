@@ -56,7 +56,7 @@ def group_from_torch(rule: type[Rule], theirs: dict[str, Any]) -> dict[str, Any]
 def state_from_torch(
     rule: type[Rule], group: dict[str, Any], theirs: dict[str, Any]
 ) -> dict[str, Any]:
-    ours = {"step": int(theirs.get("step", 1))}
+    ours: dict[str, Any] = {"step": int(theirs.get("step", 1))}
     for name, value in theirs.items():
         if name in SLOTS and isinstance(value, Tensor):
             ours[SLOTS[name]] = value

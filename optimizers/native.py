@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .rule import Rule
-from .translate import translate
+from .translate import Source, translate
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +49,18 @@ class Kernel:
     coefficients: tuple[str, ...]
 
 
-@cache
 def kernel(rule: type[Rule], dtype: torch.dtype) -> Kernel | None:
     """The rule's kernel; None, with one line in the log, where it cannot be built."""
-    source = translate(rule, REALS[dtype])
+    return load(translate(rule, REALS[dtype]))
+
+
+@cache
+def load(source: Source) -> Kernel | None:
     try:
         library = ctypes.CDLL(str(build(source.text)))
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or error
-        log.warning("%s runs uncompiled, which is slower: %s", rule.__name__, reason)
+        log.warning("%s runs uncompiled, which is slower: %s", source.rule, reason)
         return None
     i64, address = ctypes.c_int64, ctypes.c_void_p
     library.step.argtypes = [i64, address, address, i64, address, ctypes.c_int]
@@ -93,15 +96,8 @@ def processor() -> str:
     return features[0] if features else torch.backends.cpu.get_cpu_capability()
 
 
-def suits(parameter: Tensor, slots: Sequence[Tensor]) -> bool:
-    """Whether the tensor and its state are plain memory in one order, rows outermost."""
-    return (
-        parameter.device.type == "cpu"
-        and parameter.dtype in REALS
-        and type(parameter) in (Tensor, torch.nn.Parameter)
-        and torch.empty_like(parameter).stride() == parameter.stride()
-        and all(s.stride() == parameter.stride() and s.dtype == parameter.dtype for s in slots)
-    )
+def suits(parameter: Tensor) -> bool:
+    return parameter.device.type == "cpu" and parameter.dtype in REALS
 
 
 class Native:
@@ -137,8 +133,8 @@ class Native:
         for i, name in enumerate(self.kernel.coefficients):
             self.coefficients[:, i] = coefficients[name]
 
-    def rescale(self, factor: Any) -> None:
-        self.coefficients[:, self.kernel.coefficients.index("scale")] *= factor
+    def rescale(self, factor: Tensor) -> None:
+        self.coefficients[:, self.kernel.coefficients.index("scale")] *= np.asarray(factor)
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
         ordered = [

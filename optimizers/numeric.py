@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -27,8 +28,7 @@ def numeric_gradients(loss: Callable[[], Any], parameters: Sequence[Tensor]) -> 
 def numeric_gradient(loss: Callable[[], Any], p: Tensor) -> Tensor:
     gradient = torch.empty_like(p)
     cube_root = torch.finfo(p.dtype).eps ** (1 / 3)
-    for index in torch.cartesian_prod(*map(torch.arange, p.shape)).view(p.numel(), -1).tolist():
-        at = tuple(index)
+    for at in product(*map(range, p.shape)):
         held = p[at].clone()
         h = cube_root * max(1.0, abs(held.item()))
         above, below = held + h, held - h

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch.optim.optimizer import ParamsT
 from .eager import state_dtype
 from .interop import from_torch, is_from_torch
 from .numeric import numeric_gradients
-from .paths import PATH, choose
+from .paths import PATH, choose, clip_factor
 from .rule import OPTIONS, Hyperparameter, Rule
 
 
@@ -111,7 +111,7 @@ class Optimizer(torch.optim.Optimizer):
         if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
             for batch in batches:
                 batch.prepare()
-        gradients = [[p.grad for p in batch.parameters] for batch in batches]
+        gradients = [[cast(Tensor, p.grad) for p in batch.parameters] for batch in batches]
         if any(group["clip_norm"] for group in self.param_groups):
             self._clip(batches, gradients)
         for batch, gradient in zip(batches, gradients, strict=True):
@@ -172,9 +172,8 @@ class Optimizer(torch.optim.Optimizer):
         norm = get_total_norm(chain.from_iterable(gradients))
         for batch in batches:
             if (clip_norm := batch.group["clip_norm"]) is not None:
-                factor = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
-                device = batch.parameters[0].device
-                batch.path.rescale(factor.item() if device.type == "cpu" else factor.to(device))
+                factor = clip_factor(norm, clip_norm)
+                batch.path.rescale(factor.to(batch.parameters[0].device))
 
     def _batches(self) -> list[Batch]:
         """The batches of all parameters that have a gradient, kept while these are the same."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
+import torch
 from torch import Tensor
 
+from . import native
 from .eager import Eager
 from .inductor import Inductor
-from .native import Native, kernel, suits
+from .native import Native
 from .rule import Hyperparameter, Rule, choice
 
 PATH: Hyperparameter = choice("auto", "eager", "compiled")
@@ -26,18 +27,32 @@ def choose(
     parameters: Sequence[Tensor],
     slots: Sequence[Sequence[Tensor]],
     rows: int | None = None,
-) -> Any:
+) -> Eager | Native:
     """The path for tensors of one dtype on one device that take each step together."""
-    device = parameters[0].device.type
-    if path == "eager":
-        pass
-    elif device == "cpu":
-        if all(map(suits, parameters, slots)) and (built := kernel(rule, parameters[0].dtype)):
-            return Native(built, parameters, slots, rows)
-    elif path == "compiled" or (
-        device == "cuda"
-        and find_spec("triton") is not None
-        and sum(p.numel() for p in parameters) >= ACCELERATOR_THRESHOLD
-    ):
-        return Inductor(rule, parameters, slots, rows)
+    if path != "eager" and all(dense(p, rows) for p in parameters):
+        if native.suits(parameters[0]):
+            if (kernel := native.kernel(rule, parameters[0].dtype)) is not None:
+                return Native(kernel, parameters, slots, rows)
+        elif path == "compiled" or worth_compiling(parameters):
+            return Inductor(rule, parameters, slots, rows)
     return Eager(rule, parameters, slots, rows)
+
+
+def dense(p: Tensor, rows: int | None) -> bool:
+    """Whether it is plain memory without gaps, in a stack row after row."""
+    plain = type(p) in (Tensor, torch.nn.Parameter)
+    return (
+        plain
+        and torch.empty_like(p).stride() == p.stride()
+        and (rows is None or p.numel() == 0 or p[0].numel() == p.stride(0))
+    )
+
+
+def worth_compiling(parameters: Sequence[Tensor]) -> bool:
+    on_accelerator = parameters[0].device.type == "cuda" and find_spec("triton") is not None
+    return on_accelerator and sum(p.numel() for p in parameters) >= ACCELERATOR_THRESHOLD
+
+
+def clip_factor(norm: Tensor, limit: float | Tensor) -> Tensor:
+    """What brings gradients of this joint norm down to the limit."""
+    return (limit / (norm + 1e-6)).clamp(max=1.0)

@@ -161,7 +161,7 @@ class RMSProp(Rule):
     def update(p, g, state, c):
         (s,) = state
         s = c.decay * s + c.fresh * g * g
-        return p - c.lr * g / (s.sqrt() + c.eps), (s,)
+        return p - c.lr * (g / (s.sqrt() + c.eps)), (s,)
 
     @classmethod
     def variant(cls, h):

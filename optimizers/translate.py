@@ -14,7 +14,7 @@ from .rule import Rule
 # pointers    [tensors, 2 + slots]  parameter, gradient and each slot of a tensor
 # sizes       [tensors]             elements in one row of a tensor
 # coefficients [rows, C]            rows is the K of a stack, or 1
-# Threads share each tensor out in blocks of 64 elements, so that none writes in another's cache line.
+# Threads share each tensor out in blocks of 64 elements: none writes in the cache line of another.
 KERNEL = """\
 #include <algorithm>
 #include <cmath>
@@ -122,6 +122,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Source:
+    rule: str
     text: str
     coefficients: tuple[str, ...]  # in the order in which the kernel expects them
 
@@ -148,7 +149,7 @@ def translate(rule: type[Rule], real: str) -> Source:
         ),
         body=indent([*trace.lines, *stores], 8),
     )
-    return Source(text, tuple(trace.coefficients))
+    return Source(rule.__name__, text, tuple(trace.coefficients))
 
 
 def indent(lines: Any, by: int = 6) -> str:
