@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -55,12 +56,6 @@ class Panel:
     views: list[View]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    heading: str
-    panels: list[Panel]
-
-
 @dataclass(frozen=True)
 class Column:
     """One column of a table: its heading, and what it says of a row.
@@ -102,20 +97,31 @@ class Explorer:
     data: str
 
 
-@dataclass(kw_only=True)
-class Section:
-    """``findings`` are sentences under headings, ``facts`` names with values."""
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A part of a section. What it has is shown in the order of the fields.
 
+    Attributes:
+        findings: sentences, each with what it is about.
+        facts: names with values.
+    """
+
+    heading: str = ""
+    paragraphs: Sequence[str] = ()
+    findings: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    tables: Sequence[Table] = ()
+    panels: Sequence[Panel] = ()
+    explorer: Explorer | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
     anchor: str
     title: str
     short: str
-    paragraphs: list[str] = field(default_factory=list)
-    findings: list[tuple[str, list[str]]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    groups: list[Group] = field(default_factory=list)
-    explorer: Explorer | None = None
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +169,10 @@ def table(
 
 
 def _best(frame: pd.DataFrame, field: str) -> float:
-    """The best value, or NaN, which equals none, where there is nothing to compare."""
-    values = frame[field.removeprefix("-")].dropna()
-    if len(values) < 2:
+    """The best value, or NaN, which equals none, where there is nothing to tell apart."""
+    values = frame[field.removeprefix("-")].astype(float)
+    values = values[np.isfinite(values)]
+    if values.nunique() < 2:
         return float("nan")
     return float(values.min() if field.startswith("-") else values.max())
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 4.8, 3.1  # inches: a column of a paper, a phone held upright
+WIDTH, HEIGHT = 4.6, 3.0  # inches: a column of a paper, a phone held upright
 INK, MUTED, GRID, PAPER = "#1a1d21", "#69707a", "#e4e7eb", "#ffffff"
 
 RC: Any = {

@@ -2,7 +2,7 @@
 
 from bench.report import figures, page, text
 from bench.report.contents import Contents
-from bench.report.page import Column, Gallery, Group, Panel, Section
+from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
 
 BUDGETS = (1, 2, 4, 8, 16, 32, 64)
@@ -27,14 +27,16 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         anchor="budget",
         title="What tuning buys",
         short="Tuning budget",
-        paragraphs=paragraphs,
-        tables=[_table(contents, workload, expected) for workload in contents.workloads],
-        groups=[
-            Group(
-                heading=workload if len(contents.workloads) > 1 else "",
-                panels=_panels(contents, gallery, workload),
-            )
-            for workload in contents.workloads
+        blocks=[
+            Block(paragraphs=paragraphs),
+            *(
+                Block(
+                    heading=workload,
+                    panels=_panels(contents, gallery, workload),
+                    tables=[_table(contents, workload, expected)],
+                )
+                for workload in contents.workloads
+            ),
         ],
     )
 
@@ -90,7 +92,7 @@ def _table(contents: Contents, workload: str, file: str) -> page.Table:
     return page.table(
         rows,
         columns,
-        title=f"{workload}: expected best validation accuracy (%) after k random trials",
+        title="Expected best validation accuracy (%) after k random trials",
         caption="Tunability is the mean of the whole curve up to the smallest number of trials of "
         "any optimizer, weighted towards its first trials (early) or its last (late).",
         file=file,

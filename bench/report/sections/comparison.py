@@ -6,7 +6,7 @@ import pandas as pd
 from bench.analysis import tables
 from bench.report import page, text
 from bench.report.contents import Contents
-from bench.report.page import Column, Gallery, Section
+from bench.report.page import Block, Column, Gallery, Section
 from bench.report.sections import words
 
 
@@ -32,26 +32,25 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         words.plain("p_wilcoxon_holm", "p, Wilcoxon", _p),
         words.plain("pairs", "seeds"),
     ]
+    table = page.table(
+        shown,
+        columns,
+        title="The best optimizer of each workload against the others",
+        caption="Lead: mean difference with its 95 % t interval. P(better run): the chance that a "
+        "run of the best beats a run of the other. p-values are two-sided, and corrected by Holm's "
+        "method for all pairs of all workloads, which are in the CSV.",
+        file=file,
+    )
+    lead = (
+        "Test accuracy at the selected settings, paired by seed. With three seeds only a "
+        "difference far larger than the spread can be told from luck, and Wilcoxon's p cannot "
+        "fall below 0.25."
+    )
     return Section(
         anchor="comparison",
         title="How certain the differences are",
         short="Differences",
-        paragraphs=[
-            "Test accuracy at the selected settings, paired by seed. With three seeds only a "
-            "difference far larger than the spread can be told from luck, and Wilcoxon's p cannot "
-            "fall below 0.25."
-        ],
-        tables=[
-            page.table(
-                shown,
-                columns,
-                title="The best optimizer of each workload against the others",
-                caption="Lead: mean difference with its 95 % t interval. P(better run): the chance "
-                "that a run of the best beats a run of the other. p-values are two-sided, and "
-                "corrected by Holm's method for all pairs of all workloads, which are in the CSV.",
-                file=file,
-            )
-        ],
+        blocks=[Block(paragraphs=[lead], tables=[table])],
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from bench import study as studies
 from bench.report import figures, page, text
 from bench.report.contents import PAIR, UNITS, Contents
-from bench.report.page import Column, Gallery, Group, Panel, Section
+from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
 
 METRICS = ("val/accuracy", "val/loss", "train/loss")
@@ -15,24 +15,25 @@ AXES = (("epoch", "epochs"), ("step", "steps"), ("seconds", "seconds"))
 
 
 def section(contents: Contents, gallery: Gallery) -> Section | None:
-    groups = [_curves(contents, gallery, workload) for workload in contents.workloads]
-    groups = [group for group in groups if group.panels]
-    if not groups:
+    blocks = [_of_workload(contents, gallery, workload) for workload in contents.workloads]
+    blocks = [block for block in blocks if block.panels or block.tables]
+    if not blocks:
         return None
+    lead = Block(
+        paragraphs=[
+            "Each optimizer at its selected setting. Seconds are training time alone: evaluation, "
+            "logging and compilation are left out."
+        ]
+    )
     return Section(
         anchor="convergence",
         title="Convergence",
         short="Convergence",
-        paragraphs=[
-            "Each optimizer at its selected setting. Seconds are training time alone: evaluation, "
-            "logging and compilation are left out."
-        ],
-        tables=_times(contents, gallery),
-        groups=groups,
+        blocks=[lead, *blocks],
     )
 
 
-def _curves(contents: Contents, gallery: Gallery, workload: str) -> Group:
+def _of_workload(contents: Contents, gallery: Gallery, workload: str) -> Block:
     runs = contents.study.runs
     best = contents.best.loc[contents.best["workload"] == workload, [*PAIR, "trial"]].dropna()
     runs = runs[runs["status"] == "completed"].merge(best, on=[*PAIR, "trial"])
@@ -54,7 +55,7 @@ def _curves(contents: Contents, gallery: Gallery, workload: str) -> Group:
         if views:
             title = figures.label(y).partition(" (")[0].capitalize()
             panels.append(Panel(title=title, caption=_caption(runs), views=views))
-    return Group(heading=workload, panels=panels)
+    return Block(heading=workload, panels=panels, tables=_times(contents, gallery, workload))
 
 
 def _caption(runs: pd.DataFrame) -> str:
@@ -67,44 +68,37 @@ def _caption(runs: pd.DataFrame) -> str:
     return f"Mean over {numbers} seeds; the band spans all of them."
 
 
-def _times(contents: Contents, gallery: Gallery) -> list[page.Table]:
-    times = contents.times
-    if times.empty:
+def _times(contents: Contents, gallery: Gallery, workload: str) -> list[page.Table]:
+    times = contents.of(contents.times, workload)
+    if not (times["reached"] > 0).any():
         return []
-    file = gallery.csv(times, "times_to_target")
-    wide = times[times["unit"] == "epochs"].drop(columns=["time", "low", "high", "unit"])
+    file = gallery.csv(contents.times, "times_to_target")
+    rows = times[times["unit"] == "epochs"].drop(columns=["time", "low", "high", "unit"])
     for unit in UNITS:
-        rows = times.loc[times["unit"] == unit, [*PAIR, "time", "low", "high"]]
+        of_unit = times.loc[times["unit"] == unit, ["optimizer", "time", "low", "high"]]
         names = {name: f"{unit}_{name}" for name in ("time", "low", "high")}
-        wide = wide.merge(rows.rename(columns=names), on=list(PAIR), how="left")
-    tables = []
-    for workload in contents.workloads:
-        rows = contents.of(wide, workload)
-        if rows.empty:
-            continue
-        target = text.number(100 * rows["target"].max())
-        columns = [
-            words.OPTIMIZER,
-            *(
-                Column(unit, _time(unit), best=f"-{unit}_time")
-                for unit in UNITS
-                if rows[f"{unit}_time"].notna().any()
-            ),
-            Column("seeds that reach it", lambda row: f"{row['reached']} of {row['seeds']}"),
-            Column("fastest setting", lambda row: row["trial"], kind="word"),
-            *words.notes(rows),
-        ]
-        tables.append(
-            page.table(
-                rows,
-                columns,
-                title=f"{workload}: time to {target} % validation accuracy",
-                caption="Median over seeds (from least to most) at the setting that gets there "
-                "fastest, which need not be the one that ends best.",
-                file=file,
-            )
+        rows = rows.merge(of_unit.rename(columns=names), on="optimizer", how="left")
+    never = rows["reached"] == 0
+    rows = rows.assign(
+        trial=rows["trial"].mask(never, text.NOTHING), notes=rows["notes"].mask(never, "")
+    )
+    columns = [
+        words.OPTIMIZER,
+        *(Column(unit, _time(unit), best=f"-{unit}_time") for unit in UNITS),
+        Column("seeds that reach it", lambda row: f"{row['reached']} of {row['seeds']}"),
+        Column("fastest setting", lambda row: row["trial"], kind="word"),
+        *words.notes(rows),
+    ]
+    return [
+        page.table(
+            rows,
+            columns,
+            title=f"Time to {text.number(100 * rows['target'].max())} % validation accuracy",
+            caption="Median over seeds (from least to most) at the setting that gets there "
+            "fastest, which need not be the one that ends best.",
+            file=file,
         )
-    return tables
+    ]
 
 
 def _time(unit: str) -> Any:

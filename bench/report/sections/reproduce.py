@@ -4,7 +4,7 @@ from typing import Any
 
 from bench.report import text
 from bench.report.contents import Contents
-from bench.report.page import Gallery, Section
+from bench.report.page import Block, Gallery, Section
 
 
 def section(contents: Contents, gallery: Gallery) -> Section:
@@ -19,15 +19,15 @@ def section(contents: Contents, gallery: Gallery) -> Section:
         facts += [(name, _plain(value)) for name, value in usual.items() if value is not None]
         facts += _differences(usual, [other for other, _ in study.environments[1:]])
     facts += [(name, _plain(value)) for name, value in study.shared.items() if value is not None]
+    lead = (
+        "The environment, and the configuration that all runs share. Each run's record.json and "
+        ".hydra directory hold its own in full."
+    )
     return Section(
         anchor="reproduce",
         title="How to reproduce it",
         short="Reproduce",
-        paragraphs=[
-            "The environment, and the configuration that all runs share. Each run's record.json "
-            "and .hydra directory hold its own in full."
-        ],
-        facts=facts,
+        blocks=[Block(paragraphs=[lead], facts=facts)],
     )
 
 

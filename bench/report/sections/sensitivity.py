@@ -4,7 +4,7 @@ import pandas as pd
 
 from bench.report import figures, page, text
 from bench.report.contents import DELTAS, PAIR, Contents
-from bench.report.page import Column, Gallery, Group, Panel, Section
+from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
 
 
@@ -16,16 +16,15 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         anchor="sensitivity",
         title="Sensitivity to the learning rate",
         short="Learning rate",
-        paragraphs=[
-            "A wide top is an optimizer that forgives a learning rate that was not tuned; a narrow "
-            "one has to be searched for."
-        ],
-        tables=[] if contents.sensitivity.empty else [_widths(contents, gallery)],
-        groups=[
-            Group(
-                heading="",
+        blocks=[
+            Block(
+                paragraphs=[
+                    "A wide top is an optimizer that forgives a learning rate that was not tuned; "
+                    "a narrow one has to be searched for."
+                ],
                 panels=[_panel(contents, gallery, workload) for workload in contents.workloads],
-            )
+            ),
+            Block(tables=[] if contents.sensitivity.empty else [_widths(contents, gallery)]),
         ],
     )
 
@@ -67,7 +66,6 @@ def _widths(contents: Contents, gallery: Gallery) -> page.Table:
             f"from, to (within {words.points(DELTAS[0])})",
             lambda row: text.interval(row["low"], row["high"]),
         ),
-        words.plain("centre", "centre"),
         words.plain("share_diverged", "diverged %", lambda share: text.percent(share, digits=0)),
         *words.notes(shown),
     ]

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.analysis import selection, tables
 from bench.report import figures, page, text
 from bench.report.contents import PAIR, Contents
-from bench.report.page import Column, Gallery, Group, Panel, Section
+from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
 
 MOST_SETTINGS = 4  # more would be a page that nobody reads; the tables have them all
@@ -19,7 +19,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     others = [name for name in contents.study.settings if name != "lr"]
     if not others:
         return None
-    groups = []
+    blocks = []
     for workload in contents.workloads:
         runs = contents.study.runs
         runs = runs[runs["workload"] == workload]
@@ -28,17 +28,19 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
             panels += _alone(contents, gallery, runs, workload, name)
             panels += _with_lr(contents, gallery, runs, workload, name)
         if panels:
-            groups.append(Group(heading=workload, panels=panels))
+            blocks.append(Block(heading=workload, panels=panels))
     shown = [*_interactions(contents, gallery, others), *_importances(contents, gallery)]
-    if not groups and not shown:
+    if not blocks and not shown:
         return None
     return Section(
         anchor="settings",
         title="Other settings",
         short="Other settings",
-        paragraphs=["What else was varied, and how it interacts with the learning rate."],
-        tables=shown,
-        groups=groups,
+        blocks=[
+            Block(paragraphs=["What else was varied, and how it acts with the learning rate."]),
+            *blocks,
+            Block(tables=shown),
+        ],
     )
 
 
@@ -75,13 +77,12 @@ def _with_lr(
         rows = runs[(runs["optimizer"] == optimizer) & runs[name].notna() & runs["lr"].notna()]
         if rows[name].nunique() > 1 and rows["lr"].nunique() > 1:
             cells[optimizer] = _cells(rows, name)
-    scores = (
-        pd.concat(
-            [table.loc[table["share_diverged"] < 1, "score"] for table in cells.values()]
-        ).dropna()
-        if cells
-        else pd.Series(dtype=float)
+    if not cells:
+        return
+    scores = pd.concat(
+        [table.loc[table["share_diverged"] < 1, "score"] for table in cells.values()]
     )
+    scores = scores.dropna()
     if scores.empty:
         return
     # The lowest third need not be told apart: what matters is the shape of the good region.

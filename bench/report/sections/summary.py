@@ -8,7 +8,7 @@ from bench.analysis import tables
 from bench.analysis.intervals import mean_interval
 from bench.report import page, text
 from bench.report.contents import DELTAS, PAIR, Contents
-from bench.report.page import Column, Gallery, Section
+from bench.report.page import Block, Column, Gallery, Section
 from bench.report.sections import words
 
 FEW_TRIALS = 4
@@ -18,20 +18,19 @@ MOST_PROBLEMS = 20
 
 def section(contents: Contents, gallery: Gallery) -> Section:
     file = gallery.csv(contents.best.drop(columns="edges"), "best")
-    shown = [_table(contents, workload, file) for workload in contents.workloads]
-    found = [(workload, findings(contents, workload)) for workload in contents.workloads]
-    found = [("Over all workloads", _overall(contents)), *found]
-    found = [(heading, sentences) for heading, sentences in found if sentences]
-    if len(found) == 1:
-        found = [("", found[0][1])]
-    return Section(
-        anchor="summary",
-        title="Summary",
-        short="Summary",
-        findings=found,
-        warnings=warnings(contents),
-        tables=shown,
-    )
+    several = len(contents.workloads) > 1
+    overall = _overall(contents)
+    blocks = [Block(heading="Over all workloads" if overall else "", findings=overall)]
+    for workload in contents.workloads:
+        blocks.append(
+            Block(
+                heading=workload if several else "",
+                findings=findings(contents, workload),
+                tables=[_table(contents, workload, file)],
+            )
+        )
+    blocks.append(Block(warnings=warnings(contents)))
+    return Section(anchor="summary", title="Summary", short="Summary", blocks=blocks)
 
 
 def facts(contents: Contents) -> list[str]:
@@ -51,15 +50,15 @@ def facts(contents: Contents) -> list[str]:
     return said
 
 
-def findings(contents: Contents, workload: str) -> list[str]:
-    """What one workload shows, in sentences with intervals."""
-    said = [
-        *_tuned(contents, workload),
-        *_untuned(contents, workload),
-        *_forgiving(contents, workload),
-        *_fast(contents, workload),
-    ]
-    return [sentence[0].upper() + sentence[1:] for sentence in said]
+def findings(contents: Contents, workload: str) -> list[tuple[str, str]]:
+    """What one workload shows, in sentences with intervals, each with what it is about."""
+    said = {
+        "Tuned": _tuned(contents, workload),
+        "Untuned": _untuned(contents, workload),
+        "Learning rate": _forgiving(contents, workload),
+        "Speed": _fast(contents, workload),
+    }
+    return [(about, sentence) for about, sentence in said.items() if sentence]
 
 
 def warnings(contents: Contents) -> list[str]:
@@ -136,16 +135,16 @@ def _table(contents: Contents, workload: str, file: str) -> page.Table:
     return page.table(
         best,
         columns,
-        title=f"{workload}: each optimizer at its best setting",
+        title="Each optimizer at its best setting",
         caption=" ".join(caption),
         file=file,
     )
 
 
-def _tuned(contents: Contents, workload: str) -> list[str]:
+def _tuned(contents: Contents, workload: str) -> str:
     known = contents.of(contents.best, workload).dropna(subset=["score"])
     if known.empty:
-        return []
+        return ""
     known = known.sort_values("score", ascending=False, kind="stable")
     first = known.iloc[0]
     runs = contents.selected
@@ -157,13 +156,13 @@ def _tuned(contents: Contents, workload: str) -> list[str]:
         else ""
     )
     said = (
-        f"tuned, {first['optimizer']} is best: {text.percent(first['score'])} % on validation at "
-        f"{first['trial']}, {text.percent(first['test'])} % on test "
+        f"{first['optimizer']} is best: {text.percent(first['score'])} % on validation at "
+        f"{words.setting(contents, first)}; {text.percent(first['test'])} % on test "
         f"({interval}{text.count(int(first['seeds']), 'seed')})."
     )
     if len(known) > 1:
         said += " " + _lead(contents, workload, first["optimizer"], known.iloc[1]["optimizer"])
-    return [said.strip()]
+    return said
 
 
 def _lead(contents: Contents, workload: str, first: str, second: str) -> str:
@@ -185,15 +184,15 @@ def _lead(contents: Contents, workload: str, first: str, second: str) -> str:
     return f"Its lead over {second} may be luck: {lead}."
 
 
-def _untuned(contents: Contents, workload: str) -> list[str]:
+def _untuned(contents: Contents, workload: str) -> str:
     expected = contents.of(contents.expected, workload)
     chances = contents.of(contents.probability_best, workload)
     if expected["optimizer"].nunique() < 2 or expected["trials"].max() < 2:
-        return []
+        return ""
     one = expected[expected["k"] == 1].sort_values("expected", ascending=False)
     most, least = one.iloc[0], one.iloc[-1]
     said = (
-        f"untuned, {most['optimizer']} promises most: one setting drawn at random from those "
+        f"{most['optimizer']} promises most: one setting drawn at random from those "
         f"tried gives {text.percent(most['expected'], digits=1)} % in expectation; "
         f"{least['optimizer']}, the last, {text.percent(least['expected'], digits=1)} %."
     )
@@ -204,32 +203,32 @@ def _untuned(contents: Contents, workload: str) -> list[str]:
             f" With {text.count(int(likely['k']), 'trial')} each, {likely['optimizer']} is best "
             f"with probability {likely['probability']:.2f}."
         )
-    return [said]
+    return said
 
 
-def _forgiving(contents: Contents, workload: str) -> list[str]:
+def _forgiving(contents: Contents, workload: str) -> str:
     rows = contents.of(contents.sensitivity, workload)
     rows = rows[rows["delta"] == DELTAS[0]].dropna(subset=["width"])
     if len(rows) < 2:
-        return []
+        return ""
     rows = rows.sort_values("width", ascending=False, kind="stable")
     widest, narrowest = rows.iloc[0], rows.iloc[-1]
-    return [
+    return (
         f"{widest['optimizer']} forgives a wrong learning rate the most: it stays within "
         f"{words.points(DELTAS[0])} of its best over {words.width(widest.to_dict())} decades; "
         f"{narrowest['optimizer']}, the least, over {words.width(narrowest.to_dict())}."
-    ]
+    )
 
 
-def _fast(contents: Contents, workload: str) -> list[str]:
+def _fast(contents: Contents, workload: str) -> str:
     rows = contents.of(contents.times, workload)
     if rows.empty:
-        return []
+        return ""
     epochs, seconds = (rows[rows["unit"] == unit] for unit in ("epochs", "seconds"))
     target = f"{text.number(100 * rows['target'].max())} % validation accuracy"
     reached = epochs[np.isfinite(epochs["time"].astype(float))].sort_values("time", kind="stable")
     if reached.empty:
-        return [f"no optimizer reaches the target of {target} with most of its seeds."]
+        return f"No optimizer reaches the target of {target} with most of its seeds."
     first = reached.iloc[0]
     time = seconds.loc[seconds["optimizer"] == first["optimizer"], "time"]
     if not time.empty and np.isfinite(time.iloc[0]):
@@ -237,17 +236,20 @@ def _fast(contents: Contents, workload: str) -> list[str]:
     else:
         took = ""
     said = (
-        f"{first['optimizer']} is the first to reach {target}: after "
-        f"{text.number(first['time'])} epochs{took}"
+        f"{first['optimizer']} is the first to reach {target}: after {_epochs(first['time'])}{took}"
     )
     if len(reached) > 1:
         last = reached.iloc[-1]
-        said += f"; {last['optimizer']} takes {text.number(last['time'])}"
+        said += f"; {last['optimizer']} takes {_epochs(last['time'])}"
     never = epochs.loc[~epochs["optimizer"].isin(reached["optimizer"]), "optimizer"]
-    return [said + (f"; {text.listed(list(never))} never." if len(never) else ".")]
+    return said + (f"; {text.listed(list(never))} never." if len(never) else ".")
 
 
-def _overall(contents: Contents) -> list[str]:
+def _epochs(number: float) -> str:
+    return "1 epoch" if number == 1 else f"{text.number(number)} epochs"
+
+
+def _overall(contents: Contents) -> list[tuple[str, str]]:
     if len(contents.workloads) < 2 or len(contents.looks) < 2 or not contents.has_validation:
         return []
     means = tables.interquartile_means(contents.study.runs, rng=np.random.default_rng(0))
@@ -259,11 +261,12 @@ def _overall(contents: Contents) -> list[str]:
             if np.isfinite(first["normalised_low"])
             else ""
         )
-        said.append(
-            f"Tuned, {first['optimizer']} does best over {len(contents.workloads)} workloads: its "
-            f" interquartile mean is {first['normalised']:.3f}{interval} on a scale where 0 is "
+        sentence = (
+            f"{first['optimizer']} does best over {len(contents.workloads)} workloads: its "
+            f"interquartile mean is {first['normalised']:.3f}{interval} on a scale where 0 is "
             "chance and 1 the best optimizer of each workload."
         )
+        said.append(("Tuned", sentence))
     one = contents.expected[contents.expected["k"] == 1]
     if len(one):
         best = one.groupby("workload")["expected"].transform("max")
@@ -271,9 +274,10 @@ def _overall(contents: Contents) -> list[str]:
         complete = one.groupby("optimizer")["workload"].nunique() == one["workload"].nunique()
         share = share[complete].sort_values(ascending=False)
         if len(share) > 1:
-            said.append(
-                f"Untuned, {share.index[0]} is the safest: one random setting gives, on average, "
+            sentence = (
+                f"{share.index[0]} is the safest: one random setting gives, on average, "
                 f"{100 * share.iloc[0]:.0f} % of the accuracy of the workload's safest optimizer; "
                 f"{share.index[-1]} gives {100 * share.iloc[-1]:.0f} %."
             )
+            said.append(("Untuned", sentence))
     return said

@@ -4,7 +4,7 @@ from typing import Any
 
 from bench.report import figures, page, style
 from bench.report.contents import Contents, setting_names
-from bench.report.page import Gallery, Section
+from bench.report.page import Block, Gallery, Section
 
 
 def section(contents: Contents, gallery: Gallery) -> Section:
@@ -30,17 +30,18 @@ def section(contents: Contents, gallery: Gallery) -> Section:
     ]
     columns += [(name, {}) for name in ("failed", "missing") if shown[name].any()]
     data = page.explorer_data(shown, columns, style.variables(contents.looks))
+    lead = (
+        "One row a setting. Sort by a heading; filter by words, and by comparisons such as "
+        "lr<0.01 or diverged=0."
+    )
+    explorer = page.Explorer(
+        caption="Means over seeds; a diverged run counts as chance. All rows and columns:",
+        file=file,
+        data=data,
+    )
     return Section(
         anchor="trials",
         title="Every trial",
         short="Every trial",
-        paragraphs=[
-            "One row a setting. Sort by a heading; filter by words, and by comparisons such as "
-            "lr<0.01 or diverged=0."
-        ],
-        explorer=page.Explorer(
-            caption="Means over seeds; a diverged run counts as chance. All rows and columns:",
-            file=file,
-            data=data,
-        ),
+        blocks=[Block(paragraphs=[lead], explorer=explorer)],
     )

@@ -28,6 +28,12 @@ def notes(frame: pd.DataFrame) -> list[Column]:
     return [Column("note", lambda row: row["notes"], kind="long")]
 
 
+def setting(contents: Contents, row: Any) -> str:
+    """A trial in words: ``lr 0.001, weight decay 0.01``."""
+    known = [name for name in setting_names(contents.study) if not text.missing(row[name])]
+    return ", ".join(f"{figures.label(name)} {text.number(row[name])}" for name in known)
+
+
 def settings(contents: Contents) -> list[Column]:
     names = setting_names(contents.study)[:MOST_SETTINGS]
     return [plain(name, figures.label(name)) for name in names]

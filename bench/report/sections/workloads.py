@@ -6,7 +6,7 @@ import pandas as pd
 from bench.analysis import tables
 from bench.report import figures, page, text
 from bench.report.contents import UNITS, Contents
-from bench.report.page import Column, Gallery, Group, Panel, Section, View
+from bench.report.page import Block, Column, Gallery, Panel, Section, View
 from bench.report.sections import words
 
 UP_TO = 4.0  # times the fastest, as in AlgoPerf
@@ -40,29 +40,31 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     panels = [
         panel for panel in (_profiles(contents, gallery), _ranks(contents, gallery, ranks)) if panel
     ]
+    table = page.table(
+        rows.sort_values("optimizer", key=contents.place),
+        columns,
+        title="Tuned optimizers over all workloads",
+        caption="Interquartile mean of test accuracy over seeds and workloads, where 0 is chance "
+        "and 1 the best optimizer of the workload, with a 95 % stratified bootstrap interval. Rank "
+        "1 is the best. Profile score: the area under the performance profile up to "
+        f"{UP_TO:g} times the fastest, from 0 to 1.",
+        file=file,
+    )
+    few = (
+        f"{len(contents.workloads)} workloads are few: these numbers describe them, and promise "
+        "little about others."
+    )
     return Section(
         anchor="workloads",
         title="Over all workloads",
         short="All workloads",
-        paragraphs=[
-            f"{text.count(len(contents.workloads), 'workload')} are few: these numbers describe "
-            "them, and promise little about others."
-        ]
-        if len(contents.workloads) < 10
-        else [],
-        tables=[
-            page.table(
-                rows.sort_values("optimizer", key=contents.place),
-                columns,
-                title="Tuned optimizers over all workloads",
-                caption="Interquartile mean of test accuracy over seeds and workloads, where 0 is "
-                "chance and 1 the best optimizer of the workload, with a 95 % stratified bootstrap "
-                "interval. Rank 1 is the best. Profile score: the area under the performance "
-                f"profile up to {UP_TO:g} times the fastest, from 0 to 1.",
-                file=file,
+        blocks=[
+            Block(
+                paragraphs=[few] if len(contents.workloads) < 10 else [],
+                tables=[table],
+                panels=panels,
             )
         ],
-        groups=[Group(heading="", panels=panels)],
     )
 
 
