@@ -159,8 +159,8 @@ def validate(config: DictConfig) -> dict[str, Any]:
             raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = plain["trainer"]
-    if trainer["max_epochs"] is None:
-        trainer["max_epochs"] = DEFAULT_EPOCHS if trainer["max_steps"] == -1 else -1
+    if trainer["max_epochs"] is None and trainer["max_steps"] == -1:
+        trainer["max_epochs"] = DEFAULT_EPOCHS
     _check_together(plain)
     return plain
 

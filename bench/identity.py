@@ -44,6 +44,8 @@ def run_directory(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pat
     usual = dict(leaves(defaults))
     own = {key: value for key, value in leaves(config) if key not in NEUTRAL and key != "seed"}
     changed = {key: value for key, value in own.items() if usual.get(key, ...) != value}
+    if own.get("trainer.max_epochs") is None:  # max_steps says how long
+        changed.pop("trainer.max_epochs", None)
     for key in ("workload.name", "optimizer.name", "optimizer._target_", "optimizer.lr"):
         changed.pop(key, None)
     parts = {"lr": config["optimizer"]["lr"]} if config["optimizer"].get("lr") is not None else {}

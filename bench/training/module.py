@@ -172,7 +172,7 @@ class RunModule(pl.LightningModule):
         if self.full_batch:
             images, labels = train.images, train.labels
         else:
-            images, labels = take(train.images, indices), train.labels.index_select(0, indices)
+            images, labels = train.batch(indices)
         closure = partial(self._loss_and_gradient, images, labels)
         measured = self.diagnostics and self._is_logged(self.steps_done + 1)
         before = [p.detach().clone() for p in self.model.parameters()] if measured else []
@@ -280,14 +280,3 @@ class RunModule(pl.LightningModule):
         loss, correct, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         self.eval_seconds += time.perf_counter() - self._evaluation_started
         return (loss if isfinite(loss) else inf) / count, correct / count
-
-
-def take(images: Tensor, indices: Tensor) -> Tensor:
-    """The images ``[B, C, H, W]`` at ``indices`` [B], in the memory format of ``images``.
-
-    ``index_select`` copies whole rows, several times faster than ``images[indices]``, and its
-    result is contiguous: so the rows are taken in the order they have in memory.
-    """
-    if images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last):
-        return images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
-    return images.index_select(0, indices)

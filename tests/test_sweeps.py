@@ -1,0 +1,163 @@
+"""Sweeps from the shell on real digits: parallel, started again, interrupted, and shown."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records
+from bench.data import Dataset
+
+ROOT = Path(__file__).parents[1]
+SWEEP = ["-m", "study=s", "optimizer=momentum,adam", "optimizer.lr=1e-3,1e20", "seed=0,1"]
+SHORT = ["trainer.max_steps=20", "workload.val_size=1000"]
+
+
+@pytest.fixture(autouse=True)
+def mnist(real_data: Callable[[str], Dataset]) -> None:
+    real_data("mnist")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bench", *arguments]
+
+
+def bench(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command(*arguments), cwd=place, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place where the sweep was made once."""
+    place = tmp_path_factory.mktemp("swept")
+    made = bench(place, *SWEEP, *SHORT)
+    assert made.returncode == 0, made.stderr
+    return place
+
+
+def times(place: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in place.glob("runs/**/record.json")}
+
+
+def test_every_run_of_the_sweep_has_its_record(swept: Path) -> None:
+    found = [records.read(path) for path in sorted(times(swept))]
+    assert len(found) == 8
+    assert {(r.optimizer, r.hyperparameters["lr"], r.seed) for r in found} == {
+        (o, lr, s) for o in ("momentum", "adam") for lr in (1e-3, 1e20) for s in (0, 1)
+    }
+    status = {r.hyperparameters["lr"]: r.status for r in found if r.optimizer == "momentum"}
+    assert status == {1e-3: "completed", 1e20: "diverged"}
+    assert {r.environment["threads"] for r in found} == {1}
+
+
+def test_again_runs_what_is_missing_and_nothing_else(swept: Path) -> None:
+    before = times(swept)
+    again = bench(swept, *SWEEP, *SHORT)
+    assert again.returncode == 0
+    assert "nothing to run" in again.stderr
+    assert times(swept) == before
+    gone = next(iter(before))
+    gone.unlink()
+    assert "1 runs" in bench(swept, *SWEEP, *SHORT).stderr
+    after = times(swept)
+    assert {path for path in before if after[path] != before[path]} == {gone}
+
+
+def test_parallel_and_serial_give_the_same_curves(swept: Path, tmp_path: Path) -> None:
+    serial = ["hydra/launcher=basic", "trainer.threads=1", "seed=0", "optimizer=adam"]
+    one = bench(tmp_path, "study=s", *serial, *SHORT)
+    assert one.returncode == 0, one.stderr
+    (alone,) = tmp_path.glob("runs/s/mnist_mlp/adam/*/record.json")
+    (parallel,) = swept.glob("runs/s/mnist_mlp/adam/lr=0.001,*seed=0/record.json")
+    assert records.read(alone).metrics == records.read(parallel).metrics
+
+
+def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    made = bench(
+        tmp_path, "-m", "study=f", *SHORT, "optimizer._target_=torch.optim.SGD",
+        "optimizer.lr=0.1,text",
+    )  # fmt: skip
+    assert made.returncode == 1
+    assert "1 of 2 runs failed" in made.stderr
+    assert "Traceback" not in made.stderr
+    statuses = [records.read(path).status for path in times(tmp_path)]
+    assert sorted(statuses) == ["completed", "failed"]
+
+
+def test_interrupted_it_goes_on(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    arguments = ["-m", "study=s", "seed=range(0,6)", "trainer.max_steps=400"]
+    process = subprocess.Popen(
+        command(*arguments), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not times(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on" in message
+    assert "Traceback" not in message
+    done = times(tmp_path)
+    assert 1 <= len(done) < 6
+    assert bench(tmp_path, *arguments).returncode == 0
+    after = times(tmp_path)
+    assert len(after) == 6
+    assert all(after[path] == done[path] for path in done)
+
+
+@pytest.fixture
+def tensorboard(swept: Path) -> Iterator[str]:
+    """The address of a TensorBoard that shows the sweep."""
+    from tensorboard import program
+
+    board = program.TensorBoard()
+    board.configure(argv=[None, "--logdir", str(swept / "runs/s"), "--load_fast=false"])
+    yield board.launch()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the server's own libraries
+def test_tensorboard_shows_every_run_and_its_hyperparameters(tensorboard: str) -> None:
+    def get(path: str, **query: str) -> Any:
+        address = f"{tensorboard}{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return json.load(answer)
+
+    deadline = time.monotonic() + 60
+    while len(get("data/runs")) < 8 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    names = get("data/runs")
+    assert len(names) == 8
+    assert "mnist_mlp/adam/lr=0.001,max_steps=20,val_size=1000,seed=0" in names
+
+    experiment = get("data/plugin/hparams/experiment", request=json.dumps({}))
+    hyperparameters = {info["name"] for info in experiment["hparamInfos"]}
+    assert {"lr", "momentum", "beta1", "beta2", "weight_decay", "seed"} <= hyperparameters
+    metrics = [info["name"] for info in experiment["metricInfos"]]
+    assert {metric["tag"] for metric in metrics} >= {"val/accuracy", "test/accuracy"}
+    request = {
+        "startIndex": 0,
+        "sliceSize": 100,
+        "colParams": [{"metric": metric, "order": "ORDER_UNSPECIFIED"} for metric in metrics],
+        "allowedStatuses": [
+            "STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING",
+        ],
+    }  # fmt: skip
+    groups = get("data/plugin/hparams/session_groups", request=json.dumps(request))
+    assert len(groups["sessionGroups"]) == 8
+    shown = {group["hparams"]["optimizer"] for group in groups["sessionGroups"]}
+    assert shown == {"momentum", "adam"}
+    momentum = next(g for g in groups["sessionGroups"] if g["hparams"]["optimizer"] == "momentum")
+    assert momentum["hparams"]["momentum"] == 0.9

@@ -1,0 +1,111 @@
+"""The order of samples and steps, by enumeration."""
+
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.data import Split
+from bench.training.executions import Executions, Slices, steps_per_execution
+
+
+def executions(**changes: object) -> Executions:
+    options: dict[str, object] = {
+        "size": 103,
+        "batch_size": 10,
+        "sampling": "shuffle",
+        "drop_last": False,
+        "seed": 0,
+        "steps": 4,
+        "steps_left": lambda: None,
+    }
+    return Executions(**(options | changes))  # type: ignore[arg-type]
+
+
+def flat(epoch: Executions) -> list[list[int]]:
+    return [batch.tolist() for batch in chain.from_iterable(epoch)]
+
+
+@given(
+    size=st.integers(1, 200),
+    batch_size=st.integers(1, 60),
+    steps=st.integers(1, 20),
+    drop_last=st.booleans(),
+)
+def test_every_sample_once_an_epoch(
+    size: int, batch_size: int, steps: int, drop_last: bool
+) -> None:
+    epoch = executions(size=size, batch_size=batch_size, steps=steps, drop_last=drop_last)
+    batches = flat(epoch)
+    assert len(list(epoch)) == len(epoch)
+    assert len(batches) == epoch.steps_per_epoch
+    whole = size // epoch.batch_size * epoch.batch_size if drop_last else size
+    samples = list(chain.from_iterable(batches))
+    assert len(samples) == len(set(samples)) == whole
+    assert all(len(batch) == epoch.batch_size for batch in batches[: size // epoch.batch_size])
+
+
+def test_the_order_does_not_depend_on_the_grouping() -> None:
+    assert flat(executions(steps=1)) == flat(executions(steps=4)) == flat(executions(steps=50))
+
+
+def test_the_order_depends_on_seed_and_epoch() -> None:
+    first = executions()
+    again, other_seed, other_epoch = executions(), executions(seed=1), executions()
+    other_epoch.set_epoch(1)
+    assert flat(first) == flat(again)
+    assert flat(first) != flat(other_seed)
+    assert flat(first) != flat(other_epoch)
+
+
+def test_the_last_item_ends_with_the_steps_that_are_left() -> None:
+    taken = 0
+
+    def left() -> int:
+        return 6 - taken
+
+    sizes = []
+    for item in executions(steps_left=left):
+        sizes.append(len(item))
+        taken += len(item)
+        if left() == 0:
+            break
+    assert sizes == [4, 2]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_each_batch(world_size: int) -> None:
+    alone = flat(executions())
+    shares = [flat(executions(rank=rank, world_size=world_size)) for rank in range(world_size)]
+    for step, batch in enumerate(alone):
+        parts = [share[step] for share in shares]
+        assert len({len(part) for part in parts}) == 1
+        assert set(chain.from_iterable(parts)) == set(batch)
+
+
+@pytest.mark.parametrize(
+    ("requested", "intervals", "steps"),
+    [
+        ("auto", (None,), 50),
+        ("auto", (430,), 43),
+        ("auto", (430, 7), 1),
+        (7, (None, None), 7),
+        (7, (15,), 5),
+        (1, (10,), 1),
+        (100, (1000, 60), 20),
+    ],
+)
+def test_steps_divide_every_interval(
+    requested: int | str, intervals: tuple[int | None, ...], steps: int
+) -> None:
+    assert steps_per_execution(requested, *intervals) == steps
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_slices_cover_a_split_once(world_size: int) -> None:
+    split = Split(torch.arange(25.0).reshape(25, 1, 1, 1), torch.arange(25))
+    shares = [Slices(split, 4, rank=rank, world_size=world_size) for rank in range(world_size)]
+    labels = torch.cat([labels for share in shares for _, labels in share])
+    assert sorted(labels.tolist()) == list(range(25))
