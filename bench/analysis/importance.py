@@ -37,9 +37,8 @@ def variance_shares(scores: np.ndarray) -> dict[tuple[int, ...], float]:
         lower = [effect for inner, effect in effects.items() if set(inner) < set(subset)]
         effects[subset] = marginal - np.sum([np.broadcast_to(e, marginal.shape) for e in lower], 0)
     variance = {subset: float(np.mean(effects[subset] ** 2)) for subset in effects if subset}
-    total = sum(variance.values())
-    negligible = not total > 1e-24 * float(np.mean(scores**2))
-    return {s: np.nan if negligible else v / total for s, v in variance.items()}
+    total = sum(variance.values()) if _vary(scores) else np.nan
+    return {subset: share / total for subset, share in variance.items()}
 
 
 def main_effects(settings: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -54,15 +53,14 @@ def main_effects(settings: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     settings, scores = _complete(settings, scores)
     n, width = settings.shape
-    total = scores.var() if n else 0.0
-    if n < 8 or not total > 0:
+    if n < 8 or not _vary(scores):
         return np.full(width, np.nan)
     shares = np.empty(width)
     for h, column in enumerate(settings.T):
         bins = _bins(column, max(2, round(n ** (1 / 3))))
         count = np.bincount(bins)
         mean = np.bincount(bins, scores) / count
-        ratio = (count * (mean - scores.mean()) ** 2).sum() / n / total
+        ratio = (count * (mean - scores.mean()) ** 2).sum() / n / scores.var()
         shares[h] = max(0.0, 1 - (1 - ratio) * (n - 1) / (n - count.size))
     return shares
 
@@ -83,7 +81,8 @@ def local_shares(scores: np.ndarray) -> np.ndarray:
         scores[tuple(slice(None) if a == axis else i for a, i in enumerate(best))]
         for axis in range(scores.ndim)
     ]
-    return _shares(np.array([np.nanvar(line) for line in lines]))
+    known = [line[~np.isnan(line)] for line in lines]
+    return _shares(np.array([line.var() if _vary(line) else 0.0 for line in known]))
 
 
 def local_shares_of_surrogate(
@@ -98,7 +97,7 @@ def local_shares_of_surrogate(
     """
     settings, scores = _complete(settings, scores)
     n, width = settings.shape
-    if n < 10 * width or width == 0:
+    if n < 10 * width or width == 0 or not _vary(scores):
         return np.full(width, np.nan)
     ranks = (stats.rankdata(settings, axis=0) - 1) / (n - 1)
     surrogate = RBFInterpolator(
@@ -109,6 +108,11 @@ def local_shares_of_surrogate(
     predicted = surrogate(moved.reshape(-1, width)).reshape(width, points)
     varies = np.ptp(settings, axis=0) > 0
     return _shares(np.where(varies, predicted.var(axis=1), 0.0))
+
+
+def _vary(scores: np.ndarray) -> bool:
+    """Whether scores differ by more than rounding; False if one is missing or there is none."""
+    return bool(scores.size and np.ptp(scores) > 1e-12 * np.abs(scores).max())
 
 
 def _shares(variance: np.ndarray) -> np.ndarray:

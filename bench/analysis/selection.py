@@ -126,7 +126,8 @@ def best_trials(
     """
     most = table.groupby(list(by))["seeds"].transform("max")
     competing = table[table["seeds"] > most / 2]
-    order = competing.assign(score=-metric.sign * competing["score"], seeds=-competing["seeds"])
+    rounded = competing["score"].round(12)  # equal means may differ in their last bit
+    order = competing.assign(score=-metric.sign * rounded, seeds=-competing["seeds"])
     order = order.sort_values([*by, "score", "diverged", "seeds", "trial"])
     return table.loc[order.drop_duplicates(list(by)).index]
 

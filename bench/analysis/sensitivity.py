@@ -1,5 +1,6 @@
 """How wide the region of good hyperparameter values is, on a logarithmic scale."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -35,12 +36,12 @@ def good_region(values: np.ndarray, scores: np.ndarray, delta: float) -> GoodReg
 
     Args:
         values: ``[V]``, positive, ascending, distinct.
-        scores: ``[..., V]``, higher is better, finite; NaN is a hole, which f passes over in a
+        scores: ``[..., V]``, higher is better; NaN is a hole, which f passes over in a
             straight line (beyond the last score it stays level).
         delta: at least 0, in units of the scores.
 
     Returns:
-        NaN (0 pieces) where there is no score; width 0 where there is one value.
+        Width 0 where there is one value; NaN (0 pieces) where there is no score or an infinite one.
     """
     values, scores = np.asarray(values, dtype=float), np.asarray(scores, dtype=float)
     if np.any(values <= 0) or np.any(np.diff(values) <= 0):
@@ -49,7 +50,7 @@ def good_region(values: np.ndarray, scores: np.ndarray, delta: float) -> GoodReg
         raise ValueError(f"delta must be at least 0, not {delta}")
     lead = scores.shape[:-1]
     x = np.log10(values)
-    f = _filled(x, scores.reshape(-1, x.size))
+    f = _filled(x, scores.reshape(math.prod(lead), x.size))
     known = np.isfinite(f).all(axis=1) & (x.size > 0)
     result = np.full((7, f.shape[0]), np.nan)
     result[4:] = 0

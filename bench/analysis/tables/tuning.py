@@ -89,7 +89,7 @@ def sensitivity(
                 resamples=resamples,
             )
             notes = {
-                "no run did better than chance": (mean == metric.sign * metric.chance).all(),
+                "no run did better than chance": np.allclose(mean, metric.sign * metric.chance),
                 "reaches the end of the grid: a lower bound": region.open_low or region.open_high,
                 f"in {region.pieces} pieces": region.pieces > 1,
                 f"a gap of {gap:.2f} decades": len(steps) and gap > 1.5 * np.median(steps),
@@ -303,7 +303,7 @@ def importances(
         if len(names) < 2:
             continue
         cells = trials.groupby(names)["score"].mean().reset_index()
-        at_chance = (cells["score"] == metric.chance).mean()
+        at_chance = np.isclose(cells["score"], metric.chance).mean()
         shares = _importance(cells[names].to_numpy(), metric.sign * cells["score"].to_numpy())
         for (kind, function), by_axes in shares.items():
             notes = {
@@ -345,8 +345,8 @@ def _repetitions(group: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, pd.
         score=metric.sign * selection.score(group, metric),
         test=metric.sign * selection.score(group, metric.test),
     ).dropna(subset="score")
-    table = scored.groupby(["trial", "seed"])[["score", "test"]].mean().unstack("seed")
-    scores, test = table["score"], table["test"]
+    table = scored.groupby(["trial", "seed"])[["score", "test"]].mean()
+    scores, test = table["score"].unstack("seed"), table["test"].unstack("seed")
     common = scores.columns[scores.notna().mean() > 0.5]
     if len(common):
         return scores[common], test[common]
