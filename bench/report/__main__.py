@@ -1,7 +1,9 @@
 """``python -m bench.report runs/<study>``: a study's figures, tables and page."""
 
 import argparse
+import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 from rich.console import Console
@@ -13,22 +15,37 @@ from bench.report import terminal, write
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.report",
-        description="Writes a study's report: figures, tables and a page that holds them all.",
+        description="Writes a study's report: figures, tables, and a page that shows them.",
     )
     parser.add_argument("directory", type=Path, help="a study's directory, such as runs/quickstart")
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="show the page in a browser, and start TensorBoard on this machine's loopback address",
+    )
     options = parser.parse_args(arguments)
-    console = Console()
     try:
         report = write(options.directory)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    terminal.show(report.contents, console)
+    terminal.show(report.contents, Console())
     for problem in report.contents.problems:
         print(f"skipped: {problem}", file=sys.stderr)
-    print(f"report      {report.page}")
-    print(f"curves      tensorboard --logdir {options.directory}")
+    print(f"report   {report.page}")
+    print(f"curves   tensorboard --logdir {options.directory}")
+    if options.open:
+        return _open(report.page, options.directory)
     return 0
+
+
+def _open(page: Path, directory: Path) -> int:
+    webbrowser.open(page.resolve().as_uri())
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(directory)]
+    try:
+        return subprocess.run([*command, "--host", "127.0.0.1"], check=False).returncode
+    except KeyboardInterrupt:
+        return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.analysis import selection, tables
 from bench.errors import BenchError
-from bench.report import style
+from bench.report import curves, style
 from bench.study import Study
 
 PAIR = ("workload", "optimizer")
@@ -27,6 +27,7 @@ class Contents:
         response, sensitivity: of the learning rate; empty if it does not vary.
         times: ``times_to_target`` with a column ``unit``.
         expected: ``expected_best`` without replacement.
+        curves: of the selected trials' completed runs, by workload and optimizer.
         looks: of each optimizer, in the order in which to show them.
         problems: one line each for what could not be read.
     """
@@ -42,6 +43,7 @@ class Contents:
     tunability: pd.DataFrame
     probability_best: pd.DataFrame
     tests: pd.DataFrame
+    curves: dict[str, dict[str, pd.DataFrame]]
     looks: dict[str, style.Look]
     problems: list[str]
 
@@ -77,9 +79,11 @@ def gather(study: Study) -> Contents:
     lr_runs = runs if "lr" in study.settings else runs.iloc[:0].assign(lr=np.nan)
     expected = tables.expected_best(runs, by=PAIR)
     times = {unit: tables.times_to_target(runs, unit, by=PAIR) for unit in UNITS}
+    best = _best(runs, trials, names=setting_names(study), order=list(looks))
+    found, problems = curves.read(study, best)
     return Contents(
         study=study,
-        best=_best(runs, trials, names=setting_names(study), order=list(looks)),
+        best=best,
         trials=trials,
         selected=selection.selected_runs(runs, by=PAIR),
         response=tables.response(lr_runs, by=PAIR),
@@ -91,8 +95,9 @@ def gather(study: Study) -> Contents:
         tunability=tables.tunability(runs, by=PAIR),
         probability_best=tables.probability_best(runs),
         tests=tables.paired_tests(runs),
+        curves=found,
         looks=looks,
-        problems=list(study.problems),
+        problems=[*study.problems, *problems],
     )
 
 

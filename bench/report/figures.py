@@ -17,10 +17,9 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from bench.report import text
+from bench.report import curves, text
 from bench.report.style import INK, MUTED, Look, figure, label_lines
 
-CURVE_POINTS = 160  # more cannot be told apart at a column's width
 ERROR_FLOOR = 1e-4  # an error of zero has no logarithm
 HEAT = "cividis"  # even in lightness, and the same to those who are colour-blind
 WRITTEN_CELLS = 80  # beyond this the numbers in a heat map's cells are too small to read
@@ -44,7 +43,7 @@ def label(name: str) -> str:
 
 
 def convergence(
-    curves: Mapping[str, pd.DataFrame],
+    runs: Mapping[str, pd.DataFrame],
     *,
     x: str,
     y: str,
@@ -54,13 +53,13 @@ def convergence(
     """A metric against epochs, steps or seconds: mean over seeds, with a band from least to most.
 
     Args:
-        curves: for each optimizer, the logged rows of its runs, as ``study.read_curves`` gives.
+        runs: for each optimizer, the logged rows of its runs, as ``study.read_curves`` gives them.
         target: a value of the metric to mark by a line.
 
     Returns:
         None when no curve has both columns.
     """
-    bands = {name: _band(curves[name], x, y) for name in looks if name in curves}
+    bands = {name: curves.band(runs[name], x, y) for name in looks if name in runs}
     bands = {name: band for name, band in bands.items() if not band.empty}
     if not bands:
         return None
@@ -109,7 +108,6 @@ def response(
     """
     lost = table[table["share_diverged"] > 0]
     troubled = [optimizer for optimizer in looks if optimizer in set(lost["optimizer"])]
-    positive = bool((table[name] > 0).all())
     drawing = figure(extra_height=0.12 * len(troubled) + (0.18 if troubled else 0))
     if troubled:
         axes, strip = drawing.subplots(2, sharex=True, height_ratios=(1, 0.05 * len(troubled)))
@@ -138,9 +136,7 @@ def response(
             markeredgecolor=look.colour,
             markeredgewidth=1.1,
         )
-    if positive:
-        axes.set_xscale("log")
-        _log_ticks(axes.xaxis, float(table[name].min()), float(table[name].max()))
+    _setting_axis(axes, table[name])
     axes.set_ylabel(label(metric))
     _value_axis(axes, metric, float(shown["low"].min()), float(shown["high"].max()))
     label_lines(axes, tops, looks)
@@ -218,11 +214,8 @@ def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]
         vmin=100 * limits[0],
         vmax=100 * limits[1],
     )
-    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
-        values = trials[name]
-        if (values > 0).all() and values.max() > 20 * values.min():
-            getattr(axes, f"set_{axis.axis_name}scale")("log")
-            _log_ticks(axis, float(values.min()), float(values.max()))
+    _setting_axis(axes, trials[x])
+    _setting_axis(axes, trials[y], vertical=True)
     axes.set(xlabel=label(x), ylabel=label(y))
     bar = drawing.colorbar(dots, ax=axes, aspect=30, pad=0.02)
     bar.set_label(label("val/accuracy"))
@@ -358,6 +351,20 @@ def _trial_axis(axes: Axes, table: pd.DataFrame) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def _setting_axis(axes: Axes, values: pd.Series, *, vertical: bool = False) -> None:
+    """A log scale for a setting that spans more than a decade; a 0 stands at its lower end."""
+    axis, set_scale = (axes.yaxis, axes.set_yscale) if vertical else (axes.xaxis, axes.set_xscale)
+    positive = values[values > 0]
+    if positive.empty or (values < 0).any() or positive.max() < 10 * positive.min():
+        return
+    low, high = float(positive.min()), float(positive.max())
+    if (values == 0).any():
+        set_scale("symlog", linthresh=low, linscale=0.5)
+    else:
+        set_scale("log")
+        _log_ticks(axis, low, high)
+
+
 def _scale(metric: str) -> int:
     return 100 if metric.endswith("accuracy") else 1
 
@@ -383,21 +390,6 @@ def _divergence_strip(
     axes.set_yticks([])
     axes.grid(False)
     axes.set_ylabel("diverged", rotation=0, ha="right", va="center", fontsize=8.5, color=MUTED)
-
-
-def _band(curves: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """Mean, least and most over runs at each step that every run has logged."""
-    if x not in curves or y not in curves:
-        return pd.DataFrame()
-    rows = curves.dropna(subset=[x, y])
-    by_step = rows.groupby("step").agg(
-        x=(x, "mean"), mean=(y, "mean"), min=(y, "min"), max=(y, "max"), runs=("run", "nunique")
-    )
-    by_step = by_step[by_step["runs"] == by_step["runs"].max()].drop(columns="runs")
-    if len(by_step) > CURVE_POINTS:
-        parts = np.linspace(0, CURVE_POINTS, len(by_step), endpoint=False).astype(int)
-        by_step = by_step.groupby(parts).mean()
-    return by_step
 
 
 def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:

@@ -7,7 +7,7 @@ import matplotlib as mpl
 
 from bench import study as studies
 from bench.errors import BenchError
-from bench.report import page, sections, style
+from bench.report import page, sections, style, tensorboard
 from bench.report.contents import Contents, gather
 
 
@@ -33,6 +33,7 @@ def write(directory: Path) -> Report:
         with mpl.rc_context(style.RC):
             built = sections.build(contents, gallery)
         path = page.write(built, target, contents.looks)
+        tensorboard.write(contents, built, gallery.titles, target)
     except OSError as error:
         raise BenchError(f"{target}: the report cannot be written ({error.strerror})") from error
     return Report(contents, path)
@@ -41,6 +42,7 @@ def write(directory: Path) -> Report:
 def _empty(target: Path) -> None:
     """Removes what an earlier report wrote, so that nothing stale stays beside the new one."""
     target.mkdir(exist_ok=True)
+    tensorboard.clear(target)
     for path in target.iterdir():
         if path.suffix in (".svg", ".png", ".csv", ".html"):
             path.unlink()

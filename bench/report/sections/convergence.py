@@ -4,7 +4,6 @@ from typing import Any
 
 import pandas as pd
 
-from bench import study as studies
 from bench.report import figures, page, text
 from bench.report.contents import PAIR, UNITS, Contents
 from bench.report.page import Block, Column, Gallery, Panel, Section
@@ -37,10 +36,7 @@ def _of_workload(contents: Contents, gallery: Gallery, workload: str) -> Block:
     runs = contents.study.runs
     best = contents.best.loc[contents.best["workload"] == workload, [*PAIR, "trial"]].dropna()
     runs = runs[runs["status"] == "completed"].merge(best, on=[*PAIR, "trial"])
-    curves = {}
-    for optimizer, rows in runs.groupby("optimizer"):
-        curves[str(optimizer)], problems = studies.read_curves(contents.study, rows)
-        contents.problems += problems
+    curves = contents.curves.get(workload, {})
     targets = runs["target/value"].dropna().unique() if "target/value" in runs else []
     panels = []
     for y in METRICS:

@@ -1,6 +1,7 @@
 """What else was varied: each setting alone, with the learning rate, and how much it decides."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -166,7 +167,7 @@ def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
     columns = [
         words.WORKLOAD,
         words.OPTIMIZER,
-        Column("setting", lambda row: row["hyperparameter"], kind="word"),
+        Column("setting", _setting, kind="word"),
         words.plain("global", "over all trials %", lambda share: text.percent(share, digits=0)),
         words.plain("local", "near the best %", lambda share: text.percent(share, digits=0)),
     ]
@@ -181,6 +182,11 @@ def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
             file=file,
         )
     ]
+
+
+def _setting(row: dict[str, Any]) -> str:
+    names = row["hyperparameter"].split(" x ")
+    return f" {text.CROSS} ".join(map(figures.label, names))
 
 
 def _file(name: str) -> str:

@@ -26,7 +26,9 @@ def section(contents: Contents, gallery: Gallery) -> Section:
             Block(
                 heading=workload if several else "",
                 findings=findings(contents, workload),
-                tables=[_table(contents, workload, file)],
+                tables=[
+                    _table(contents, workload, file, explained=workload == contents.workloads[-1])
+                ],
             )
         )
     blocks.append(Block(warnings=warnings(contents)))
@@ -98,7 +100,7 @@ def warnings(contents: Contents) -> list[str]:
     return said
 
 
-def _table(contents: Contents, workload: str, file: str) -> page.Table:
+def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> page.Table:
     best = contents.of(contents.best, workload)
     columns = [
         words.OPTIMIZER,
@@ -136,7 +138,7 @@ def _table(contents: Contents, workload: str, file: str) -> page.Table:
         best,
         columns,
         title="Each optimizer at its best setting",
-        caption=" ".join(caption),
+        caption=" ".join(caption) if explained else "",
         file=file,
     )
 
@@ -275,9 +277,9 @@ def _overall(contents: Contents) -> list[tuple[str, str]]:
         share = share[complete].sort_values(ascending=False)
         if len(share) > 1:
             sentence = (
-                f"{share.index[0]} is the safest: one random setting gives, on average, "
-                f"{100 * share.iloc[0]:.0f} % of the accuracy of the workload's safest optimizer; "
-                f"{share.index[-1]} gives {100 * share.iloc[-1]:.0f} %."
+                f"{share.index[0]} is the safest: with one random setting it gives, averaged over "
+                f"workloads, {100 * share.iloc[0]:.0f} % of the accuracy that the best optimizer "
+                f"gives; {share.index[-1]}, the last, {100 * share.iloc[-1]:.0f} %."
             )
             said.append(("Untuned", sentence))
     return said
