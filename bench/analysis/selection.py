@@ -65,11 +65,10 @@ def score(runs: pd.DataFrame, metric: Metric = ACCURACY) -> pd.Series:
     """
     absent = pd.Series(np.nan, index=runs.index)
     value = runs.get(metric.name, absent).astype(float)
-    floored = (
-        value.clip(lower=metric.chance) if metric.sign > 0 else value.clip(upper=metric.chance)
-    )
-    floored = floored.mask(np.isinf(value) | (runs["status"] == "diverged"), metric.chance)
-    return floored.mask(runs["status"] == "failed").rename("score")
+    worse = metric.sign * value < metric.sign * metric.chance
+    diverged = np.isinf(value) | (runs["status"] == "diverged")
+    scored = value.mask(worse | diverged, metric.chance)
+    return scored.mask(runs["status"] == "failed").rename("score")
 
 
 def hyperparameters(runs: pd.DataFrame) -> list[str]:
@@ -147,13 +146,12 @@ def select(
     table = trials(runs, metric, by=by)
     varying = [name for name in hyperparameters(runs) if name not in by]
     best = best_trials(table, metric, by=by)
-    best = best[best["diverged"] < best["seeds"]].set_index(list(by))
+    best = best[best["diverged"] < best["seeds"]]
+    picked = {tuple(row[name] for name in by): row for _, row in best.iterrows()}
     rows = []
     for key, group in groups(table, by):
-        label = tuple(key.values())
-        row, notes = _nothing(group)
-        if label in best.index:
-            row, notes = _picked(group, best.loc[label], varying)
+        chosen = picked.get(tuple(key.values()))
+        row, notes = _nothing(group) if chosen is None else _picked(group, chosen, varying)
         rows.append(key | row | {"compared": len(group), "notes": joined(notes)})
     return pd.DataFrame(rows, columns=[*table.columns, "compared", "edges", "notes"])
 
@@ -168,9 +166,11 @@ def selected_runs(
 
 
 def edge(values: Sequence[float] | np.ndarray | pd.Series, chosen: float) -> str | None:
-    """``"lowest"`` or ``"highest"`` if ``chosen`` is the end of ``values``, so that a better one
-    may lie beyond; None if it is inside, if there is only one value, or if it is a lowest value of
-    0, beyond which there is nothing (no weight decay, no momentum)."""
+    """Which end of ``values`` was chosen, "lowest" or "highest": a better one may lie beyond.
+
+    None if it is inside, if there is only one value, or if it is a lowest value of 0, beyond which
+    there is nothing (no weight decay, no momentum).
+    """
     distinct = np.unique(np.asarray(values, dtype=float))
     distinct = distinct[np.isfinite(distinct)]
     if distinct.size < 2:
@@ -204,7 +204,7 @@ def _picked(
     }
     notes |= {
         f"{best['diverged']} of {best['seeds']} seeds diverged": best["diverged"],
-        f"{best['missing']} seeds missing": best["missing"],
+        f"seeds missing: {best['missing']}": best["missing"],
         "one seed": best["seeds"] == 1,
     }
     edges = tuple(name for name, side in sides.items() if side is not None)

@@ -63,7 +63,7 @@ def test_failed_and_unmeasured_runs_are_missing_not_bad():
     best = one(runs)
     assert best["score"] == pytest.approx(0.9)
     assert (best["seeds"], best["missing"]) == (2, 1)
-    assert "1 seeds missing" in best["notes"]
+    assert "seeds missing: 1" in best["notes"]
     assert selection.score(runs.drop(columns="val/accuracy")).isna().all()
 
 
@@ -142,6 +142,14 @@ def test_groups_do_not_mix():
     chosen = selection.selected_runs(runs)
     assert len(chosen) == 12
     assert (chosen["score"] == 0.9).all()
+
+
+@pytest.mark.parametrize("by", [["workload"], ("optimizer",), ("workload", "optimizer")])
+def test_any_columns_make_groups(by):
+    runs = make_runs(lambda w, o, seed, lr: lr, optimizers=("adam", "sgd"), lr=LRS)
+    best = selection.select(runs, by=by)
+    assert len(best) == runs[list(by)].drop_duplicates().shape[0]
+    assert (best["lr"] == 1e-4).all()  # all score chance, and the first key wins
 
 
 def test_edges_of_the_grid_are_named():

@@ -72,6 +72,8 @@ def sensitivity(
         values, mean = scores.index.to_numpy(), scores.mean(axis=1).to_numpy()
         steps = np.diff(np.log10(values))
         gap, seeds = steps.max(initial=0.0), scores.shape[1]
+        settings = _settings(group)
+        drawn = settings.shape[1] > 1 and not budget.is_grid(settings)
         row = key | {
             "best": values[mean.argmax()],
             "score": metric.sign * mean.max(),
@@ -93,6 +95,7 @@ def sensitivity(
                 "reaches the end of the grid: a lower bound": region.open_low or region.open_high,
                 f"in {region.pieces} pieces": region.pieces > 1,
                 f"a gap of {gap:.2f} decades": len(steps) and gap > 1.5 * np.median(steps),
+                "drawn together with other hyperparameters: too narrow": drawn,
                 "one seed": seeds == 1,
             }
             row |= {field: value.item() for field, value in region._asdict().items()}
@@ -112,7 +115,8 @@ def expected_best(
 
     Each seed is one repetition of the whole search, with one run a trial, as a person would make
     it; the curve is the mean over seeds and its interval is Student's t. Seeds that at most half
-    of the trials have are left out; if none is left, a trial's score is its mean over seeds.
+    of the trials have are left out; if none is left, a trial's score is its mean over seeds. The
+    trials of an adaptive search are no random draws, which the numbers cannot show.
 
     Returns:
         For each group, without and with ``replacement`` (see ``budget.expected_best``), a row for
@@ -271,7 +275,7 @@ def interactions(
             good, holes = found.good.item(), mean.size - known
             notes = {
                 f"only {good} good cells: the grid is too coarse": good < 4,
-                f"{holes} holes in the grid": holes,
+                f"holes in the grid: {holes}": holes,
                 "one seed": seeds == 1,
             }
             row = key | {"delta": delta, "distance": interval.estimate, "low": interval.low}
@@ -353,8 +357,13 @@ def _repetitions(group: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, pd.
     return scores.mean(axis=1).to_frame("mean"), test.mean(axis=1).to_frame("mean")
 
 
+def _settings(group: pd.DataFrame) -> np.ndarray:
+    """The hyperparameters that vary, of each trial: ``[N, H]``."""
+    return group.drop_duplicates("trial")[selection.hyperparameters(group)].to_numpy(dtype=float)
+
+
 def _search_notes(group: pd.DataFrame, scores: pd.DataFrame) -> str:
-    settings = group.drop_duplicates("trial")[selection.hyperparameters(group)].to_numpy()
+    settings = _settings(group)
     listed = settings.shape[1] == 0  # only names vary, and names are not drawn
     return joined(
         {
