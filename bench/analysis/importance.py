@@ -17,17 +17,17 @@ def variance_shares(scores: np.ndarray) -> dict[tuple[int, ...], float]:
     """Functional ANOVA of a complete grid: each set of axes and its share of the variance.
 
     With f_U the mean over the axes outside U, less the effects of the subsets of U,
-    ``V_U = mean f_U^2`` and ``share_U = V_U / sum_U V_U`` (Hutter, Hoos & Leyton-Brown
-    2014; exact here, where they ask a random forest). Shares are at least 0 and sum to 1; those of
-    single axes are main effects, the others interactions.
+    ``V_U = mean f_U^2`` and ``share_U = V_U / sum_U V_U`` (Hutter, Hoos & Leyton-Brown 2014; exact
+    here, where they ask a random forest). Shares are at least 0 and sum to 1; those of single axes
+    are main effects, the others interactions.
 
     Args:
         scores: ``[n_1, ..., n_H]``, one score a cell.
 
     Returns:
-        NaN throughout if there is a hole or no variance.
+        NaN throughout if there is a hole, an infinity or no variance.
     """
-    scores = np.asarray(scores, dtype=float)
+    scores = _finite(scores)
     axes = range(scores.ndim)
     subsets = chain.from_iterable(combinations(axes, size) for size in range(scores.ndim + 1))
     effects: dict[tuple[int, ...], np.ndarray] = {}
@@ -69,11 +69,11 @@ def local_shares(scores: np.ndarray) -> np.ndarray:
     """Importance around the best cell of a grid: ``[n_1, ..., n_H] -> [H]``.
 
     The variance of the scores along each axis through the best cell, as a share of their sum over
-    axes (local parameter importance, Biedenkapp et al. 2018; they ask a random forest, a
-    grid has the answers). Holes are passed over; the first best cell serves if several tie. NaN
-    without a score or without variance.
+    axes (local parameter importance, Biedenkapp et al. 2018; they ask a random forest, a grid has
+    the answers). Holes and infinities are passed over; the first best cell serves if several tie.
+    NaN without a score or without variance.
     """
-    scores = np.asarray(scores, dtype=float)
+    scores = _finite(scores)
     if not scores.size or np.isnan(scores).all():
         return np.full(scores.ndim, np.nan)
     best = np.unravel_index(np.nanargmax(scores), scores.shape)
@@ -118,6 +118,11 @@ def _vary(scores: np.ndarray) -> bool:
 def _shares(variance: np.ndarray) -> np.ndarray:
     total = variance.sum()
     return variance / total if total > 0 else np.full(variance.shape, np.nan)
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores, dtype=float)
+    return np.where(np.isfinite(scores), scores, np.nan)
 
 
 def _complete(settings: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,8 +37,10 @@ def test_variance_shares_against_least_squares(scores: np.ndarray):
 
 
 def test_hole_or_no_variance_is_not_applicable():
-    holed = np.array([[1.0, np.nan], [2, 3]])
-    assert np.isnan(list(importance.variance_shares(holed).values())).all()
+    for missing in (np.nan, np.inf, -np.inf):
+        holed = np.array([[1.0, missing], [2, 3]])
+        assert np.isnan(list(importance.variance_shares(holed).values())).all()
+        np.testing.assert_allclose(importance.local_shares(holed), [0, 1])
     assert np.isnan(list(importance.variance_shares(np.full((2, 2), 0.1)).values())).all()
     assert np.isnan(importance.local_shares(np.full((2, 2), 0.1))).all()
     assert np.isnan(importance.local_shares(np.full((2, 2), np.nan))).all()

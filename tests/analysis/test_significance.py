@@ -44,6 +44,9 @@ def test_paired_degenerate():
 def test_paired_with_zeros_and_ties():
     found = paired(np.array([0.5, 0.6, 0.7, 0.8]), np.array([0.5, 0.5, 0.6, 0.9]))
     assert 0 < found.p_wilcoxon <= 1
+    for n in (20, 60):
+        many = np.round(np.random.default_rng(0).normal(size=(2, n)))
+        assert 0 < paired(*many).p_wilcoxon <= 1
 
 
 def test_holm_worked_example():

@@ -180,6 +180,20 @@ def test_expected_best_of_a_loss_falls():
         assert (curve["low"] <= curve["high"]).all()
 
 
+def test_missing_runs_shorten_the_budget():
+    runs = make_runs(bell, lr=LRS, optimizers=("adam", "sgd"))
+    missing = (runs["lr"].isin(LRS[:3])) & (runs["seed"] == 1) & (runs["optimizer"] == "adam")
+    for found in (
+        tables.expected_best(runs[~missing]),
+        tables.probability_best(runs[~missing]),
+    ):
+        adam = found[found["optimizer"] == "adam"]
+        assert adam["k"].max() == 8
+        assert (adam["seeds"] == 3).all()
+        assert adam.notna().all(axis=None)
+    assert (tables.tunability(runs[~missing])["T"] == 8).all()
+
+
 def test_diverged_trials_cost_budget():
     fine = make_runs(lambda *_, lr: 0.9, lr=LRS)
     half = make_runs(lambda *_, lr: 0.9 if lr < 1e-2 else None, lr=LRS)

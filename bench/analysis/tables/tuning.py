@@ -131,24 +131,16 @@ def expected_best(
         scores, test = _repetitions(group, metric)  # [N, S]
         if scores.empty:
             continue
-        k = _budgets(len(scores)) if budgets is None else np.asarray(budgets)
-        seeds, about = scores.shape[1], {"trials": len(scores), "seeds": scores.shape[1]}
+        k = _budgets(_trials_of_each(scores)) if budgets is None else np.asarray(budgets)
+        about = {"trials": len(scores), "seeds": scores.shape[1]}
         about["notes"] = _search_notes(group, scores)
         for replacement in (False, True):
-            curves = np.empty((3, len(k), seeds))
-            for s, (score, on_test) in enumerate(
-                zip(scores.to_numpy().T, test.to_numpy().T, strict=True)
-            ):
-                curves[:, :, s] = (
-                    budget.expected_best(score, k, replacement=replacement),
-                    budget.expected_best(score, k, replacement=replacement, of=on_test),
-                    budget.spread_of_best(score, k, replacement=replacement),
-                )
+            validated, tested, spread = _curves(scores, test, k, replacement=replacement)
             for i, trials in enumerate(k):
                 row = key | {"replacement": replacement, "k": int(trials)}
-                row |= _interval("expected", metric.sign * curves[0, i], "low", "high")
-                row |= _interval("test", metric.sign * curves[1, i], "test_low", "test_high")
-                rows.append(row | {"spread": curves[2, i].mean()} | about)
+                row |= _interval("expected", metric.sign * validated[:, i], "low", "high")
+                row |= _interval("test", metric.sign * tested[:, i], "test_low", "test_high")
+                rows.append(row | {"spread": spread[:, i].mean()} | about)
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -171,17 +163,10 @@ def tunability(
             (key, group, *_repetitions(group, metric)) for key, group in groups(on_workload, by)
         ]
         searches = [search for search in searches if len(search[2])]
-        last = min((len(scores) for _, _, scores, _ in searches), default=0)
-        k = np.arange(1, last + 1)
+        last = min((_trials_of_each(scores) for _, _, scores, _ in searches), default=0)
         for key, group, scores, test in searches:
-            pairs = list(zip(scores.to_numpy().T, test.to_numpy().T, strict=True))
-            validated, tested = (
-                budget.tunability(metric.sign * np.array(incumbents))
-                for incumbents in (
-                    [budget.expected_best(s, k, replacement=False) for s, _ in pairs],
-                    [budget.expected_best(s, k, replacement=False, of=t) for s, t in pairs],
-                )
-            )
+            curves = _curves(scores, test, np.arange(1, last + 1), replacement=False)
+            validated, tested = (budget.tunability(metric.sign * curve) for curve in curves[:2])
             notes = _search_notes(group, scores)
             for weighting in budget.Tunability._fields:
                 row = key | _interval("value", getattr(validated, weighting), "low", "high")
@@ -212,7 +197,7 @@ def probability_best(
         seeds = sorted(set.intersection(*(set(table.columns) for table in scores.values())))
         if not seeds:
             scores = {name: table.mean(axis=1).to_frame() for name, table in scores.items()}
-        k = _budgets(min(len(table) for table in scores.values()))
+        k = _budgets(min(_trials_of_each(table) for table in scores.values()))
         repetitions = [
             [table[seed] if seeds else table.iloc[:, 0] for table in scores.values()]
             for seed in seeds or [None]
@@ -355,6 +340,25 @@ def _repetitions(group: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, pd.
     if len(common):
         return scores[common], test[common]
     return scores.mean(axis=1).to_frame("mean"), test.mean(axis=1).to_frame("mean")
+
+
+def _trials_of_each(scores: pd.DataFrame) -> int:
+    """How many trials every seed has at least."""
+    return int(scores.notna().sum().min())
+
+
+def _curves(
+    scores: pd.DataFrame, test: pd.DataFrame, k: np.ndarray, *, replacement: bool
+) -> np.ndarray:
+    """Of each seed's best of k trials: mean score, mean test score, spread: ``[3, S, K]``."""
+    seeds = list(zip(scores.to_numpy().T, test.to_numpy().T, strict=True))
+    return np.array(
+        [
+            [budget.expected_best(score, k, replacement=replacement) for score, _ in seeds],
+            [budget.expected_best(score, k, replacement=replacement, of=t) for score, t in seeds],
+            [budget.spread_of_best(score, k, replacement=replacement) for score, _ in seeds],
+        ]
+    )
 
 
 def _settings(group: pd.DataFrame) -> np.ndarray:
