@@ -435,9 +435,10 @@ def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:
 
 
 def _log_ticks(axis: Any, low: float, high: float) -> None:
-    """Powers of ten, and 2 and 5 between them where there would be too few."""
+    """Powers of ten; 2 and 5 between them, or unnamed marks, where there would be too few."""
     if high < 30 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))))
+    few_decades = high < 3000 * low
+    axis.set_minor_locator(LogLocator(subs=range(2, 10)) if few_decades else NullLocator())
     axis.set_minor_formatter(NullFormatter())

@@ -140,6 +140,8 @@ def figure(*, extra_height: float = 0) -> Figure:
 
 def save(drawing: Figure, path: Path, *, title: str) -> str:
     """Writes ``path`` as ``.svg`` and ``.png``, reproducible to the byte; returns the SVG."""
+    drawing.draw_without_rendering()  # finds the layout, which is slow, once for both files
+    drawing.set_layout_engine("none")
     with mpl.rc_context({"svg.hashsalt": path.name}):
         text = StringIO()
         metadata = {"Date": None, "Creator": None, "Title": title}

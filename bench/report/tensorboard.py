@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped"
 """The report inside TensorBoard: a run named ``report`` beside the study's own runs.
 
 Figures as images, the summary as text, and a custom-scalars layout that overlays the optimizers.
@@ -7,8 +8,6 @@ TensorBoard's own writer and protocol buffers: no torch.
 import struct
 import time
 from collections.abc import Iterator
-
-# mypy: disable-error-code="import-untyped"
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
@@ -20,7 +19,7 @@ from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.text import metadata as texts
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from bench.report import curves, page, text
+from bench.report import curves, page
 from bench.report.contents import Contents
 
 METRICS = ("val/accuracy", "val/loss", "train/loss")
@@ -56,7 +55,7 @@ def _values(
     yield 0, _layout(layout)
     yield from scalars
     for name, title in titles.items():
-        yield 0, _image(title, (directory / f"{name}.png").read_bytes())
+        yield 0, _image(title.replace(": ", "/", 1), (directory / f"{name}.png").read_bytes())
 
 
 def _overlays(contents: Contents) -> tuple[layout_pb2.Layout, list[tuple[int, Summary.Value]]]:
@@ -100,7 +99,7 @@ def _overlays(contents: Contents) -> tuple[layout_pb2.Layout, list[tuple[int, Su
 
 def _markdown(shown: page.Page) -> str:
     """The page's summary."""
-    lines = [f"# {shown.title}", "", text.SPACE.join(shown.facts[:0]) + ", ".join(shown.facts)]
+    lines = [f"# {shown.title}", "", ", ".join(shown.facts)]
     for block in shown.sections[0].blocks:
         if block.heading:
             lines += ["", f"## {block.heading}"]
@@ -119,7 +118,7 @@ def _text(tag: str, words: str, metadata: SummaryMetadata) -> Summary.Value:
     tensor = TensorProto(
         dtype="DT_STRING",
         string_val=[words.encode()],
-        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+        tensor_shape=TensorShapeProto(),
     )
     return Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
 
