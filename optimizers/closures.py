@@ -6,7 +6,7 @@ They are here to be compared with. Each step needs a closure that returns the lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,10 +23,11 @@ class RandomSearch(torch.optim.Optimizer):
     """Draws a point and keeps it if the loss is lower there, on the same data.
 
     The point is normal about the present one with standard deviation lr, or if `local` is false
-    about zero. The draw is a function of `seed` and the count of steps.
+    about zero. The draw is a function of `seed` and the count of steps. The closure is called with
+    autograd off.
     """
 
-    hyperparameters = {
+    hyperparameters: ClassVar = {
         "lr": nonnegative(0.1),
         "local": flag(True),
         "seed": Hyperparameter(0, "[0, inf)", kind=int),
@@ -42,12 +43,13 @@ class RandomSearch(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        evaluate = required(closure)
+        evaluate = given(closure)
         loss = evaluate()
         held = [(p, p.clone()) for group in self.param_groups for p in group["params"]]
+        first = self.param_groups[0]
+        generator = torch.Generator().manual_seed((first["seed"] << 32) + first["steps"])
+        first["steps"] += 1
         for group in self.param_groups:
-            generator = torch.Generator().manual_seed((group["seed"] << 32) + group["steps"])
-            group["steps"] += 1
             for p in group["params"]:
                 noise = torch.randn(p.shape, dtype=p.dtype, generator=generator).to(p.device)
                 p.copy_(group["local"] * p + group["lr"] * noise)
@@ -63,7 +65,7 @@ class Newton(torch.optim.Optimizer):
     The closure returns the loss and leaves `backward` alone.
     """
 
-    hyperparameters = {"lr": nonnegative(1.0), "damping": nonnegative(0.0)}
+    hyperparameters: ClassVar = {"lr": nonnegative(1.0), "damping": nonnegative(0.0)}
 
     def __init__(self, params: ParamsT, lr: float = 1.0, *, damping: float = 0.0) -> None:
         defaults = {"lr": lr, "damping": damping}
@@ -81,7 +83,7 @@ class Newton(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         params, group = self._parameters(), self.param_groups[0]
         with torch.enable_grad():
-            loss = required(closure)()
+            loss = given(closure)()
             parts = torch.autograd.grad(
                 loss, params, create_graph=True, allow_unused=True, materialize_grads=True
             )
@@ -99,7 +101,7 @@ class Newton(torch.optim.Optimizer):
         return [p for group in self.param_groups for p in group["params"]]
 
 
-def required(closure: Callable[[], Any] | None) -> Callable[[], Any]:
+def given(closure: Callable[[], Any] | None) -> Callable[[], Any]:
     if closure is None:
         raise ValueError("step needs a closure that returns the loss")
-    return torch.enable_grad()(closure)
+    return closure

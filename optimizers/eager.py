@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,9 +60,8 @@ class Eager:
             return
         first = self.parameters[0]
         shape = () if self.rows is None else (self.rows,)
-        values = torch.stack(
-            [torch.as_tensor(v, dtype=torch.float64).expand(shape) for v in coefficients.values()]
-        ).to(state_dtype(first))
+        rows = [np.broadcast_to(value, shape) for value in coefficients.values()]
+        values = torch.from_numpy(np.stack(rows)).to(state_dtype(first))
         if self.buffer is None:
             self.names = list(coefficients)
             self.buffer = values.to(first.device)

@@ -18,8 +18,8 @@ from .rule import Rule
 def compiled(rule: Any) -> Callable[..., None]:
     """One kernel for any size: neither a new step, nor a learning rate, nor a shape recompiles."""
 
-    def step(p: Tensor, g: Tensor, slots: list[Tensor], c: dict[str, Tensor]) -> None:
-        advance(rule, p, g, slots, SimpleNamespace(**c))
+    def step(p: Tensor, g: Tensor, slots: list[Tensor], c: SimpleNamespace) -> None:
+        advance(rule, p, g, slots, c)
 
     # Compilations are counted, and limited, by code object: each rule gets one of its own.
     step.__code__ = step.__code__.replace(co_name=rule.__name__)
@@ -49,8 +49,7 @@ class Inductor(Eager):
             if g.stride() != self.strides[i]:
                 g = torch.empty_like(self.originals[i]).copy_(g)
             p = self.parameters[i]
-            c = vars(self.shaped[p.ndim])
-            self.step(p, flat(g, self.rows), self.slots[i], c)
+            self.step(p, flat(g, self.rows), self.slots[i], self.shaped[p.ndim])
 
 
 def flat(x: Tensor, rows: int | None) -> Tensor:

@@ -59,6 +59,8 @@ class Optimizer(torch.optim.Optimizer):
     """Base of all methods; takes `(params, lr, *, <hyperparameters and options by name>)`.
 
     Their defaults and what they accept are the rule's `hyperparameters`, `OPTIONS` and `PATH`.
+    With `gradient="numeric"`, the closure is called with autograd off, and must leave `backward`
+    alone then.
 
     In a CUDA graph: take one step as usual, capture `step()` (only its kernels are recorded), and
     call `prepare()` before each replay: it counts the step and writes its coefficients to the
@@ -106,6 +108,8 @@ class Optimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if closure is None and any(g["gradient"] == "numeric" for g in self.param_groups):
+            raise ValueError("gradient='numeric' needs a closure that returns the loss")
         loss = None if closure is None else self._evaluate(closure)
         batches = self._batches()
         if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
@@ -159,12 +163,13 @@ class Optimizer(torch.optim.Optimizer):
                     self.state[p][name] = self._slot(p).copy_(value)
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
-        with torch.enable_grad():
+        """The loss; without autograd for groups whose gradient is numeric."""
+        numeric = [group for group in self.param_groups if group["gradient"] == "numeric"]
+        with torch.set_grad_enabled(len(numeric) < len(self.param_groups)):
             loss = closure()
-            numeric = [g for g in self.param_groups if g["gradient"] == "numeric"]
-            params = [p for group in numeric for p in group["params"]]
-            for p, gradient in zip(params, numeric_gradients(closure, params), strict=True):
-                p.grad = gradient
+        params = [p for group in numeric for p in group["params"]]
+        for p, gradient in zip(params, numeric_gradients(closure, params), strict=True):
+            p.grad = gradient
         return loss
 
     def _clip(self, batches: list[Batch], gradients: list[list[Tensor]]) -> None:
@@ -180,6 +185,8 @@ class Optimizer(torch.optim.Optimizer):
         params = [p for g in self.param_groups for p in g["params"] if p.grad is not None]
         key = [p.data_ptr() for p in params]
         if key != self._key:
+            if any(cast(Tensor, p.grad).layout is not torch.strided for p in params):
+                raise TypeError("a gradient is sparse: only dense gradients can be used")
             self._kept, self._key = self._group(params), key
         return self._kept
 
@@ -188,7 +195,7 @@ class Optimizer(torch.optim.Optimizer):
         batches: dict[Any, Batch] = {}
         for i, group in enumerate(self.param_groups):
             rule = self.rule.variant(SimpleNamespace(**group))
-            for p in wanted.intersection(group["params"]):
+            for p in filter(wanted.__contains__, group["params"]):
                 state = self.state[p]
                 state.setdefault("step", 0)
                 for slot in rule.slots:

@@ -77,7 +77,10 @@ class Stack:
                 declared.check(name, value)
                 self.hyperparameters[name] = np.full(self.runs, np.inf)  # clip_norm: no limit
             else:
-                values = np.broadcast_to(np.asarray(value, np.float64), self.runs)
+                values = np.asarray(value, np.float64)
+                if values.shape not in ((), (self.runs,)):
+                    raise ValueError(f"{name} has {values.size} values for {self.runs} runs")
+                values = np.broadcast_to(values, self.runs)
                 for extreme in (values.min(), values.max()):
                     declared.check(name, declared.kind(extreme))
                 self.hyperparameters[name] = values

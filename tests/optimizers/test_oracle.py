@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
 
+import optimizers
+from optimizers.lr_scheduler import ScheduledLR
+from optimizers.schedules import Cosine
 from tests.cases import CASES, TOLERANCE, Case
-
-SHAPES = [(7,), (), (5, 3), (2, 3, 4, 3), (129, 17)]
-STEPS = 40
+from tests.optimizers.helpers import descend, make_parameters, relative_error
 
 
 @pytest.fixture(params=[torch.float64, torch.float32], ids=["float64", "float32"])
@@ -22,37 +22,39 @@ def dtype(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
     torch.set_default_dtype(torch.float32)
 
 
-def make_parameters(dtype: torch.dtype, shapes: Sequence[tuple[int, ...]] = SHAPES) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(s, dtype=dtype, generator=generator).requires_grad_() for s in shapes]
-
-
-@torch.no_grad()
-def relative_error(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    difference = torch.stack([(a - b).norm() for a, b in zip(ours, theirs, strict=True)]).norm()
-    return float(difference / torch.stack([b.norm() for b in theirs]).norm())
-
-
-def descend(
-    ours: Sequence[Tensor],
-    theirs: Sequence[Tensor],
-    optimizers: Sequence[torch.optim.Optimizer],
-    schedulers: Sequence[torch.optim.lr_scheduler.LRScheduler] = (),
-) -> None:
-    """Both take `STEPS` steps along the same gradients."""
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(STEPS):
-        for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn(a.shape, dtype=a.dtype, generator=generator)
-            b.grad = a.grad.clone()
-        for optimizer in optimizers:
-            optimizer.step()
-        for scheduler in schedulers:
-            scheduler.step()
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_path_of_parameters(case: Case, dtype: torch.dtype, path: str) -> None:
+    ours, theirs = make_parameters(dtype=dtype), make_parameters(dtype=dtype)
+    descend([case.optimizer(ours, path=path), case.oracle(theirs)], ours, theirs)
+    assert relative_error(ours, theirs) <= TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_same_path(case: Case, dtype: torch.dtype) -> None:
-    ours, theirs = make_parameters(dtype), make_parameters(dtype)
-    descend(ours, theirs, [case.optimizer(ours), case.oracle(theirs)])
+def test_with_param_groups_and_a_schedule(case: Case, dtype: torch.dtype) -> None:
+    ours, theirs = make_parameters(dtype=dtype), make_parameters(dtype=dtype)
+
+    def grouped(p: list[torch.Tensor]) -> list[dict[str, object]]:
+        return [{"params": p[:2]}, {"params": p[2:], "weight_decay": 0.2}]
+
+    a, b = case.optimizer(grouped(ours)), case.oracle(grouped(theirs))
+    for optimizer in (a, b):
+        optimizer.param_groups[1]["lr"] *= 0.2
+    schedule = Cosine(total_steps=35, warmup_steps=5)
+    if "form" in case.settings:  # forms agree with PyTorch's only while the rate is constant
+        schedulers = []
+    else:
+        schedulers = [ScheduledLR(a, schedule), torch.optim.lr_scheduler.LambdaLR(b, schedule)]
+    descend([a, b], ours, theirs, schedulers=schedulers)
+    assert relative_error(ours, theirs) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov"])
+def test_heavy_ball_follows_pytorch_through_a_schedule(name: str, dtype: torch.dtype) -> None:
+    ours, theirs = make_parameters(dtype=dtype), make_parameters(dtype=dtype)
+    a = optimizers.OPTIMIZERS[name](ours, lr=0.1, form="heavy_ball")
+    b = torch.optim.SGD(theirs, lr=0.1, momentum=0.9, nesterov=name == "nesterov")
+    schedule = Cosine(total_steps=40)
+    schedulers = [torch.optim.lr_scheduler.LambdaLR(o, schedule) for o in (a, b)]
+    descend([a, b], ours, theirs, schedulers=schedulers)
     assert relative_error(ours, theirs) <= TOLERANCE[dtype]

@@ -1,0 +1,177 @@
+"""All paths of a rule give the same numbers, and none compiles twice."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from optimizers import OPTIMIZERS, Adam, AdamW, native
+from optimizers.eager import Eager
+from optimizers.inductor import Inductor
+from optimizers.native import Native
+from optimizers.optimizer import Optimizer
+from optimizers.rules import RULES
+from tests.cases import CASES, Case
+from tests.optimizers.helpers import (
+    descend,
+    equal,
+    make_parameters,
+    relative_error,
+    set_gradients,
+)
+
+# The kernel rounds as PyTorch's operators do, but for their square root, which is one bit off.
+ROOTLESS = {"sgd", "normalised", "momentum", "nesterov", "adamax", "lion"}
+
+
+def path_of(optimizer: Optimizer) -> object:
+    (batch,) = optimizer._batches()
+    return batch.path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("case", CASES + [Case(n, {}, "", {}) for n in RULES], ids=str)
+def test_compiled_equals_eager(case: Case, dtype: torch.dtype) -> None:
+    ours, theirs = make_parameters(dtype=dtype), make_parameters(dtype=dtype)
+    a, b = case.optimizer(ours, path="compiled"), case.optimizer(theirs, path="eager")
+    descend([a, b], ours, theirs)
+    assert isinstance(path_of(a), Native)
+    assert isinstance(path_of(b), Eager)
+    if case.name in ROOTLESS:
+        assert equal(ours, theirs)
+    assert relative_error(ours, theirs) <= 10 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_threads_share_a_step_without_a_trace(threads: int) -> None:
+    shapes = [(70_001,), (3,), (129, 517), (1,)]
+    ours, theirs = make_parameters(shapes), make_parameters(shapes)
+    a, b = AdamW(ours, 0.1), AdamW(theirs, 0.1)
+    before = torch.get_num_threads()
+    try:
+        for seed in range(3):
+            set_gradients(ours, theirs, seed=seed)
+            torch.set_num_threads(threads)
+            a.step()
+            torch.set_num_threads(1)
+            b.step()
+    finally:
+        torch.set_num_threads(before)
+    assert equal(ours, theirs)
+
+
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+def test_any_strides(path: str) -> None:
+    """Parameters in channels_last, gradients in another order, a parameter with gaps."""
+
+    def make() -> list[Tensor]:
+        conv, matrix, gaps = make_parameters([(4, 3, 5, 5), (6, 7), (8, 4)])
+        with torch.no_grad():
+            conv = conv.to(memory_format=torch.channels_last).requires_grad_()
+            return [conv, matrix, gaps[:, ::2].requires_grad_()]
+
+    ours, plain = make(), [p.detach().contiguous() for p in make()]
+    a, b = Adam(ours, 0.1, path=path), Adam(plain, 0.1, path=path)
+    for seed in range(5):
+        set_gradients(ours, plain, seed=seed)
+        assert ours[1].grad is not None
+        ours[1].grad = ours[1].grad.t().contiguous().t()
+        a.step()
+        b.step()
+    assert relative_error(ours, plain) <= 1e-6
+    assert ours[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_replaced_data_and_gradients_are_followed() -> None:
+    ours, theirs = make_parameters(), make_parameters()
+    a, b = Adam(ours, 0.1, path="compiled"), Adam(theirs, 0.1, path="eager")
+    for start in range(4):
+        descend([a, b], ours, theirs, start=start, steps=1)
+        for p, q in zip(ours, theirs, strict=True):
+            p.data, q.data = p.data * 0.9, q.data * 0.9
+    assert relative_error(ours, theirs) <= 1e-6
+
+
+def test_autograd_notices_a_step() -> None:
+    """A graph that was built before a step is refused after it, as with PyTorch's optimizers."""
+    w = torch.ones(3, requires_grad=True)
+    optimizer = Adam([w], path="compiled")
+    loss = (w * w).sum()
+    w.grad = torch.ones(3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_step_a_rate_or_a_size_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = torch.ones(4)
+    Adam([p], path="compiled")._group([p])
+    monkeypatch.setattr(native, "build", lambda text: pytest.fail("built again"))
+    for size in (5, 100, 70_000):
+        ours = make_parameters([(size,)])
+        optimizer = Adam(ours, path="compiled")
+        for step in range(3):
+            optimizer.param_groups[0]["lr"] = 0.1 * step
+            descend([optimizer], ours, steps=1)
+
+
+def test_kernels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    text = native.translate(RULES["sgd"], "float").text
+    first = native.build(text)
+    built = first.stat().st_mtime_ns
+    assert tmp_path in first.parents
+    assert native.build(text) == first
+    assert first.stat().st_mtime_ns == built
+    assert native.build(text + "\n") != first
+
+
+@pytest.mark.parametrize("compiler", ["", "no-such-compiler", "false"])
+def test_without_a_compiler(
+    compiler: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Steps are taken all the same, and one line says why they are slow."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setenv("PATH", "" if not compiler else "/usr/bin:/bin")
+    native.load.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            ours, theirs = make_parameters(), make_parameters()
+            descend([Adam(ours), Adam(theirs, path="eager")], ours, theirs, steps=3)
+            Adam(make_parameters())._batches()
+    finally:
+        native.load.cache_clear()
+    assert equal(ours, theirs)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Adam runs uncompiled, which is slower: ")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["momentum", "rmsprop", "adamw", "lion"])
+def test_inductor(name: str) -> None:
+    """The compiled path of accelerators, here on the CPU."""
+    rule = RULES[name]
+    ours, theirs = make_parameters(), make_parameters()
+    reference = OPTIMIZERS[name](theirs, path="eager")
+    slots = [[torch.zeros_like(p) for _ in rule.slots] for p in ours]
+    path = Inductor(rule, ours, slots)
+    graphs = []
+    for step in range(1, 6):
+        reference.param_groups[0]["lr"] = 0.1 / step
+        descend([reference], ours, theirs, start=step, steps=1)
+        with torch.no_grad():
+            path.prepare(reference._batches()[0].coefficients())
+            path.apply([p.grad for p in ours if p.grad is not None])
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert relative_error(ours, theirs) <= 1e-6
+    assert graphs[0] == graphs[-1]

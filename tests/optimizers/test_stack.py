@@ -1,0 +1,139 @@
+"""Row k of a stack gives what run k alone gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from optimizers import OPTIMIZERS
+from optimizers.rules import RULES
+from optimizers.schedules import Cosine
+from optimizers.stack import Stack
+from tests.optimizers.helpers import equal, relative_error
+
+K = 4
+SHAPES = [(7,), (), (5, 3), (2, 3, 4), (130, 17)]
+
+
+def varying(name: str) -> dict[str, Any]:
+    """Every numeric hyperparameter of a rule, another one in each run."""
+    spread = {
+        "lr": np.logspace(-3, -1, K),
+        "weight_decay": np.linspace(0.0, 0.3, K),
+        "bias_correction": [True, False, True, False],
+        "centred": [False, True, True, False],
+        "maximize": [False, False, True, True],
+        "initial_accumulator": np.linspace(0, 1, K),
+        "eps": np.logspace(-8, -2, K),
+    }
+    momenta = np.linspace(0.0, 0.95, K)
+    numbers = [n for n, h in RULES[name].hyperparameters.items() if h.kind is not str]
+    return {n: spread.get(n, momenta) for n in [*numbers, "maximize"]}
+
+
+def stacked() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(K, *shape, generator=generator) for shape in SHAPES]
+
+
+def row(settings: dict[str, Any], k: int) -> dict[str, Any]:
+    """Bools stay bools."""
+    picked = {name: values[k] for name, values in settings.items()}
+    return {n: v if isinstance(v, bool) else float(v) for n, v in picked.items()}
+
+
+def gradients(parameters: list[Tensor], seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(p.shape, generator=generator).to(p.dtype) for p in parameters]
+
+
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+@pytest.mark.parametrize("options", [{}, {"weight_decay_on": "weights"}, {"clip_norm": 0.5}])
+@pytest.mark.parametrize("name", RULES)
+def test_rows_are_runs(name: str, options: dict[str, Any], path: str) -> None:
+    parameters, settings = stacked(), varying(name)
+    schedule = Cosine(total_steps=np.array([10, 20, 30, 40]), warmup_steps=3)
+    runs = [[p[k].clone() for p in parameters] for k in range(K)]
+    stack = Stack(name, parameters, {**settings, **options}, path=path)
+    alone = [OPTIMIZERS[name](runs[k], **row(settings, k), **options, path=path) for k in range(K)]
+    for t in range(12):
+        rates = settings["lr"] * schedule(t)
+        together = gradients(parameters, t)
+        stack.step(together, lr=rates)
+        for k, optimizer in enumerate(alone):
+            optimizer.param_groups[0]["lr"] = float(rates[k])
+            for p, g in zip(runs[k], together, strict=True):
+                p.grad = g[k].clone()
+            optimizer.step()
+    for k in range(K):
+        ours, theirs = [p[k] for p in parameters], runs[k]
+        assert relative_error(ours, theirs) <= 1e-5
+        # Not bit for bit: a norm over rows adds up in another order, and in the last bit arrays of
+        # float64 have other powers than numbers have, which matters where they cancel.
+        assert equal(ours, theirs) or "clip_norm" in options or name == "radam"
+
+
+def test_rows_are_runs_in_half_precision() -> None:
+    parameters = [p.bfloat16() for p in stacked()]
+    runs = [[p[k].clone() for p in parameters] for k in range(K)]
+    rates = [1e-3, 1e-2, 0.1, 1.0]
+    stack = Stack("adam", parameters, {"lr": rates})
+    alone = [OPTIMIZERS["adam"](runs[k], rates[k]) for k in range(K)]
+    for t in range(5):
+        together = gradients(parameters, t)
+        stack.step(together)
+        for k, optimizer in enumerate(alone):
+            for p, g in zip(runs[k], together, strict=True):
+                p.grad = g[k].clone()
+            optimizer.step()
+    assert all(equal([p[k] for p in parameters], runs[k]) for k in range(K))
+
+
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+@pytest.mark.parametrize("rows", [[2], [0, 3], torch.tensor([True, False, True, False])])
+def test_runs_that_are_left_go_on_as_before(rows: Any, path: str) -> None:
+    settings = {"lr": np.logspace(-3, -1, K), "beta1": np.linspace(0, 0.9, K), "clip_norm": 5.0}
+    whole, parts = stacked(), stacked()
+    all_runs = Stack("adam", whole, settings, path=path)
+    some_runs = Stack("adam", parts, settings, path=path)
+    for t in range(3):
+        all_runs.step(gradients(whole, t))
+        some_runs.step(gradients(whole, t))
+    kept = some_runs.keep(rows)
+    for t in range(3, 6):
+        together = gradients(whole, t)
+        all_runs.step(together)
+        some_runs.step([g[rows] for g in together])
+    assert some_runs.runs == len(kept[0])
+    assert equal(kept, [p[rows] for p in whole])
+
+
+def test_gradients_may_lie_in_the_parameters() -> None:
+    ours, theirs = stacked(), stacked()
+    a, b = Stack("sgd", ours, {"lr": 0.1}), Stack("sgd", theirs, {"lr": 0.1})
+    for p, g in zip(ours, gradients(ours, 0), strict=True):
+        p.grad = g
+    a.step()
+    b.step(gradients(ours, 0))
+    assert equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"lr": [1e-3, -1.0, 1e-3, 1e-3]}, ValueError, "lr=-1.0 is not accepted"),
+        ({"lr": float("nan")}, ValueError, "lr=nan is not accepted"),
+        ({"beta1": 1.0}, ValueError, "beta1=1.0 is not accepted"),
+        ({"momentum": 0.9}, TypeError, "Adam has no momentum: it takes lr, "),
+        ({"weight_decay_on": "biases"}, ValueError, "one of \\['all', 'weights'\\]"),
+        ({"gradient": "numeric"}, ValueError, "autograd"),
+        ({"lr": [0.1, 0.2]}, ValueError, "lr has 2 values for 4 runs"),
+    ],
+)
+def test_mistakes(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Stack("adam", stacked(), settings)
