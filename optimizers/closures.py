@@ -47,7 +47,7 @@ class RandomSearch(torch.optim.Optimizer):
         loss = evaluate()
         held = [(p, p.clone()) for group in self.param_groups for p in group["params"]]
         first = self.param_groups[0]
-        generator = torch.Generator().manual_seed((first["seed"] << 32) + first["steps"])
+        generator = torch.Generator().manual_seed(first["seed"] * 1_000_003 + first["steps"])
         first["steps"] += 1
         for group in self.param_groups:
             for p in group["params"]:

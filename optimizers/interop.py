@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .rule import Rule
+from .rule import Decoupled, Rule
+from .rules import AMSGrad, Nesterov
 
 SLOTS = {
     "exp_avg": "m",
@@ -23,8 +24,6 @@ HYPERPARAMETERS = {
     "centered": "centred",
     "initial_accumulator_value": "initial_accumulator",
 }
-# What PyTorch's groups may hold beside, and the only value that has a counterpart here.
-NEUTRAL = {"dampening": 0, "lr_decay": 0, "momentum_decay": 4e-3}
 
 
 def is_from_torch(state_dict: dict[str, Any]) -> bool:
@@ -43,8 +42,16 @@ def from_torch(rule: type[Rule], state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def group_from_torch(rule: type[Rule], theirs: dict[str, Any]) -> dict[str, Any]:
-    for name, neutral in NEUTRAL.items():
-        if theirs.get(name, neutral) != neutral:
+    only_counterpart = {
+        "dampening": 0,
+        "lr_decay": 0,
+        "momentum_decay": 4e-3,
+        "nesterov": issubclass(rule, Nesterov),
+        "amsgrad": issubclass(rule, AMSGrad),
+        "decoupled_weight_decay": issubclass(rule, Decoupled),
+    }
+    for name, accepted in only_counterpart.items():
+        if theirs.get(name, accepted) != accepted:
             raise ValueError(f"{name}={theirs[name]} has no counterpart in {rule.__name__}")
     ours = {HYPERPARAMETERS.get(name, name): value for name, value in theirs.items()}
     ours |= dict(zip(("beta1", "beta2"), theirs.get("betas", ()), strict=False))
