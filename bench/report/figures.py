@@ -20,6 +20,12 @@ from matplotlib.ticker import (
 from bench.report import curves, text
 from bench.report.style import INK, MUTED, Look, figure, label_lines
 
+ACCURACY_MARKS = (
+    (50, 80, 90, 95, 98, 99, 99.5, 99.9, 0),
+    (20, 40, 60, 70, 85, *range(86, 99)),
+    np.arange(85.5, 99.5, 0.5),
+    np.arange(85, 100, 0.1),
+)
 ERROR_FLOOR = 1e-4  # an error of zero has no logarithm
 HEAT = "cividis"  # even in lightness, and the same to those who are colour-blind
 WRITTEN_CELLS = 80  # beyond this the numbers in a heat map's cells are too small to read
@@ -73,15 +79,17 @@ def convergence(
         _shade(axes, band["x"], band["min"] * scale, band["max"] * scale, look)
     axes.set(xlabel=label(x), ylabel=label(y))
     axes.set_xlim(left=0)
+    if x == "epoch" and max(band["x"].max() for band in bands.values()) >= 3:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lowest = min(float(band["min"].min()) for band in bands.values())
     highest = max(float(band["max"].max()) for band in bands.values())
     _value_axis(axes, y, lowest, highest)
     if target is not None and lowest < target < highest:
         axes.axhline(target * scale, color=MUTED, linewidth=0.9, dashes=(2, 2), zorder=1)
         axes.text(
-            *(0.99, target * scale, f"target {target * scale:g}"),
+            *(0.01, target * scale, f"target {target * scale:g}"),
             transform=axes.get_yaxis_transform(),
-            ha="right",
+            ha="left",
             va="bottom",
             fontsize=7.5,
             color=MUTED,
@@ -421,14 +429,13 @@ def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:
     margin = max(0.05 * (end - start), 0.01)
     start, end = start - margin, end + margin
     axes.set_ylim(float(inverse(start)), float(inverse(end)))
-    round_marks = [50, 80, 90, 95, 98, 99, 0]
-    finer_marks = [99.5, 99.8, 99.9, 98.5, 97, 96, 94, 92, 85, 70, 60, 40, 20, *range(86, 100)]
     kept: list[float] = []
-    for mark in [*round_marks, *finer_marks, *np.arange(95.5, 99.5, 0.5), *np.arange(97, 99, 0.1)]:
-        place = float(forward(mark))
-        clear = all(abs(place - float(forward(other))) > 0.09 * (end - start) for other in kept)
-        if start <= place <= end and clear:
-            kept.append(float(mark))
+    for marks in ACCURACY_MARKS:  # finer ones only while there are few
+        for mark in marks if len(kept) < 4 else ():
+            place = float(forward(mark))
+            clear = all(abs(place - float(forward(other))) > 0.09 * (end - start) for other in kept)
+            if start <= place <= end and clear:
+                kept.append(float(mark))
     axes.yaxis.set_major_locator(FixedLocator(kept))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -111,8 +111,8 @@ class Block:
     findings: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
-    tables: Sequence[Table] = ()
     panels: Sequence[Panel] = ()
+    tables: Sequence[Table] = ()
     explorer: Explorer | None = None
 
 

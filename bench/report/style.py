@@ -12,13 +12,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 4.6, 3.0  # inches: a column of a paper, a phone held upright
+WIDTH, HEIGHT = 4.4, 2.95  # inches: a column of a paper, a phone held upright
 INK, MUTED, GRID, PAPER = "#1a1d21", "#69707a", "#e4e7eb", "#ffffff"
 
 RC: Any = {
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.labelsize": 9.5,
+    "font.size": 10,
+    "axes.labelsize": 10,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
     "axes.linewidth": 0.7,
@@ -32,8 +32,8 @@ RC: Any = {
     "text.color": INK,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
     "xtick.minor.visible": False,
@@ -97,7 +97,7 @@ def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -
     Args:
         ends: the y value, in data units, of each line's right end.
     """
-    gap = 0.067
+    gap = 0.075
     to_fraction = axes.transData + axes.transAxes.inverted()
     x = axes.get_xlim()[1]
     height = {
@@ -129,7 +129,7 @@ def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -
             color=look.colour,
             transform=axes.transAxes,
             verticalalignment="center",
-            fontsize=9,
+            fontsize=9.5,
         )
 
 

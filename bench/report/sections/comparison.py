@@ -20,7 +20,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     if shown.empty:
         return None
     columns = [
-        words.WORKLOAD,
+        *words.workload(contents),
         Column("best by validation", lambda row: row["best"], kind="optimizer"),
         Column("against", lambda row: row["other"], kind="optimizer"),
         Column(

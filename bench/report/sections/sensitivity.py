@@ -53,7 +53,7 @@ def _widths(contents: Contents, gallery: Gallery) -> page.Table:
     table = contents.sensitivity
     file = gallery.csv(table, "lr_sensitivity")
     shown = table[table["delta"] == DELTAS[0]]
-    columns = [words.WORKLOAD, words.OPTIMIZER]
+    columns = [*words.workload(contents), words.OPTIMIZER]
     for delta in DELTAS:
         name = f"within_{delta}"
         rows = table[table["delta"] == delta]

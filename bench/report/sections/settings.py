@@ -131,7 +131,7 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
         return []
     file = gallery.csv(found, "lr_weight_decay_interaction")
     columns = [
-        words.WORKLOAD,
+        *words.workload(contents),
         words.OPTIMIZER,
         Column("within", lambda row: words.points(row["delta"])),
         Column(
@@ -165,7 +165,7 @@ def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
     wide = found.pivot_table(index=keys, columns="kind", values="share", sort=False).reset_index()
     wide = wide.reindex(columns=[*keys, "global", "local"])
     columns = [
-        words.WORKLOAD,
+        *words.workload(contents),
         words.OPTIMIZER,
         Column("setting", _setting, kind="word"),
         words.plain("global", "over all trials %", lambda share: text.percent(share, digits=0)),

@@ -11,7 +11,6 @@ from bench.report.contents import DELTAS, PAIR, Contents
 from bench.report.page import Block, Column, Gallery, Section
 from bench.report.sections import words
 
-FEW_TRIALS = 4
 CLEAR = 0.05
 MOST_PROBLEMS = 20
 
@@ -115,11 +114,10 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
     ]
     expected = contents.of(contents.expected, workload)
     if contents.has_validation and best["compared"].max() > 1:
-        budgets = [k for k in (1, FEW_TRIALS) if (expected["k"] == k).any()]
-        for k in budgets:
+        for k in (1, _few_trials(contents, workload)):
             rows = expected.loc[expected["k"] == k, [*PAIR, "expected"]]
             best = best.merge(rows.rename(columns={"expected": f"after_{k}"}), how="left")
-            title = f"after {text.count(k, 'trial')} %"
+            title = f"after {text.count(k, 'trial')},{text.SPACE}%"
             columns.append(words.plain(f"after_{k}", title, text.percent, best=f"after_{k}"))
         caption.append("After k trials: expected best, if k settings are drawn at random.")
     widths = contents.sensitivity[contents.sensitivity["delta"] == DELTAS[0]]
@@ -132,7 +130,7 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
     if (times["workload"] == workload).any():
         best = best.merge(times[[*PAIR, "time", "target"]], how="left")
         target = text.number(100 * best["target"].max())
-        columns.append(words.plain("time", f"epochs to {target} %", best="-time"))
+        columns.append(words.plain("time", f"epochs to {target}{text.SPACE}%", best="-time"))
     columns.append(Column("diverged", lambda row: f"{row['all_diverged']:,} of {row['runs']:,}"))
     return page.table(
         best,
@@ -199,13 +197,19 @@ def _untuned(contents: Contents, workload: str) -> str:
         f"{least['optimizer']}, the last, {text.percent(least['expected'], digits=1)} %."
     )
     if len(chances):
-        few = chances[chances["k"] == min(FEW_TRIALS, chances["k"].max())]
+        few = chances[chances["k"] == _few_trials(contents, workload)]
         likely = few.sort_values("probability", ascending=False).iloc[0]
         said += (
             f" With {text.count(int(likely['k']), 'trial')} each, {likely['optimizer']} is best "
             f"with probability {likely['probability']:.2f}."
         )
     return said
+
+
+def _few_trials(contents: Contents, workload: str) -> int:
+    """A budget that is some tuning, but far from trying everything: 4 trials, or 2."""
+    trials = contents.of(contents.expected, workload)["trials"].min()
+    return 4 if trials >= 8 else 2
 
 
 def _forgiving(contents: Contents, workload: str) -> str:
@@ -228,20 +232,18 @@ def _fast(contents: Contents, workload: str) -> str:
         return ""
     epochs, seconds = (rows[rows["unit"] == unit] for unit in ("epochs", "seconds"))
     target = f"{text.number(100 * rows['target'].max())} % validation accuracy"
-    reached = epochs[np.isfinite(epochs["time"].astype(float))].sort_values("time", kind="stable")
+    clock = seconds[["optimizer", "time"]].rename(columns={"time": "seconds"})
+    reached = epochs[np.isfinite(epochs["time"].astype(float))].merge(clock, on="optimizer")
+    reached = reached.sort_values(["time", "seconds"], kind="stable")
     if reached.empty:
         return f"No optimizer reaches the target of {target} with most of its seeds."
     first = reached.iloc[0]
-    time = seconds.loc[seconds["optimizer"] == first["optimizer"], "time"]
-    if not time.empty and np.isfinite(time.iloc[0]):
-        took = f" ({text.seconds(time.iloc[0])} of training)"
-    else:
-        took = ""
+    took = f" ({text.seconds(first['seconds'])} of training)" if first["seconds"] < np.inf else ""
     said = (
         f"{first['optimizer']} is the first to reach {target}: after {_epochs(first['time'])}{took}"
     )
-    if len(reached) > 1:
-        last = reached.iloc[-1]
+    last = reached.iloc[-1]
+    if last["time"] > first["time"]:
         said += f"; {last['optimizer']} takes {_epochs(last['time'])}"
     never = epochs.loc[~epochs["optimizer"].isin(reached["optimizer"]), "optimizer"]
     return said + (f"; {text.listed(list(never))} never." if len(never) else ".")

@@ -12,13 +12,19 @@ from bench.report.page import Column
 MOST_SETTINGS = 5  # columns of a table, the learning rate among them
 
 OPTIMIZER = Column("optimizer", lambda row: row["optimizer"], kind="optimizer")
-WORKLOAD = Column("workload", lambda row: row["workload"], kind="word")
 
 
 def plain(
     name: str, title: str, form: Callable[[Any], str] = text.number, best: str = ""
 ) -> Column:
     return Column(title, lambda row: form(row[name]), best=best)
+
+
+def workload(contents: Contents) -> list[Column]:
+    """A column that names the workload, if there are several."""
+    if len(contents.workloads) == 1:
+        return []
+    return [Column("workload", lambda row: row["workload"], kind="word")]
 
 
 def notes(frame: pd.DataFrame) -> list[Column]:
