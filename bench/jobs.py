@@ -8,7 +8,7 @@ import functools
 import logging
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -102,35 +102,41 @@ def _defaults(workload: str, optimizer: str, target: str, schedule: str) -> Mapp
     return validate(compose("config", overrides))
 
 
-def run(job: Job) -> Record | None:
-    """Makes one run and leaves its directory: configuration, log, curves and record.
+def run(jobs: Sequence[Job]) -> list[Record]:
+    """Makes one run, or several as a stack, and leaves the directory of each: configuration, log,
+    curves and record.
 
     A failure while training is recorded as ``failed``, with its traceback in ``run.log``.
 
     Returns:
-        The record; None in a process that is not the first of several.
+        The records; none in a process that is not the first of several.
 
     Raises:
-        BenchError: the run cannot be made as configured; nothing was written.
+        BenchError: the runs cannot be made as configured; nothing was written.
     """
     from bench.training import Run
 
-    ready = Run(job.config, job.directory)
+    ready = Run([job.config for job in jobs], [job.directory for job in jobs])
     if not ready.is_first_process:
         return ready.train()
-    _open_directory(job)
-    with _logging_to(job.directory / "run.log"):
+    for job in jobs:
+        _open_directory(job)
+    with _logging_to([job.directory / "run.log" for job in jobs]):
         try:
-            record = ready.train()
+            return ready.train()
         except Exception as error:
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
-            record = records.failed(record_fields(job.config), _reason(error))
-            records.write(record, job.directory)
+            return [
+                fail(job, f"{type(error).__name__}: {' '.join(str(error).split())}") for job in jobs
+            ]
+
+
+def fail(job: Job, reason: str) -> Record:
+    """Records that a run could not be made."""
+    record = records.failed(record_fields(job.config), reason)
+    job.directory.mkdir(parents=True, exist_ok=True)
+    records.write(record, job.directory)
     return record
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _open_directory(job: Job) -> None:
@@ -156,19 +162,21 @@ def _open_directory(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Everything at level INFO, and every warning, goes to ``path``."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+def _logging_to(paths: Sequence[Path]) -> Iterator[None]:
+    """Everything at level INFO, and every warning, goes to each of ``paths``."""
     root = logging.getLogger()
     level = root.level
-    root.addHandler(handler)
+    handlers = [logging.FileHandler(path) for path in paths]
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
     root.setLevel(min(level, logging.INFO))
     logging.captureWarnings(True)
     try:
         yield
     finally:
         logging.captureWarnings(False)
-        root.removeHandler(handler)
         root.setLevel(level)
-        handler.close()
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

@@ -21,9 +21,10 @@ def main(job: Job) -> None:
     if record is not None:
         console.print(f"already made: {job.directory}", style="dim", markup=False)
     else:
-        record = run(job)
-    if record is None:
-        return
+        made = run([job])
+        if not made:  # another process writes
+            return
+        (record,) = made
     if record.status == "failed":
         raise BenchError(f"failed: {record.reason}; the traceback is in {job.directory}/run.log")
     console.print(summary(record))

@@ -8,11 +8,13 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -28,21 +30,30 @@ from bench import jobs as single_job
 from bench import records
 from bench.data import DATASETS
 from bench.errors import BenchError
-from bench.identity import record_fields
 from bench.jobs import Job
 from bench.records import Record
+from bench.stacking import Strategy, tasks
 
 
 class SweepError(BenchError):
     """Some runs failed; the others were made."""
 
 
-def run(jobs: Sequence[Job], *, workers: int | None, threads: int) -> list[Record]:
+def run(
+    jobs: Sequence[Job],
+    *,
+    strategy: Strategy,
+    workers: int | None,
+    threads: int | None,
+    max_stack: int | None = None,
+) -> list[Record]:
     """Makes the runs that are missing; those already made are kept.
 
     Args:
+        strategy: whether runs that differ only in numbers train as stacks.
         workers: processes; None for as many as the cores allow.
-        threads: threads of each process.
+        threads: threads of each process; None for one, or all cores' share if jobs are few.
+        max_stack: the most runs of a stack; None for as many as memory holds.
 
     Returns:
         The record of every job, in order.
@@ -53,22 +64,44 @@ def run(jobs: Sequence[Job], *, workers: int | None, threads: int) -> list[Recor
     """
     console = Console(stderr=True)
     _refuse_twins(jobs)
-    done = {index: record for index, job in enumerate(jobs) if (record := job.finished())}
-    missing = [index for index in range(len(jobs)) if index not in done]
+    done = {job.directory: record for job in jobs if (record := job.finished())}
+    missing = [job for job in jobs if job.directory not in done]
     kept = f", {len(done)} already made" if done else ""
     if missing:
-        _check_writable(jobs[missing[0]])
-        fetch_data([jobs[index] for index in missing])
-        workers = min(workers or max(1, cores() // threads), len(missing))
-        console.print(
-            f"{len(missing)} runs{kept}: {workers} at a time, {threads} thread(s) each", style="dim"
+        _check_writable(missing[0])
+        fetch_data(missing)
+        device, gpus = accelerator(missing[0])
+        workers = workers or max(1, cores() // (threads or 1))
+        plan = tasks(
+            missing,
+            strategy=strategy,
+            device=device,
+            workers=workers,
+            max_stack=max_stack,
+            say=lambda text: console.print(text, style="dim", highlight=False),
         )
-        done |= _run_all(jobs, missing, workers=workers, threads=threads, console=console)
+        workers = min(workers, len(plan))
+        threads = threads or 1
+        console.print(
+            f"{len(missing)} runs{kept}: {workers} process(es) of {threads} thread(s)", style="dim"
+        )
+        with _Display(console, len(missing)) as display:
+            pool = _Pool(workers=workers, threads=threads, gpus=gpus, display=display)
+            done |= pool.run(plan)
     else:
         console.print(f"nothing to run{kept}", style="dim")
-    results = [done[index] for index in range(len(jobs))]
+    results = [done[job.directory] for job in jobs]
     _summarise(jobs, results, console)
     return results
+
+
+def accelerator(job: Job) -> tuple[str, int]:
+    """Where jobs will train, ``cpu`` or ``cuda``, and how many GPUs there are."""
+    import torch
+
+    wanted = job.config["trainer"]["accelerator"]
+    gpus = torch.cuda.device_count() if wanted in ("auto", "gpu", "cuda") else 0
+    return ("cuda" if gpus else "cpu"), gpus
 
 
 def cores() -> int:
@@ -100,51 +133,52 @@ def _check_writable(job: Job) -> None:
         )
 
 
-def _run_all(
-    jobs: Sequence[Job], missing: Sequence[int], *, workers: int, threads: int, console: Console
-) -> dict[int, Record]:
-    """Runs jobs in a pool of processes. A process that dies takes only its own run with it: the
-    pool is made anew for the runs that are left, each of the lost ones alone."""
-    done: dict[int, Record] = {}
-    with _Display(console, len(missing)) as display:
-        waiting = _run_pool(jobs, missing, workers, threads, done, display)
-        for index in waiting:
-            if _run_pool(jobs, [index], 1, threads, done, display):
-                done[index] = _lost(jobs[index])
-                display.add(done[index])
-    return done
+class _Pool:
+    """Processes that make runs. One that dies takes only its own task with it: the tasks that are
+    left are run each in a pool of its own, and one that dies there too has failed."""
+
+    def __init__(self, *, workers: int, threads: int, gpus: int, display: "_Display") -> None:
+        self.workers = workers
+        self.threads = threads
+        self.gpus = gpus
+        self.display = display
+        self.done: dict[Path, Record] = {}
+
+    def run(self, tasks: Sequence[list[Job]]) -> dict[Path, Record]:
+        for task in self._attempt(tasks, self.workers):
+            for lost in self._attempt([task], 1):
+                self._add(lost, [single_job.fail(job, LOST) for job in lost])
+        return self.done
+
+    def _attempt(self, tasks: Sequence[list[Job]], workers: int) -> list[list[Job]]:
+        """Runs tasks until all are done or a process dies; returns those that were not done."""
+        context = multiprocessing.get_context("spawn")
+        start = (self.threads, self.gpus, context.Value("i", 0))
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start)
+        try:
+            futures = {pool.submit(_run_task, task): task for task in tasks}
+            for future in as_completed(futures):
+                with suppress(BrokenProcessPool):
+                    self._add(futures[future], future.result())
+        except BaseException:
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return [task for task in tasks if task[0].directory not in self.done]
+
+    def _add(self, task: Sequence[Job], made: Sequence[Record]) -> None:
+        for job, record in zip(task, made, strict=True):
+            self.done[job.directory] = record
+            self.display.add(record)
 
 
-def _run_pool(
-    jobs: Sequence[Job],
-    indices: Sequence[int],
-    workers: int,
-    threads: int,
-    done: dict[int, Record],
-    display: "_Display",
-) -> list[int]:
-    """Runs jobs until all are done or a process dies; returns those that were not done."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(threads,))
-    try:
-        futures: dict[Future[Record], int] = {
-            pool.submit(_run_job, jobs[index]): index for index in indices
-        }
-        for future in as_completed(futures):
-            with suppress(BrokenProcessPool):
-                done[futures[future]] = future.result()
-                display.add(done[futures[future]])
-        return [index for index in indices if index not in done]
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+LOST = "its process ended without a word (killed, or out of memory)"
 
 
-def _start_worker(threads: int) -> None:
-    """Ends this process with its parent, and prepares it to train."""
+def _start_worker(threads: int, gpus: int, started: Any) -> None:
+    """Ends this process with its parent, and prepares it to train, each on the next GPU in turn."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -154,31 +188,25 @@ def _start_worker(threads: int) -> None:
 
     threading.Thread(target=follow, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    if gpus > 1:
+        with started.get_lock():
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(started.value % gpus)
+            started.value += 1
     import torch
 
     torch.set_num_threads(threads)
 
 
-def _run_job(job: Job) -> Record:
-    config = job.config | {"trainer": job.config["trainer"] | {"enable_progress_bar": False}}
-    quiet = Job(config=config, hydra=job.hydra, overrides=job.overrides, directory=job.directory)
+def _run_task(task: list[Job]) -> list[Record]:
+    quiet = [replace(job, config=without_progress_bar(job.config)) for job in task]
     try:
-        record = single_job.run(quiet)
+        return single_job.run(quiet)
     except BenchError as error:
-        return _failed(job, str(error))
-    assert record is not None
-    return record
+        return [single_job.fail(job, str(error)) for job in task]
 
 
-def _lost(job: Job) -> Record:
-    return _failed(job, "its process ended without a word (killed, or out of memory)")
-
-
-def _failed(job: Job, reason: str) -> Record:
-    record = records.failed(record_fields(job.config), reason)
-    job.directory.mkdir(parents=True, exist_ok=True)
-    records.write(record, job.directory)
-    return record
+def without_progress_bar(config: dict[str, Any]) -> dict[str, Any]:
+    return config | {"trainer": config["trainer"] | {"enable_progress_bar": False}}
 
 
 class _Display:

@@ -1,8 +1,9 @@
 """Lightning data loaders over tensors in memory: batches of indices, and slices for evaluation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import gcd
 
+import torch
 from torch import Tensor
 
 from bench.data import Split, epoch_order
@@ -14,10 +15,11 @@ DEFAULT_STEPS = 50
 class Executions:
     """The batches of one epoch as index tensors, several optimizer steps to an item.
 
-    An item is a list of int64 tensors ``[B]``, one a step; Lightning calls it a batch. The order
-    of the samples is a function of ``seed`` and the epoch alone, so it does not depend on how many
-    steps make an item. With several processes (``world_size``), each takes every ``world_size``-th
-    sample of each batch's share, the order padded from its start to a multiple of ``world_size``.
+    An item is a list of int64 tensors ``[U, B]``, one a step, with a row for each of U seeds;
+    Lightning calls it a batch. The order of the samples is a function of the seed and the epoch
+    alone: it depends neither on how many steps make an item nor on the other seeds. With several
+    processes each takes every ``world_size``-th sample of a batch, which is filled up from its
+    start where it cannot be divided.
 
     Args:
         size: number of training samples.
@@ -33,7 +35,7 @@ class Executions:
         batch_size: int,
         sampling: Sampling,
         drop_last: bool,
-        seed: int,
+        seeds: Sequence[int],
         steps: int,
         steps_left: Callable[[], int | None],
         rank: int = 0,
@@ -42,7 +44,7 @@ class Executions:
         self.size = size
         self.batch_size = min(batch_size, size)
         self.sampling = sampling
-        self.seed = seed
+        self.seeds = list(seeds)
         self.steps = steps
         self.steps_left = steps_left
         self.rank = rank
@@ -59,8 +61,11 @@ class Executions:
         return -(-self.steps_per_epoch // self.steps)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        order = epoch_order(self.size, sampling=self.sampling, seed=self.seed, epoch=self.epoch)
-        batches = order.split(self.batch_size)[: self.steps_per_epoch]
+        orders = [
+            epoch_order(self.size, sampling=self.sampling, seed=seed, epoch=self.epoch)
+            for seed in self.seeds
+        ]
+        batches = torch.stack(orders).split(self.batch_size, dim=1)[: self.steps_per_epoch]
         for start in range(0, self.steps_per_epoch, self.steps):
             left = self.steps_left()
             steps = self.steps if left is None else min(self.steps, left)
@@ -69,9 +74,9 @@ class Executions:
     def _share(self, batch: Tensor) -> Tensor:
         if self.world_size == 1:
             return batch
-        each = -(-len(batch) // self.world_size)
-        padded = batch.repeat(-(-each * self.world_size // len(batch)))[: each * self.world_size]
-        return padded[self.rank :: self.world_size]
+        size = batch.shape[1]
+        places = torch.arange(-(-size // self.world_size)) * self.world_size + self.rank
+        return batch[:, places % size]
 
 
 def steps_per_execution(requested: int | str, *intervals: int | None) -> int:

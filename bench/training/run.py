@@ -17,9 +17,11 @@ from bench.errors import BenchError
 from bench.records import Record
 from bench.training.environment import environment
 from bench.training.memory import keep_freed_memory
-from bench.training.module import RunModule
+from bench.training.module import Member, TrainingModule
 from bench.training.progress import StepProgressBar
 from bench.training.recorder import Recorder
+from bench.training.solo import SoloModule
+from bench.training.stack import StackModule
 from bench.workloads import FAMILIES, build_model
 from optimizers.schedules import SCHEDULES
 
@@ -32,29 +34,31 @@ PLACEMENT_KEYS = ("accelerator", "devices", "strategy", "precision")
 
 
 class Run:
-    """A run that is ready to train: every part built, nothing written yet.
+    """One run, or a stack of several, ready to train: every part built, nothing written yet.
 
     Args:
-        config: the resolved configuration, as plain containers.
-        directory: where the run is to leave its files; need not exist yet.
+        configs: the resolved configuration of each run, as plain containers. Those of a stack
+            differ only in what `bench.stacking` allows.
+        directories: where each run is to leave its files; need not exist yet.
 
     Raises:
-        BenchError: a part cannot be built from what the configuration says.
+        BenchError: a part cannot be built from what a configuration says.
     """
 
-    def __init__(self, config: Mapping[str, Any], directory: Path) -> None:
-        self.config = config
-        self.directory = directory
-        options = config["trainer"]
+    def __init__(self, configs: Sequence[Mapping[str, Any]], directories: Sequence[Path]) -> None:
+        self.configs = configs
+        self.directories = directories
+        config = configs[0]
+        workload, options = config["workload"], config["trainer"]
         if options["keep_freed_memory"]:
             keep_freed_memory()
         if options["threads"] is not None:
             torch.set_num_threads(options["threads"])
         pl.seed_everything(config["seed"], verbose=False)
         self.make_optimizer = optimizer_factory(config["optimizer"])
-        validates = config["workload"]["val_size"] > 0
-        self.trainer = make_trainer(options, directory, validates=validates)
-        workload = config["workload"]
+        self.trainer = make_trainer(
+            options, directories[0], validates=workload["val_size"] > 0, alone=len(configs) == 1
+        )
         self.data = prepared(
             workload["dataset"],
             config["data_dir"],
@@ -65,68 +69,69 @@ class Run:
             memory_format=FAMILIES[workload["model"]["family"]].memory_format,
             dtype=TRUE_DTYPES.get(options["precision"], torch.float32),
         )
-        self.model = build_model(
-            workload["model"],
-            tuple(self.data.train.images.shape[1:]),
-            data.DATASETS[workload["dataset"]].classes,
-            seed=config["seed"],
-        )
-        self.make_optimizer(self.model.parameters())  # what it does not accept is said here
+        self.models = [
+            build_model(
+                own["workload"]["model"],
+                tuple(self.data.train.images.shape[1:]),
+                data.DATASETS[workload["dataset"]].classes,
+                seed=own["seed"],
+            )
+            for own in configs
+        ]
+        self.make_optimizer(self.models[0].parameters())  # what it does not accept is said here
 
     @property
     def is_first_process(self) -> bool:
         """Whether this process is the one, of possibly several, that writes."""
         return self.trainer.is_global_zero
 
-    def train(self) -> Record | None:
-        """Trains in the directory, which exists by now, and leaves the record there.
+    def train(self) -> list[Record]:
+        """Trains in the directories, which exist by now, and leaves a record in each.
 
         Returns:
-            The record; None in a process that is not the first of several.
+            The records; none in a process that is not the first of several.
         """
-        config, trainer = self.config, self.trainer
-        recorder = Recorder(self.directory, config=config) if self.is_first_process else None
-        module = RunModule(
-            self.model,
-            self.data,
-            workload=config["workload"],
-            seed=config["seed"],
-            make_optimizer=self.make_optimizer,
-            make_schedule=self._multipliers,
-            recorder=recorder,
-            requested_steps=config["trainer"]["steps_per_execution"],
-            log_every_n_steps=config["trainer"]["log_every_n_steps"],
-            diagnostics=config["diagnostics"],
-        )
-        if recorder is not None:
-            trainer.loggers = recorder.loggers
+        trainer = self.trainer
+        members = [
+            Member(
+                config,
+                Recorder(directory, config=config) if self.is_first_process else None,
+                functools.partial(multipliers, config["schedule"]),
+            )
+            for config, directory in zip(self.configs, self.directories, strict=True)
+        ]
+        if len(members) == 1:
+            module: TrainingModule = SoloModule(
+                members[0], self.data, self.models[0], self.make_optimizer
+            )
+            if members[0].recorder is not None:
+                trainer.loggers = members[0].recorder.loggers
+        else:
+            module = StackModule(members, self.data, self.models)
         trainer.fit(module)
-        if not module.has_diverged:
+        if not all(member.diverged for member in members):
             if self.data.val is not None and module.validated_at != module.steps_done:
                 trainer.validate(module, verbose=False)  # max_steps ended within an epoch
             trainer.test(module, verbose=False)
-        if recorder is None:
-            return None
-        samples = module.steps_done * module.executions.batch_size
-        return recorder.finish(
-            steps=module.steps_done,
-            epochs=module.epochs_done,
-            timing={
-                "train_seconds": module.train_seconds,
-                "eval_seconds": module.eval_seconds,
-                "samples_per_second": samples / max(module.train_seconds, 1e-9),
-                "runs_together": 1,
-            },
-            environment=environment(trainer.strategy.root_device),
-        )
+        about = environment(trainer.strategy.root_device)
+        return [
+            member.recorder.finish(
+                steps=member.steps,
+                epochs=member.steps / module.executions.steps_per_epoch,
+                timing=module.timing(member, runs_together=len(members)),
+                environment=about,
+            )
+            for member in members
+            if member.recorder is not None
+        ]
 
-    def _multipliers(self, total_steps: int) -> Sequence[float]:
-        """The learning-rate multiplier of every step of the run, computed at once."""
-        options = dict(self.config["schedule"])
-        kind = SCHEDULES[options.pop("name")]
-        if "total_steps" in options and options["total_steps"] is None:
-            options["total_steps"] = total_steps
-        return kind(**options)(np.arange(total_steps)).tolist()
+
+def multipliers(schedule: Mapping[str, Any], total_steps: int) -> Sequence[float]:
+    """The learning-rate multiplier of every step of a run, computed at once."""
+    options = {key: value for key, value in schedule.items() if key != "name"}
+    if "total_steps" in options and options["total_steps"] is None:
+        options["total_steps"] = total_steps
+    return SCHEDULES[schedule["name"]](**options)(np.arange(total_steps)).tolist()
 
 
 def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim.Optimizer]:
@@ -157,7 +162,9 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
     return make
 
 
-def make_trainer(options: Mapping[str, Any], directory: Path, *, validates: bool) -> pl.Trainer:
+def make_trainer(
+    options: Mapping[str, Any], directory: Path, *, validates: bool, alone: bool
+) -> pl.Trainer:
     """Lightning's Trainer for the ``trainer`` section of the configuration.
 
     Raises:
@@ -167,7 +174,7 @@ def make_trainer(options: Mapping[str, Any], directory: Path, *, validates: bool
     callbacks: list[Callback] = []
     if options["enable_progress_bar"]:
         callbacks.append(StepProgressBar(refresh_rate=10))
-    if options["enable_checkpointing"]:
+    if options["enable_checkpointing"] and alone:
         last = ModelCheckpoint(
             directory / "checkpoints",
             filename="last",
@@ -181,7 +188,7 @@ def make_trainer(options: Mapping[str, Any], directory: Path, *, validates: bool
             callbacks=callbacks,
             logger=False,
             log_every_n_steps=1,  # ours counts optimizer steps, Lightning's counts its own
-            enable_checkpointing=options["enable_checkpointing"],
+            enable_checkpointing=options["enable_checkpointing"] and alone,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             limit_val_batches=None if validates else 0,

@@ -27,26 +27,36 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
+INITIALISATION = ("init", "init_std", "init_bias")
+
+
+def shape_of(model: Mapping[str, Any], image_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The layers of a workload's configuration, initialised as PyTorch does."""
+    own = {k: v for k, v in model.items() if k not in ("family", *INITIALISATION)}
+    return FAMILIES[model["family"]].build(image_shape, classes, **own)
+
+
 def build_model(
     model: Mapping[str, Any], image_shape: tuple[int, ...], classes: int, *, seed: int
 ) -> nn.Module:
     """The model of a workload's configuration, its weights drawn from ``seed`` alone."""
-    options = dict(model)
-    family = FAMILIES[options.pop("family")]
-    initialisation = {key: options.pop(key) for key in ("init", "init_std", "init_bias")}
     with torch.device("meta"):  # no weights are drawn here, so no global random state is used
-        module = family.build(image_shape, classes, **options)
+        module = shape_of(model, image_shape, classes)
     module = module.to_empty(device="cpu")
-    initialise(module, **initialisation, generator=Generator().manual_seed(seed))
-    return module.to(memory_format=family.memory_format)  # type: ignore[call-overload]
+    initialise(
+        module,
+        **{key: model[key] for key in INITIALISATION},
+        generator=Generator().manual_seed(seed),
+    )
+    return module.to(memory_format=FAMILIES[model["family"]].memory_format)  # type: ignore[call-overload]
 
 
 def objective(
-    logits: Tensor, labels: Tensor, parameters: Mapping[str, Tensor], l2: float
+    logits: Tensor, labels: Tensor, parameters: Mapping[str, Tensor], l2: float | Tensor
 ) -> Tensor:
     """Mean cross-entropy (nats) of ``logits`` [B, classes], plus ``l2`` times the sum of squared
     weights (biases are left out)."""
     loss = F.cross_entropy(logits, labels)
-    if l2 > 0:
+    if isinstance(l2, Tensor) or l2 > 0:
         loss = loss + l2 * sum(p.square().sum() for p in parameters.values() if p.ndim > 1)
     return loss

@@ -17,7 +17,7 @@ def executions(**changes: object) -> Executions:
         "batch_size": 10,
         "sampling": "shuffle",
         "drop_last": False,
-        "seed": 0,
+        "seeds": [0],
         "steps": 4,
         "steps_left": lambda: None,
     }
@@ -25,7 +25,7 @@ def executions(**changes: object) -> Executions:
 
 
 def flat(epoch: Executions) -> list[list[int]]:
-    return [batch.tolist() for batch in chain.from_iterable(epoch)]
+    return [batch[0].tolist() for batch in chain.from_iterable(epoch)]
 
 
 @given(
@@ -53,7 +53,7 @@ def test_the_order_does_not_depend_on_the_grouping() -> None:
 
 def test_the_order_depends_on_seed_and_epoch() -> None:
     first = executions()
-    again, other_seed, other_epoch = executions(), executions(seed=1), executions()
+    again, other_seed, other_epoch = executions(), executions(seeds=[1]), executions()
     other_epoch.set_epoch(1)
     assert flat(first) == flat(again)
     assert flat(first) != flat(other_seed)

@@ -58,12 +58,23 @@ class GridSweeper(Sweeper):
         return self.launcher.launch(jobs, initial_job_idx=0)
 
 
-class ParallelLauncher(Launcher):
-    """Runs the jobs of a sweep in processes of this machine."""
+class MachineLauncher(Launcher):
+    """Runs the jobs of a sweep in processes of this machine: each alone (``parallel``), those that
+    differ only in numbers as stacks (``stacked``), or as was measured to be faster (``auto``)."""
 
-    def __init__(self, n_jobs: Optional[int], threads: int) -> None:  # noqa: UP045
-        self.n_jobs = n_jobs
-        self.threads = threads
+    def __init__(
+        self,
+        strategy: str,
+        n_jobs: Optional[int],  # noqa: UP045
+        threads: Optional[int],  # noqa: UP045
+        max_stack: Optional[int],  # noqa: UP045
+    ) -> None:
+        self.options = {
+            "strategy": strategy,
+            "workers": n_jobs,
+            "threads": threads,
+            "max_stack": max_stack,
+        }
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -82,7 +93,7 @@ class ParallelLauncher(Launcher):
             for overrides in job_overrides
         )
         jobs = [plan(*split(config)) for config in composed]
-        records = sweep.run(jobs, workers=self.n_jobs, threads=self.threads)
+        records = sweep.run(jobs, **self.options)  # type: ignore[arg-type]
         return [
             JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=record)
             for overrides, record in zip(job_overrides, records, strict=True)
@@ -96,17 +107,19 @@ class GridSweeperConfig:
 
 
 @dataclass
-class ParallelLauncherConfig:
-    """`n_jobs` processes (null: as many as the cores allow) of `threads` threads each."""
+class MachineLauncherConfig:
+    """`n_jobs` processes (null: as many as the cores allow) of `threads` threads each, stacks of at
+    most `max_stack` runs (null: as many as memory holds)."""
 
-    _target_: str = "hydra_plugins.bench_plugins.ParallelLauncher"
+    strategy: str
+    _target_: str = "hydra_plugins.bench_plugins.MachineLauncher"
     n_jobs: Optional[int] = None  # noqa: UP045
-    threads: int = 1
+    threads: Optional[int] = None  # noqa: UP045
+    max_stack: Optional[int] = None  # noqa: UP045
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="grid", node=GridSweeperConfig, provider="optimizer-bench"
-)
-ConfigStore.instance().store(
-    group="hydra/launcher", name="parallel", node=ParallelLauncherConfig, provider="optimizer-bench"
-)
+store = ConfigStore.instance().store
+store(group="hydra/sweeper", name="grid", node=GridSweeperConfig, provider="optimizer-bench")
+for name in ("parallel", "stacked", "auto"):
+    node = MachineLauncherConfig(strategy=name)
+    store(group="hydra/launcher", name=name, node=node, provider="optimizer-bench")

@@ -1,0 +1,169 @@
+"""K runs that differ only in numbers, as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from bench.data import DATASETS, Prepared
+from bench.training.module import Member, TrainingModule
+from bench.workloads import objective, shape_of
+from optimizers.stack import Stack
+
+
+class StackModule(TrainingModule):
+    """Trains models of one shape side by side: parameters are ``[K, ...]``.
+
+    The K runs lie ordered by seed, G for each of U seeds, so that a batch ``[U, B, ...]`` serves
+    the G runs of its seed without being copied. When runs diverge, the stack shrinks to the
+    largest number that a seed has left; where a seed has fewer, finished runs keep the places.
+
+    Args:
+        models: one for each member, initialised.
+    """
+
+    def __init__(
+        self, members: Sequence[Member], data: Prepared, models: Sequence[nn.Module]
+    ) -> None:
+        rows = grid(members)
+        placed = [
+            # Where a seed has fewer runs than another, one of them is trained again, unrecorded.
+            replace(members[k], recorder=None, diverged=True) if k in rows[:place] else members[k]
+            for place, k in enumerate(rows)
+        ]
+        super().__init__(placed, data)
+        self.placed = placed
+        self.model = models[0]
+        stacked, _ = stack_module_state([models[k] for k in rows])
+        self.names = list(stacked)
+        self.stacked = nn.ParameterList(stacked.values())
+        self.evaluation_batch = max(100, 8000 // len(rows))
+
+    @property
+    def running(self) -> list[Member]:
+        return self.placed
+
+    def configure_optimizers(self) -> list[Any]:
+        """None that Lightning should know of: ours steps all runs at once."""
+        return []
+
+    def on_train_start(self) -> None:
+        configs = [member.config["optimizer"] for member in self.placed]
+        options = {
+            key: as_one([config[key] for config in configs])
+            for key in configs[0]
+            if key not in ("name", "_target_")
+        }
+        for member in self.placed:
+            member.lr = member.config["optimizer"]["lr"]
+        parameters = [p.detach().clone() for p in self.stacked]
+        self.optimizer = Stack(configs[0]["name"], parameters, options)
+        self.stacked = nn.ParameterList()
+        self._adopt(parameters)
+
+    def _adopt(self, parameters: Sequence[Tensor]) -> None:
+        """Goes on with these parameters, whose rows are the runs in `placed`."""
+        self.parameters_now = [p.requires_grad_() for p in parameters]
+        seeds = sorted({member.config["seed"] for member in self.placed})
+        self.grid = (len(seeds), len(self.placed) // len(seeds))  # (U, G)
+        self.seed_rows = torch.tensor(
+            [self.executions.seeds.index(seed) for seed in seeds], device=self.device
+        )
+        self.rates = np.array([member.lr for member in self.placed])[:, None] * np.array(
+            [member.multipliers for member in self.placed]
+        )  # [K, T]
+        l2 = torch.tensor([member.config["workload"]["l2"] for member in self.placed])
+        self.l2 = l2.to(self.device).view(self.grid) if l2.any() else None
+
+    def take_step(self, indices: Tensor) -> Tensor:
+        indices = indices.index_select(0, self.seed_rows)  # [U, B]
+        images, labels = self.data.train.batch(indices.flatten())
+        parameters = {
+            name: p.unflatten(0, self.grid)
+            for name, p in zip(self.names, self.parameters_now, strict=True)
+        }
+        losses = vmap(vmap(self._loss, (0, None, None, 0)), (0, 0, 0, 0))(
+            parameters,
+            images.unflatten(0, indices.shape),
+            labels.unflatten(0, indices.shape),
+            torch.zeros(self.grid, device=self.device) if self.l2 is None else self.l2,
+        ).flatten()  # [K]
+        gradients = torch.autograd.grad(losses.sum(), self.parameters_now)
+        self.optimizer.step(gradients, lr=self.rates[:, self.steps_done])
+        self.count_step()
+        return losses.detach()
+
+    def _loss(
+        self, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor, l2: Tensor
+    ) -> Tensor:
+        logits = functional_call(self.model, dict(parameters), (images,))
+        return objective(logits, labels, parameters, 0.0 if self.l2 is None else l2)
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        parameters = dict(zip(self.names, self.parameters_now, strict=True))
+        logits = vmap(lambda own: functional_call(self.model, own, (images,)))(parameters)
+        wanted = labels.expand(len(self.placed), -1)  # [K, B]
+        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+        return loss.view_as(wanted).sum(1), (logits.argmax(2) == wanted).sum(1)
+
+    def leave(self) -> None:
+        rows = grid(self.placed)
+        if len(rows) < len(self.placed):
+            self.placed = [self.placed[row] for row in rows]
+            self._adopt(self.optimizer.keep(rows))
+
+    def weights(self) -> dict[int, dict[str, Tensor]]:
+        """The state dict of each run that is still in the stack, by its row in `placed`."""
+        return {
+            row: {
+                f"model.{name}": p[row].detach().clone()
+                for name, p in zip(self.names, self.parameters_now, strict=True)
+            }
+            for row in range(len(self.placed))
+        }
+
+
+def grid(members: Sequence[Member]) -> list[int]:
+    """Rows of ``members`` ordered by seed, the same number for each seed that has a run left: all
+    that run, and as many others as fill the places; a run twice if nothing else is there."""
+    rows: dict[int, tuple[list[int], list[int]]] = {}
+    for row, member in enumerate(members):
+        rows.setdefault(member.config["seed"], ([], []))[member.diverged].append(row)
+    most = max(len(running) for running, _ in rows.values())
+    filled = []
+    for _, (running, over) in sorted(rows.items()):
+        if running:
+            filled += ([*running, *over] + running[:1] * most)[:most]
+    return filled
+
+
+def as_one(values: Sequence[Any]) -> Any:
+    """The numbers of all runs, or the word that they share."""
+    return values[0] if isinstance(values[0], bool | str | None) else values
+
+
+def bytes_per_run(config: Mapping[str, Any]) -> int:
+    """An estimate of the memory that one run of a stack takes: its parameters with gradients, state
+    and temporaries, and every layer's output, forward and backward."""
+    workload = config["workload"]
+    specification = DATASETS[workload["dataset"]]
+    with torch.device("meta"):
+        model = shape_of(workload["model"], specification.image_shape, specification.classes)
+        outputs = 0
+
+        def count(module: nn.Module, _: Any, output: Tensor) -> None:
+            nonlocal outputs
+            outputs += output[0].numel()
+
+        for module in model.modules():
+            module.register_forward_hook(count)
+        model(torch.empty(1, *specification.image_shape))
+    weights = sum(p.numel() for p in model.parameters())
+    images = prod(specification.image_shape)
+    return 4 * (8 * weights + 2 * workload["batch_size"] * (outputs + images))
