@@ -137,11 +137,14 @@ class Native:
         self.coefficients[:, self.kernel.coefficients.index("scale")] *= np.asarray(factor)
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        ordered = [
-            g if g.stride() == stride and g.dtype == self.dtype else torch.empty_like(p).copy_(g)
-            for g, p, stride in zip(gradients, self.parameters, self.strides, strict=True)
-        ]
-        self.pointers[:, 1] = [g.data_ptr() for g in ordered]
+        if [g.stride() for g in gradients] != self.strides or any(
+            g.dtype != self.dtype for g in gradients
+        ):
+            gradients = [
+                torch.empty_like(p).copy_(g)
+                for p, g in zip(self.parameters, gradients, strict=True)
+            ]
+        self.pointers[:, 1] = [g.data_ptr() for g in gradients]
         threads = min(torch.get_num_threads(), 1 + self.elements // GRAIN)
         self.kernel.call(*self.arguments, threads)
         increment_version(self.parameters)

@@ -209,7 +209,7 @@ class Adam(Rule):
         return {
             **averages(h),
             "lr": h.lr / (1 - h.bias_correction * h.beta1**t),
-            "root": (1 - h.bias_correction * h.beta2**t) ** 0.5,
+            "root": (1 - h.bias_correction * h.beta2**t) ** -0.5,
             "eps": h.eps,
         }
 
@@ -218,7 +218,7 @@ class Adam(Rule):
         m, v = state
         m = c.beta1 * m + c.fresh1 * g
         v = c.beta2 * v + c.fresh2 * g * g
-        return p - c.lr * m / (v.sqrt() / c.root + c.eps), (m, v)
+        return p - c.lr * m / (c.root * v.sqrt() + c.eps), (m, v)
 
 
 class AdamW(Decoupled, Adam):
@@ -244,7 +244,7 @@ class AMSGrad(Adam):
         m = c.beta1 * m + c.fresh1 * g
         v = c.beta2 * v + c.fresh2 * g * g
         v_max = v_max.maximum(v)
-        return p - c.lr * m / (v_max.sqrt() / c.root + c.eps), (m, v, v_max)
+        return p - c.lr * m / (c.root * v_max.sqrt() + c.eps), (m, v, v_max)
 
 
 class AdaMax(Rule):
@@ -302,7 +302,7 @@ class NAdam(Rule):
             **averages(h),
             "lr_g": h.lr * (1 - h.beta1 * now) / (1 - product),
             "lr_m": h.lr * h.beta1 * after / (1 - next_product),
-            "root": (1 - h.beta2**t) ** 0.5,
+            "root": (1 - h.beta2**t) ** -0.5,
             "eps": h.eps,
         }
 
@@ -311,7 +311,7 @@ class NAdam(Rule):
         m, v = state
         m = c.beta1 * m + c.fresh1 * g
         v = c.beta2 * v + c.fresh2 * g * g
-        return p - (c.lr_g * g + c.lr_m * m) / (v.sqrt() / c.root + c.eps), (m, v)
+        return p - (c.lr_g * g + c.lr_m * m) / (c.root * v.sqrt() + c.eps), (m, v)
 
 
 def nadam_warmth(i: int) -> float:

@@ -14,7 +14,7 @@ from .rule import Rule
 # pointers    [tensors, 2 + slots]  parameter, gradient and each slot of a tensor
 # sizes       [tensors]             elements in one row of a tensor
 # coefficients [rows, C]            rows is the K of a stack, or 1
-# Threads share each tensor out in blocks of 64 elements: none writes in the cache line of another.
+# Threads share out all elements in equal runs of whole cache lines.
 KERNEL = """\
 #include <algorithm>
 #include <cmath>
@@ -28,20 +28,26 @@ static inline T maximum(T a, T b) {{ return (a > b || a != a) ? a : b; }}
 
 extern "C" void step(int64_t tensors, T* const* pointers, const int64_t* sizes, int64_t rows,
                      const T* coefficients, int threads) {{
+  int64_t elements = 0;
+  for (int64_t i = 0; i < tensors; i++) elements += rows * sizes[i];
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for (int64_t i = 0; i < tensors; i++) {{
-    const int64_t size = sizes[i], total = rows * size, blocks = (total + 63) / 64;
+  {{
     const int64_t rank = omp_get_thread_num(), ranks = omp_get_num_threads();
-    const int64_t end = std::min(total, 64 * (blocks * (rank + 1) / ranks));
-    for (int64_t at = 64 * (blocks * rank / ranks); at < end;) {{
-      const int64_t row = at / size, stop = std::min(end, (row + 1) * size);
+    const int64_t lines = (elements + 15) / 16;
+    int64_t begin = 16 * (lines * rank / ranks), end = 16 * (lines * (rank + 1) / ranks);
+    for (int64_t i = 0; i < tensors && end > 0; i++) {{
+      const int64_t size = sizes[i], total = rows * size, last = std::min(end, total);
+      for (int64_t at = std::max(begin, int64_t(0)); at < last;) {{
+        const int64_t row = at / size, stop = std::min(last, (row + 1) * size);
 {load_coefficients}
 {load_pointers}
 #pragma omp simd
-      for (int64_t j = at; j < stop; j++) {{
+        for (int64_t j = at; j < stop; j++) {{
 {body}
+        }}
+        at = stop;
       }}
-      at = stop;
+      begin -= total, end -= total;
     }}
   }}
 }}
@@ -147,10 +153,10 @@ def translate(rule: type[Rule], real: str) -> Source:
             f"pointers[i * {len(operands)} + {i}];"
             for i, name in enumerate(operands)
         ),
-        body=indent([*trace.lines, *stores], 8),
+        body=indent([*trace.lines, *stores], 10),
     )
     return Source(rule.__name__, text, tuple(trace.coefficients))
 
 
-def indent(lines: Any, by: int = 6) -> str:
+def indent(lines: Any, by: int = 8) -> str:
     return "\n".join(" " * by + line for line in lines)

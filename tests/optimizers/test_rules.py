@@ -17,7 +17,7 @@ from optimizers import rules
 from optimizers.rule import OPTIONS, Hyperparameter, Rule
 from optimizers.rules import RULES
 
-VARIANTS = {*RULES.values(), rules.RMSPropFull}
+VARIANTS = [*RULES.values(), rules.RMSPropFull]
 
 
 def defaults(rule: type[Rule]) -> SimpleNamespace:
