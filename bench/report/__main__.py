@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import study as studies
 from bench.errors import BenchError
 from bench.report import terminal, write
 
@@ -25,13 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        report = write(options.directory)
+        study = studies.read(options.directory)
+        for problem in study.problems:
+            print(f"skipped: {problem}", file=sys.stderr)
+        report = write(study)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    terminal.show(report.contents, Console())
-    for problem in report.contents.problems:
+    for problem in report.contents.problems[len(study.problems) :]:
         print(f"skipped: {problem}", file=sys.stderr)
+    terminal.show(report.contents, Console())
     print(f"report   {report.page}")
     print(f"curves   tensorboard --logdir {options.directory}")
     if options.open:

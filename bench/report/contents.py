@@ -76,11 +76,13 @@ def gather(study: Study) -> Contents:
     runs = study.runs
     looks = style.looks(runs["optimizer"].unique())
     trials = _trials(study)
+    best = _best(runs, trials, names=setting_names(study), order=list(looks))
+    found, problems = curves.read(study, best)
+    if best["score"].isna().all():
+        runs = runs.iloc[:0]  # nothing was measured: what diverged would be all there is
     lr_runs = runs if "lr" in study.settings else runs.iloc[:0].assign(lr=np.nan)
     expected = tables.expected_best(runs, by=PAIR)
     times = {unit: tables.times_to_target(runs, unit, by=PAIR) for unit in UNITS}
-    best = _best(runs, trials, names=setting_names(study), order=list(looks))
-    found, problems = curves.read(study, best)
     return Contents(
         study=study,
         best=best,
@@ -110,6 +112,9 @@ def _best(
     runs: pd.DataFrame, trials: pd.DataFrame, *, names: list[str], order: list[str]
 ) -> pd.DataFrame:
     best = selection.select(runs, by=PAIR)
+    best["trial"] = best["trial"].astype(
+        trials["trial"].dtype
+    )  # else numbers, where all are missing
     # Without validation nothing can be selected, but where there is one trial nothing need be.
     only = trials.groupby(list(PAIR)).filter(lambda group: len(group) == 1)
     only = best[[*PAIR]].merge(only, on=list(PAIR), how="left").set_index(best.index)

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 4.4, 2.95  # inches: a column of a paper, a phone held upright
+PNG_DPI = 200
 INK, MUTED, GRID, PAPER = "#1a1d21", "#69707a", "#e4e7eb", "#ffffff"
 
 RC: Any = {
@@ -148,7 +149,7 @@ def save(drawing: Figure, path: Path, *, title: str) -> str:
         drawing.savefig(text, format="svg", metadata=metadata)
     svg = text.getvalue()
     path.with_suffix(".svg").write_text(svg, encoding="utf-8")
-    drawing.savefig(path.with_suffix(".png"), dpi=200, metadata={"Software": None})
+    drawing.savefig(path.with_suffix(".png"), dpi=PNG_DPI, metadata={"Software": None})
     return svg
 
 

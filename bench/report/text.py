@@ -31,7 +31,7 @@ def number(value: Any) -> str:
     """Three significant digits; whole numbers up to a million in full."""
     if missing(value):
         return NOTHING
-    if not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if float(value).is_integer() and abs(value) < 1e6:
         return f"{int(value):,}"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from bench import study as studies
 from bench.errors import BenchError
 from bench.report import page, sections, style, tensorboard
 from bench.report.contents import Contents, gather
+from bench.study import REPORT_DIRECTORY, Study
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Report:
     page: Path
 
 
-def write(directory: Path) -> Report:
-    """Writes a study's report into ``directory/report``, over the one before.
+def write(study: Study) -> Report:
+    """Writes a study's report into its directory's ``report``, over the one before.
 
     Raises:
         BenchError: there is nothing to report on, or the report cannot be written.
     """
-    contents = gather(studies.read(directory))
-    target = directory / studies.REPORT_DIRECTORY
+    contents = gather(study)
+    target = study.directory / REPORT_DIRECTORY
     try:
         _empty(target)
         gallery = page.Gallery(target)

@@ -167,13 +167,13 @@ def write_study(
     **options: Any,
 ) -> Path:
     """A grid over everything that is given."""
+    options.setdefault("study", directory.name)
     grid: Iterator[tuple[Any, ...]] = product(
         workloads, optimizers, lrs, weight_decays, settings, seeds
     )
     for workload, optimizer, lr, weight_decay, setting, seed in grid:
         write_run(
             directory,
-            study=directory.name,
             workload=workload,
             optimizer=optimizer,
             lr=lr,

@@ -197,8 +197,8 @@ def _untuned(contents: Contents, workload: str) -> str:
         f"{least['optimizer']}, the last, {text.percent(least['expected'], digits=1)} %."
     )
     if len(chances):
-        few = chances[chances["k"] == _few_trials(contents, workload)]
-        likely = few.sort_values("probability", ascending=False).iloc[0]
+        few = min(_few_trials(contents, workload), chances["k"].max())
+        likely = chances[chances["k"] == few].sort_values("probability").iloc[-1]
         said += (
             f" With {text.count(int(likely['k']), 'trial')} each, {likely['optimizer']} is best "
             f"with probability {likely['probability']:.2f}."

@@ -1,0 +1,419 @@
+"""The report as files, from healthy studies and from every kind of broken one."""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import BEST_LR, write_run, write_study
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+
+from bench import records
+from bench import study as studies
+from bench.report import __main__ as command
+from bench.report import style, text, write
+from bench.report.sections import convergence
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A study with something for every section, and its report."""
+    directory = tmp_path_factory.mktemp("runs") / "full"
+    settings = [{}, {"init": "zeros"}]
+    write_study(
+        directory,
+        workloads=("mnist_mlp", "cifar10_linear"),
+        optimizers=("momentum", "adam"),
+        lrs=(1e-3, 1e-2, 1.0),
+        weight_decays=(1e-3, 1e-2),
+        settings=settings,
+        seeds=(0, 1, 2),
+    )
+    return write(studies.read(directory))
+
+
+@pytest.fixture
+def few_figures(monkeypatch):
+    """Curves against epochs only, and coarse: less to draw, for tests of other things."""
+    monkeypatch.setattr(convergence, "AXES", convergence.AXES[:1])
+    monkeypatch.setattr(style, "PNG_DPI", 50)
+
+
+def links(page: Path) -> set[str]:
+    return set(re.findall(r'(?:href|src)="([^"#]+)"', page.read_text()))
+
+
+def test_every_section_is_there(full):
+    found = re.findall(r'<section id="(\w+)"', full.page.read_text())
+    assert found == [
+        *("summary", "convergence", "sensitivity", "budget", "settings"),
+        *("comparison", "workloads", "trials", "reproduce"),
+    ]
+
+
+def test_the_page_needs_nothing_but_itself(full):
+    html = full.page.read_text()
+    assert not [link for link in links(full.page) if re.match(r"https?:|//", link)]
+    assert not re.search(r"@import|url\(\s*['\"]?(?!#)", html)
+    assert "<script src" not in html
+
+
+def test_every_link_leads_to_a_file_and_every_figure_has_both_formats(full):
+    files = {link for link in links(full.page) if not link.startswith("data:")}
+    there = {path.name for path in full.page.parent.iterdir()}
+    assert files <= there
+    assert {Path(name).stem for name in there if name.endswith(".svg")} == {
+        Path(name).stem for name in there if name.endswith(".png")
+    }
+    assert sum(name.endswith(".svg") for name in there) > 30
+
+
+def test_a_figure_is_drawn_in_the_pages_own_colours(full):
+    html = full.page.read_text()
+    drawings = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    assert "var(--adam)" in drawings
+    assert not {style.INK, style.PAPER, style.LOOKS["adam"].colour} & set(
+        re.findall(r"#[0-9a-f]{6}", drawings)
+    )
+
+
+def test_tables_hold_what_the_study_holds(full):
+    directory = full.page.parent
+    assert len(pd.read_csv(directory / "runs.csv")) == 2 * 2 * 3 * 2 * 2 * 3
+    assert len(pd.read_csv(directory / "trials.csv")) == 2 * 2 * 3 * 2 * 2
+    best = pd.read_csv(directory / "best.csv")
+    assert len(best) == 4
+    assert (best["runs"] == 36).all()
+    assert best["all_diverged"].sum() == (full.contents.study.runs["status"] == "diverged").sum()
+
+
+def test_the_same_study_gives_the_same_files(tmp_path, few_figures):
+    def files() -> dict[str, bytes]:
+        found = (tmp_path / "report").iterdir()
+        return {path.name: path.read_bytes() for path in found if "tfevents" not in path.name}
+
+    write_study(tmp_path, optimizers=("adam", "adamw"), lrs=(1e-3, 1e-2), seeds=(0, 1))
+    write(studies.read(tmp_path))
+    before = files()
+    write(studies.read(tmp_path))
+    assert files() == before
+
+
+def test_an_earlier_reports_files_do_not_stay(tmp_path, few_figures):
+    write_study(tmp_path, lrs=(1e-3,), seeds=(0,))
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "lr_sensitivity_gone.svg").write_text("<svg/>")
+    (tmp_path / "report" / "mine.txt").write_text("notes")
+    write(studies.read(tmp_path))
+    assert not (tmp_path / "report" / "lr_sensitivity_gone.svg").exists()
+    assert (tmp_path / "report" / "mine.txt").exists()
+
+
+def test_selection_reads_validation_only(tmp_path, few_figures):
+    for lr, seed in ((1e-3, 0), (1e-2, 0)):
+        run = write_run(tmp_path, lr=lr, seed=seed)
+        record = records.read(run / "record.json")
+        record.metrics["test/accuracy"] = 0.999 if lr == 1e-2 else 0.5
+        records.write(record, run)
+    best = write(studies.read(tmp_path)).contents.best
+    assert best["lr"].tolist() == [1e-3]
+    assert best["test"].tolist() == [0.5]
+
+
+# TensorBoard --------------------------------------------------------------------------------------
+
+
+def events(directory: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0, "tensors": 0})
+    return accumulator.Reload()
+
+
+def test_tensorboard_gets_every_figure_a_summary_and_an_overlay(full):
+    directory = full.page.parent
+    found = events(directory)
+    assert directory.name == "report"
+    assert len(found.Tags()["images"]) == len(list(directory.glob("*.png")))
+    (summary,) = found.Tensors("summary")
+    words = summary.tensor_proto.string_val[0].decode()
+    assert "## mnist_mlp" in words
+    assert "momentum" in words
+    (config,) = found.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(config.tensor_proto.string_val[0])
+    assert len(layout.category) == 3
+    series = layout.category[0].chart[0].margin.series
+    assert [line.value.rpartition("/")[2] for line in series] == ["momentum", "adam"]
+    for line in series:
+        low, mean, high = (found.Scalars(tag) for tag in (line.lower, line.value, line.upper))
+        assert len(mean) == 5
+        assert all(a.value <= b.value <= c.value for a, b, c in zip(low, mean, high, strict=True))
+
+
+def test_a_second_report_replaces_the_first_in_tensorboard(tmp_path, few_figures):
+    write_study(tmp_path, lrs=(1e-3,), seeds=(0,))
+    first = write(studies.read(tmp_path)).page.parent
+    before = list(first.glob("events*"))
+    write(studies.read(tmp_path))
+    after = list(first.glob("events*"))
+    assert len(before) == len(after) == 1
+    assert len(events(first).Tensors("summary")) == 1
+
+
+# Studies with everything wrong in them ------------------------------------------------------------
+
+
+def one_run(directory):
+    write_run(directory)
+
+
+def all_diverged(directory):
+    write_study(directory, lrs=(1e3, 1e4))
+
+
+def some_always_diverge(directory):
+    write_study(directory, optimizers=("adam",), lrs=(1e-3, 1e-2))
+    write_study(directory, optimizers=("sgd",), lrs=(1e3, 1e4))
+
+
+def all_failed(directory):
+    for seed in (0, 1):
+        run = write_run(directory, seed=seed)
+        record = records.read(run / "record.json")
+        record.status, record.reason, record.metrics = "failed", "out of memory", {}
+        records.write(record, run)
+
+
+def no_validation(directory):
+    write_study(directory, val_size=0)
+
+
+def no_validation_one_trial(directory):
+    write_study(directory, val_size=0, lrs=(1e-3,))
+
+
+def no_curves(directory):
+    write_study(directory, lrs=(1e-3, 1e-2), curves=False)
+
+
+def unfinished(directory):
+    write_study(directory, lrs=(1e-3, 1e-2))
+    write_run(directory, lr=0.5, finished=False)
+
+
+def foreign_files(directory):
+    write_study(directory, lrs=(1e-3, 1e-2), seeds=(0,))
+    (directory / "notes.txt").write_text("hello")
+    (directory / "mnist_mlp" / "plot.png").write_bytes(b"\x89PNG")
+    (directory / "other" / "deep").mkdir(parents=True)
+    (directory / "other" / "deep" / "record.json").write_text("{}")
+    (directory / "mnist_mlp" / "adam" / "metrics.csv").write_text("nothing")
+
+
+def two_schemas(directory):
+    write_study(directory, lrs=(1e-3, 1e-2), seeds=(0,))
+    path = next(directory.glob("**/record.json"))
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 0'))
+
+
+def names_from_elsewhere(directory):
+    for optimizer in ("NAdam", "my.own<b>", "a|b", "x&y", "w", "v", "u"):
+        write_run(directory, optimizer=optimizer)
+
+
+def without_learning_rate(directory):
+    for seed in (0, 1):
+        run = write_run(directory, seed=seed)
+        record = records.read(run / "record.json")
+        record.hyperparameters = {"eps": 1e-8}
+        records.write(record, run)
+
+
+def settings_drawn_at_random(directory):
+    for i in range(25):
+        lr, decay = 10 ** (-4 + 0.13 * i), 10 ** (-5 + 0.17 * ((7 * i) % 25))
+        write_run(directory, lr=lr, weight_decay=decay)
+
+
+def weight_decay_from_zero(directory):
+    write_study(directory, lrs=(1e-3, 1e-2), weight_decays=(0.0, 1e-4, 1e-2), seeds=(0,))
+
+
+def metrics_missing(directory):
+    for seed in (0, 1):
+        run = write_run(directory, seed=seed)
+        record = records.read(run / "record.json")
+        record.metrics, record.best, record.target, record.timing = {}, {}, {}, {}
+        record.environment = {}
+        records.write(record, run)
+
+
+STUDIES = [
+    one_run,
+    all_diverged,
+    some_always_diverge,
+    all_failed,
+    no_validation,
+    no_validation_one_trial,
+    no_curves,
+    unfinished,
+    foreign_files,
+    two_schemas,
+    names_from_elsewhere,
+    without_learning_rate,
+    settings_drawn_at_random,
+    weight_decay_from_zero,
+    metrics_missing,
+]
+
+
+@pytest.mark.parametrize("make", STUDIES, ids=lambda make: make.__name__)
+def test_any_study_with_a_run_in_it_gives_a_report(tmp_path, capsys, few_figures, make):
+    make(tmp_path)
+    assert command.main([str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    html = (tmp_path / "report" / "index.html").read_text()
+    assert "How to reproduce it" in html
+    words = re.sub(r"<(script|style|svg).*?</\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\bnan\b|\binf\b|\bNone\b|\bNaT\b", words)
+
+
+def test_what_is_wrong_is_said_on_the_page_and_in_the_terminal(tmp_path, capsys, few_figures):
+    foreign_files(tmp_path)
+    write_run(tmp_path, lr=0.5, finished=False)
+    command.main([str(tmp_path)])
+    printed = capsys.readouterr()
+    assert "other/deep/record.json" in printed.err
+    html = (tmp_path / "report" / "index.html").read_text()
+    assert "other/deep/record.json" in html
+    assert "left no record" in html
+    assert "one seed" in html
+
+
+def test_without_validation_it_says_that_nothing_can_be_selected(tmp_path, capsys, few_figures):
+    no_validation(tmp_path)
+    command.main([str(tmp_path)])
+    assert "no setting can be selected" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_best_value_at_the_edge_of_the_grid_is_a_warning(tmp_path, capsys, few_figures):
+    write_study(tmp_path, optimizers=("adam",), lrs=(1e-5, 1e-4, 1e-3))
+    command.main([str(tmp_path)])
+    assert "highest value tried" in capsys.readouterr().out
+    assert "highest value tried" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_names_cannot_break_the_page(tmp_path, few_figures):
+    run = write_run(tmp_path, optimizer="a</script><b>x")
+    record = records.read(run / "record.json")
+    record.config["workload"]["model"]["init"] = "</script><script>alert(1)</script>"
+    records.write(record, run)
+    html = write(studies.read(tmp_path)).page.read_text()
+    assert "alert(1)</script>" not in html
+    assert html.count("</script>") == html.count("<script")
+
+
+WRONG = {
+    "nowhere": (lambda path: path / "nowhere", "no such directory"),
+    "empty": (lambda path: path, "holds no record"),
+    "a file": (lambda path: Path(__file__), "no such directory"),
+}
+
+
+@pytest.mark.parametrize(("where", "message"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_directory_is_one_line(tmp_path, capsys, where, message):
+    assert command.main([str(where(tmp_path))]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_study_that_has_only_begun_is_one_line(tmp_path, capsys):
+    write_run(tmp_path, finished=False)
+    assert command.main([str(tmp_path)]) == 1
+    assert "none of its 1 runs has finished yet" in capsys.readouterr().err
+
+
+def test_only_bad_records_are_a_line_each(tmp_path, capsys):
+    for seed in (0, 1):
+        (write_run(tmp_path, seed=seed) / "record.json").write_text("{")
+    assert command.main([str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("not a complete JSON file") == 2
+    assert error.count("\n") == 3
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    write_run(tmp_path)
+    (tmp_path / "report").write_text("in the way")
+    assert command.main([str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "cannot be written" in error
+    assert error.count("\n") == 1
+
+
+def test_the_table_in_the_terminal_fits_80_columns(tmp_path, capsys, monkeypatch, few_figures):
+    monkeypatch.setenv("COLUMNS", "80")
+    write_study(tmp_path, lrs=(1e-3, 1e-2), weight_decays=(0.0, 0.1))
+    command.main([str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines()[:6])) <= 80
+    assert re.search(r"adamw +0.001 +\S+ +9\d\.\d\d ± 0\.\d\d", printed)
+    assert "tensorboard --logdir" in printed
+
+
+# Looks and words ----------------------------------------------------------------------------------
+
+
+def test_an_optimizer_looks_the_same_in_every_company():
+    alone, together = style.looks(["adam"]), style.looks([*BEST_LR, "NAdam"])
+    assert alone["adam"] == together["adam"]
+    assert len({look.colour for look in together.values()}) == len(together)
+    assert list(together)[-1] == "NAdam"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0215443, "0.0215"),
+        (1e-5, "1e-5"),
+        (128.0, "128"),
+        (1290, "1,290"),
+        (float("nan"), text.NOTHING),
+        (None, text.NOTHING),
+        ("cosine", "cosine"),
+        (True, "True"),
+    ],
+)
+def test_numbers_are_short(value, said):
+    assert text.number(value) == said
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_take_less_than_a_minute_and_two_gigabytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(records.os, "fsync", lambda descriptor: None)
+    write_study(
+        tmp_path,
+        workloads=("mnist_mlp", "mnist_logistic", "cifar10_linear", "cifar10_cnn", "fashion"),
+        optimizers=tuple(BEST_LR),
+        lrs=tuple(10 ** (-5 + i / 3) for i in range(19)),
+        weight_decays=(0.0, 1e-3, 1e-2),
+        seeds=range(5),
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.report", str(tmp_path)], check=False, capture_output=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    assert after.ru_utime - before.ru_utime < 60
+    assert after.ru_maxrss < 2 * 1024**2  # kilobytes
+    rows = re.search(
+        r'id="trial-rows">(.*?)</script>', (tmp_path / "report" / "index.html").read_text()
+    )
+    assert len(json.loads(rows[1])["rows"]) == 5 * 7 * 19 * 3
