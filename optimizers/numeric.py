@@ -13,29 +13,30 @@ from torch import Tensor
 MOST_COORDINATES = 10_000
 
 
-@torch.no_grad()
 def numeric_gradients(loss: Callable[[], Any], parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Central differences, error O(h²), with the step h that balances it against rounding."""
+    """Central differences in every coordinate, the loss evaluated without autograd."""
     count = sum(p.numel() for p in parameters)
     if count > MOST_COORDINATES:
         raise ValueError(
             f"gradient='numeric' for {count} parameters would evaluate the loss {2 * count} times "
             f"a step; at most {MOST_COORDINATES} are accepted"
         )
-    return [numeric_gradient(loss, p) for p in parameters]
+    gradients = [torch.empty_like(p) for p in parameters]
+    for p, gradient in zip(parameters, gradients, strict=True):
+        for at in product(*map(range, p.shape)):
+            gradient[at] = partial_derivative(loss, p, at)
+    return gradients
 
 
-def numeric_gradient(loss: Callable[[], Any], p: Tensor) -> Tensor:
-    gradient = torch.empty_like(p)
-    cube_root = torch.finfo(p.dtype).eps ** (1 / 3)
-    for at in product(*map(range, p.shape)):
-        held = p[at].clone()
-        h = cube_root * max(1.0, abs(held.item()))
-        above, below = held + h, held - h
-        p[at] = above
-        higher = float(loss())
-        p[at] = below
-        lower = float(loss())
-        p[at] = held
-        gradient[at] = (higher - lower) / (above - below).item()
-    return gradient
+@torch.no_grad()
+def partial_derivative(loss: Callable[[], Any], p: Tensor, at: tuple[int, ...]) -> float:
+    """In one coordinate: the step balances the error of differences, O(h²), against rounding."""
+    held = p[at].clone()
+    h = torch.finfo(p.dtype).eps ** (1 / 3) * max(1.0, abs(held.item()))
+    above, below = held + h, held - h
+    p[at] = above
+    higher = float(loss())
+    p[at] = below
+    lower = float(loss())
+    p[at] = held
+    return (higher - lower) / float(above - below)

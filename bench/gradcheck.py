@@ -1,0 +1,127 @@
+"""`python -m bench.gradcheck`: is the gradient of every workload's loss what it should be?
+
+`torch.autograd.gradcheck` compares autograd with central differences, in float64, along random
+directions through all parameters. A sample of single coordinates shows by how much they differ, and
+what a gradient costs in either way.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError
+
+from bench import config
+from bench.__main__ import CONF, PLUGINS
+from bench.data import DATASETS
+from bench.workloads import build_model, objective
+from optimizers.numeric import partial_derivative
+
+BATCH = 4
+COORDINATES = 100
+# A difference that straddles a kink of ReLU or of max-pooling is off by more than its rounding.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Check:
+    """Of one workload; times in seconds."""
+
+    workload: str
+    parameters: int
+    agrees: bool  # along random directions
+    error: float  # the largest in the sample, over the largest derivative
+    analytic_seconds: float  # of the whole gradient
+    numeric_seconds: float  # of one coordinate
+
+    @property
+    def passed(self) -> bool:
+        return self.agrees and self.error <= TOLERANCE
+
+
+def check(name: str) -> Check:
+    """Standard normal images, random labels, and the weights of seed 0."""
+    workload = config.validate(compose("config", [f"workload={name}"]))["workload"]
+    dataset = DATASETS[workload["dataset"]]
+    model = build_model(workload["model"], dataset.image_shape, dataset.classes, seed=0)
+    model = model.double().eval()  # without dropout, which would draw anew at each evaluation
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(BATCH, *dataset.image_shape, dtype=torch.float64, generator=generator)
+    labels = torch.randint(dataset.classes, (BATCH,), generator=generator)
+    parameters = dict(model.named_parameters())
+
+    def loss(*_: Tensor) -> Tensor:
+        return objective(model(images), labels, parameters, workload["l2"])
+
+    tensors = list(parameters.values())
+    gradients, analytic_seconds = timed(lambda: torch.autograd.grad(loss(), tensors))
+    sample = [draw(tensors, generator) for _ in range(COORDINATES)]
+    numeric, numeric_seconds = timed(
+        lambda: [partial_derivative(loss, tensors[i], at) for i, at in sample]
+    )
+    analytic = torch.stack([gradients[i][at] for i, at in sample])
+    difference = (torch.tensor(numeric, dtype=torch.float64) - analytic).abs()
+    return Check(
+        name,
+        sum(p.numel() for p in tensors),
+        agrees(loss, tensors),
+        float(difference.max() / analytic.abs().max()),
+        analytic_seconds,
+        numeric_seconds / COORDINATES,
+    )
+
+
+def agrees(loss: Callable[..., Tensor], tensors: Sequence[Tensor]) -> bool:
+    try:
+        return torch.autograd.gradcheck(loss, tensors, fast_mode=True)
+    except GradcheckError:
+        return False
+
+
+def draw(tensors: Sequence[Tensor], generator: torch.Generator) -> tuple[int, tuple[int, ...]]:
+    """A coordinate of a tensor, each tensor as likely: biases would else hardly be seen."""
+    i = int(torch.randint(len(tensors), (), generator=generator))
+    at = [int(torch.randint(size, (), generator=generator)) for size in tensors[i].shape]
+    return i, tuple(at)
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return function(), time.perf_counter() - start
+
+
+def table(checks: list[Check]) -> Table:
+    columns = Table(title="Analytic against numeric gradients, float64", min_width=80)
+    columns.add_column("workload")
+    for head in ("parameters", "gradcheck", "largest error", "analytic", "numeric"):
+        columns.add_column(head, justify="right")
+    for c in checks:
+        columns.add_row(
+            c.workload,
+            f"{c.parameters:,}",
+            "agrees" if c.agrees else "DIFFERS",
+            f"{c.error:.1e}",
+            f"{1e3 * c.analytic_seconds:.1f} ms",
+            f"{c.parameters * c.numeric_seconds:,.0f} s",
+        )
+    return columns
+
+
+def main() -> int:
+    sys.path.append(str(PLUGINS))
+    config.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        checks = [check(path.stem) for path in sorted((CONF / "workload").glob("*.yaml"))]
+    Console().print(table(checks))
+    return 0 if all(c.passed for c in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
