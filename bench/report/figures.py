@@ -106,13 +106,14 @@ def response(
     name: str,
     looks: Mapping[str, Look],
     selected: Mapping[str, float],
-    metric: str = "val/accuracy",
+    connected: bool = True,
 ) -> Figure:
     """Final score against one hyperparameter, and below it where runs diverged.
 
     Args:
         table: ``analysis.tables.response`` of one workload.
         selected: each optimizer's selected value, which is ringed.
+        connected: whether neighbours differ in this value only, so that a line means something.
     """
     lost = table[table["share_diverged"] > 0]
     troubled = [optimizer for optimizer in looks if optimizer in set(lost["optimizer"])]
@@ -124,7 +125,6 @@ def response(
     else:
         axes = drawing.add_subplot()
         axes.set_xlabel(label(name))
-    scale = _scale(metric)
     shown = table[table["share_diverged"] < 1]
     if shown.empty:
         shown = table
@@ -133,20 +133,23 @@ def response(
         rows = shown[shown["optimizer"] == optimizer].sort_values(name)
         if rows.empty:
             continue
-        axes.plot(rows[name], rows["score"] * scale, marker=look.marker, **look.line())
-        _shade(axes, rows[name], rows["low"] * scale, rows["high"] * scale, look)
-        tops[optimizer] = float(rows["score"].max()) * scale
+        if connected:
+            axes.plot(rows[name], 100 * rows["score"], marker=look.marker, **look.line())
+            _shade(axes, rows[name], 100 * rows["low"], 100 * rows["high"], look)
+        else:
+            axes.plot(rows[name], 100 * rows["score"], look.marker, color=look.colour)
+        tops[optimizer] = 100 * float(rows["score"].max())
         ring = rows[np.isclose(rows[name], selected.get(optimizer, np.nan), rtol=1e-9)]
         axes.plot(
-            *(ring[name], ring["score"] * scale, "o"),
+            *(ring[name], 100 * ring["score"], "o"),
             markersize=10,
             markerfacecolor="none",
             markeredgecolor=look.colour,
             markeredgewidth=1.1,
         )
     _setting_axis(axes, table[name])
-    axes.set_ylabel(label(metric))
-    _value_axis(axes, metric, float(shown["low"].min()), float(shown["high"].max()))
+    axes.set_ylabel(label("val/accuracy"))
+    _value_axis(axes, "val/accuracy", float(shown["low"].min()), float(shown["high"].max()))
     label_lines(axes, tops, looks)
     return drawing
 
@@ -354,7 +357,9 @@ def _trial_axis(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("trials")
     if table["k"].max() > 30:
         axes.set_xscale("log")
-        _log_ticks(axes.xaxis, 1, float(table["k"].max()))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -444,8 +449,9 @@ def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:
 def _log_ticks(axis: Any, low: float, high: float) -> None:
     """Powers of ten; 2 and 5 between them, or unnamed marks, where there would be too few."""
     if high < 30 * low:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        narrow = high < 4 * low
+        axis.set_major_locator(MaxNLocator(5) if narrow else LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    few_decades = high < 3000 * low
+    few_decades = 4 * low <= high < 3000 * low
     axis.set_minor_locator(LogLocator(subs=range(2, 10)) if few_decades else NullLocator())
     axis.set_minor_formatter(NullFormatter())

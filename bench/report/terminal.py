@@ -7,10 +7,15 @@ from rich.text import Text
 
 from bench.report import text
 from bench.report.contents import Contents, setting_names
+from bench.report.sections import summary
+
+MOST_COLUMNS = 2  # of settings, beside five others, in 80 characters
 
 
 def show(contents: Contents, console: Console) -> None:
     """Prints the best setting of each optimizer, and what is to be noted about it."""
+    names = setting_names(contents.study)
+    headings = names if len(names) <= MOST_COLUMNS else ["setting"]
     for workload, best in contents.best.groupby("workload"):
         table = Table(
             title=Text(f"{workload}: each optimizer at its best setting by validation"),
@@ -19,17 +24,19 @@ def show(contents: Contents, console: Console) -> None:
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
         )
-        settings = setting_names(contents.study)
         table.add_column("optimizer", no_wrap=True)
-        for heading in settings:
+        for heading in headings:
             table.add_column(heading, justify="right", overflow="fold")
         for heading, width in (("validation %", 12), ("test %", 12), ("seeds", 5), ("diverged", 8)):
             table.add_column(heading, justify="right", min_width=width)
         winner = best["score"].max()
         for _, row in best.iterrows():
+            values = [text.number(row[name]) for name in names]
+            if headings != names:
+                values = ["\n".join(map("=".join, zip(names, values, strict=True)))]
             table.add_row(
                 row["optimizer"],
-                *(text.number(row[name]) for name in settings),
+                *values,
                 text.spread(row["score"], row["std"]),
                 text.spread(row["test"], row["test_std"]),
                 str(row["seeds"]),
@@ -37,8 +44,5 @@ def show(contents: Contents, console: Console) -> None:
                 style="bold" if row["score"] == winner else None,
             )
         console.print(table)
-        for _, row in best[best["notes"] != ""].iterrows():
-            console.print(Text(f"  {row['optimizer']}: {row['notes']}", style="yellow"))
-    unfinished = len(contents.study.unfinished)
-    if unfinished:
-        console.print(f"{unfinished} runs have no record yet: in progress, or interrupted")
+    for warning in summary.warnings(contents):
+        console.print(Text(f"note: {warning}", style="yellow"))

@@ -1,11 +1,12 @@
 """Curves at the selected settings, and the time each takes to the workload's target."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from bench.report import figures, page, text
-from bench.report.contents import PAIR, UNITS, Contents
+from bench.report.contents import PAIR, UNITS, Contents, setting_names
 from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
 
@@ -74,15 +75,13 @@ def _times(contents: Contents, gallery: Gallery, workload: str) -> list[page.Tab
         of_unit = times.loc[times["unit"] == unit, ["optimizer", "time", "low", "high"]]
         names = {name: f"{unit}_{name}" for name in ("time", "low", "high")}
         rows = rows.merge(of_unit.rename(columns=names), on="optimizer", how="left")
-    never = rows["reached"] == 0
-    rows = rows.assign(
-        trial=rows["trial"].mask(never, text.NOTHING), notes=rows["notes"].mask(never, "")
-    )
+    rows = rows.merge(contents.trials[[*PAIR, "trial", *setting_names(contents.study)]], how="left")
+    rows["notes"] = rows["notes"].mask(rows["reached"] == 0, "")
     columns = [
         words.OPTIMIZER,
         *(Column(unit, _time(unit), best=f"-{unit}_time") for unit in UNITS),
         Column("seeds that reach it", lambda row: f"{row['reached']} of {row['seeds']}"),
-        Column("fastest setting", lambda row: row["trial"], kind="word"),
+        Column("fastest setting", _setting(contents), kind="word"),
         *words.notes(rows),
     ]
     return [
@@ -95,6 +94,10 @@ def _times(contents: Contents, gallery: Gallery, workload: str) -> list[page.Tab
             file=file,
         )
     ]
+
+
+def _setting(contents: Contents) -> Callable[[dict[str, Any]], str]:
+    return lambda row: words.setting(contents, row) if row["reached"] else text.NOTHING
 
 
 def _time(unit: str) -> Any:

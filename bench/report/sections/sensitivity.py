@@ -30,21 +30,27 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
 
 
 def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel:
+    at_random = words.at_random(contents, workload)
     best = contents.of(contents.best, workload).set_index("optimizer")
     drawn = figures.response(
         contents.of(contents.response, workload),
         name="lr",
         looks=contents.looks,
         selected=best["lr"].to_dict(),
+        connected=not at_random,
     )
     title = f"{workload}: final validation accuracy against learning rate"
     others = [figures.label(name) for name in contents.study.settings if name != "lr"]
     rest = f", {text.listed(others)} at their best" if others else ""
+    shown = (
+        "A mark a trial; the other settings differ too"
+        if at_random
+        else f"Mean over seeds{rest}; the band spans all of them"
+    )
     return Panel(
         title=workload,
-        caption=f"Mean over seeds{rest}; the band spans all of them, the ring is the selected "
-        f"value. A diverged run counts as chance; {text.CROSS} marks where runs diverged, fainter "
-        "where only some did.",
+        caption=f"{shown}. The ring is the selected value. A diverged run counts as chance; "
+        f"{text.CROSS} marks where runs diverged, fainter where only some did.",
         views=[gallery.figure(drawn, f"lr_sensitivity_{workload}", title=title)],
     )
 

@@ -30,7 +30,10 @@ def section(contents: Contents, gallery: Gallery) -> Section:
                 ],
             )
         )
-    blocks.append(Block(warnings=warnings(contents)))
+    problems = contents.problems[:MOST_PROBLEMS]
+    if len(contents.problems) > MOST_PROBLEMS:
+        problems.append(f"And {len(contents.problems) - MOST_PROBLEMS:,} more files like these.")
+    blocks.append(Block(warnings=[*warnings(contents), *problems]))
     return Section(anchor="summary", title="Summary", short="Summary", blocks=blocks)
 
 
@@ -63,7 +66,7 @@ def findings(contents: Contents, workload: str) -> list[tuple[str, str]]:
 
 
 def warnings(contents: Contents) -> list[str]:
-    """What a reader must know before relying on the numbers; one line each."""
+    """What a reader must know before relying on the numbers; one line each. Files aside."""
     study = contents.study
     said = []
     if not contents.has_validation:
@@ -79,7 +82,7 @@ def warnings(contents: Contents) -> list[str]:
             by_note[note].append(name)
     for note, names in by_note.items():
         everywhere = len(names) == len(contents.best) > 2
-        said.append(f"{'all' if everywhere else text.listed(names)}: {note}.")
+        said.append(f"{'all optimizers' if everywhere else text.listed(names)}: {note}.")
     failed = study.runs[study.runs["status"] == "failed"]
     if len(failed):
         reason = failed["reason"].mode()
@@ -93,9 +96,6 @@ def warnings(contents: Contents) -> list[str]:
     devices = {str(environment.get("device")) for environment, _ in study.environments}
     if len(devices) > 1:
         said.append(f"Runs were made on {text.listed(sorted(devices))}: seconds do not compare.")
-    said += contents.problems[:MOST_PROBLEMS]
-    if len(contents.problems) > MOST_PROBLEMS:
-        said.append(f"And {len(contents.problems) - MOST_PROBLEMS:,} more files like these.")
     return said
 
 
@@ -121,7 +121,7 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
             columns.append(words.plain(f"after_{k}", title, text.percent, best=f"after_{k}"))
         caption.append("After k trials: expected best, if k settings are drawn at random.")
     widths = contents.sensitivity[contents.sensitivity["delta"] == DELTAS[0]]
-    if not widths.empty:
+    if not widths.empty and not words.at_random(contents, workload):
         kept = [*PAIR, "width", "width_low", "width_high", "open_low", "open_high"]
         best = best.merge(widths[kept], how="left")
         columns.append(Column("good learning rates, decades", words.width, best="width"))
@@ -215,7 +215,7 @@ def _few_trials(contents: Contents, workload: str) -> int:
 def _forgiving(contents: Contents, workload: str) -> str:
     rows = contents.of(contents.sensitivity, workload)
     rows = rows[rows["delta"] == DELTAS[0]].dropna(subset=["width"])
-    if len(rows) < 2:
+    if len(rows) < 2 or words.at_random(contents, workload):
         return ""
     rows = rows.sort_values("width", ascending=False, kind="stable")
     widest, narrowest = rows.iloc[0], rows.iloc[-1]

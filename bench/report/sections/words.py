@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.budget import is_grid
 from bench.report import figures, text
 from bench.report.contents import DELTAS, Contents, setting_names
 from bench.report.page import Column
@@ -25,6 +26,19 @@ def workload(contents: Contents) -> list[Column]:
     if len(contents.workloads) == 1:
         return []
     return [Column("workload", lambda row: row["workload"], kind="word")]
+
+
+def at_random(contents: Contents, workload: str) -> bool:
+    """Whether settings were drawn at random, several at once, so that neighbours differ in all."""
+    trials = contents.trials[contents.trials["workload"] == workload]
+    names = [
+        name
+        for name in contents.study.settings
+        if pd.api.types.is_numeric_dtype(trials[name]) and trials[name].nunique() > 1
+    ]
+    return len(names) > 1 and not any(
+        is_grid(rows[names].to_numpy()) for _, rows in trials.groupby("optimizer")
+    )
 
 
 def notes(frame: pd.DataFrame) -> list[Column]:
