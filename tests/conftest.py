@@ -36,9 +36,7 @@ def fake_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every data set is a small made-up one: nothing is fetched, nothing is read."""
     from bench.training import run
 
-    monkeypatch.setattr(
-        "bench.data.tensors.load", lambda name, data_dir=None: fake_dataset(name)
-    )
+    monkeypatch.setattr("bench.data.tensors.load", lambda name, data_dir=None: fake_dataset(name))
     run.prepared.cache_clear()
 
 

@@ -113,6 +113,8 @@ class Run:
             if self.data.val is not None and module.validated_at != module.steps_done:
                 trainer.validate(module, verbose=False)  # max_steps ended within an epoch
             trainer.test(module, verbose=False)
+        if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
+            module.save_weights()
         about = environment(trainer.strategy.root_device)
         return [
             member.recorder.finish(

@@ -118,15 +118,18 @@ class StackModule(TrainingModule):
             self.placed = [self.placed[row] for row in rows]
             self._adopt(self.optimizer.keep(rows))
 
-    def weights(self) -> dict[int, dict[str, Tensor]]:
-        """The state dict of each run that is still in the stack, by its row in `placed`."""
-        return {
-            row: {
-                f"model.{name}": p[row].detach().clone()
-                for name, p in zip(self.names, self.parameters_now, strict=True)
-            }
-            for row in range(len(self.placed))
-        }
+    def save_weights(self) -> None:
+        """Writes for each run that is still in the stack what its checkpoint would hold when it
+        trained alone, as far as it is the model's."""
+        for row, member in enumerate(self.placed):
+            if member.recorder is not None:
+                own = {
+                    f"model.{name}": p[row].detach().clone()
+                    for name, p in zip(self.names, self.parameters_now, strict=True)
+                }
+                path = member.recorder.directory / "checkpoints" / "last.ckpt"
+                path.parent.mkdir(exist_ok=True)
+                torch.save({"state_dict": own}, path)
 
 
 def grid(members: Sequence[Member]) -> list[int]:

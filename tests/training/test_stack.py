@@ -1,0 +1,225 @@
+"""A run in a stack gives what the run alone gives."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from bench.__main__ import CONF
+from bench.config import validate
+from bench.identity import digest
+from bench.jobs import Job
+from bench.records import Record
+from bench.stacking import refusal, stack_key, tasks
+from bench.training import Run
+from bench.training.module import Member
+from bench.training.stack import bytes_per_run, grid
+
+pytestmark = pytest.mark.usefixtures("fake_data")
+
+SMALL = ["workload.val_size=1000", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+
+
+@pytest.fixture(autouse=True)
+def hydra_config() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    return validate(compose("config", [*SMALL, *overrides]))
+
+
+def train(place: Path, configs: list[dict[str, Any]]) -> list[Record]:
+    directories = [place / digest(config) for config in configs]
+    for directory in directories:
+        directory.mkdir(parents=True)
+    return Run(configs, directories).train()
+
+
+def alone_and_together(place: Path, configs: list[dict[str, Any]]) -> list[tuple[Record, Record]]:
+    alone = [train(place / "alone", [config])[0] for config in configs]
+    together = train(place / "together", configs)
+    assert [record.id for record in together] == [record.id for record in alone]
+    assert all(record.timing["runs_together"] == len(configs) for record in together)
+    return list(zip(alone, together, strict=True))
+
+
+def assert_same(alone: Record, together: Record) -> None:
+    assert (together.status, together.reason) == (alone.status, alone.reason)
+    assert (together.steps, together.epochs) == (alone.steps, alone.epochs)
+    assert together.target["step"] == alone.target["step"]
+    assert together.metrics.keys() == alone.metrics.keys()
+    for name, value in alone.metrics.items():
+        # an accuracy counts: one sample near a tie moves it
+        tolerance = {"abs": 0.01} if name.endswith("accuracy") else {"rel": 1e-4}
+        assert together.metrics[name] == pytest.approx(value, **tolerance), name
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
+)
+def test_learning_rates_and_seeds(tmp_path: Path, optimizer: str) -> None:
+    configs = [
+        composed(f"optimizer={optimizer}", f"optimizer.lr={lr}", f"seed={seed}")
+        for lr in (1e-4, 1e-3)
+        for seed in (0, 7)
+    ]
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert alone.status == "completed"
+        assert_same(alone, together)
+
+
+def test_every_number_may_differ(tmp_path: Path) -> None:
+    variants = [
+        ["optimizer.weight_decay=0.1", "schedule.warmup_steps=10"],
+        ["optimizer.beta1=0.5", "optimizer.eps=1e-4", "schedule.final=0.5"],
+        ["optimizer.beta2=0.9", "workload.l2=0.01"],
+        ["workload.model.init=kaiming"],
+        ["workload.model.init=normal", "workload.model.init_std=0.02", "seed=3"],
+    ]
+    configs = [composed("optimizer=adamw", "schedule=cosine", *variant) for variant in variants]
+    assert len({stack_key(config) for config in configs}) == 1
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert_same(alone, together)
+
+
+def test_convolutions(tmp_path: Path) -> None:
+    configs = [
+        composed("workload=cifar10_cnn", "trainer.max_steps=5", f"seed={seed}")
+        for seed in (0, 1)
+    ]
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert_same(alone, together)
+
+
+def test_runs_that_diverge_leave_without_touching_the_others(tmp_path: Path) -> None:
+    rates = {0: (1e-3, 1e20), 1: (1e-3, 1e-2), 2: (1e20, 1e19)}
+    configs = [
+        composed("optimizer=sgd", f"optimizer.lr={lr}", f"seed={seed}", "trainer.max_epochs=2")
+        for seed, values in rates.items()
+        for lr in values
+    ]
+    pairs = alone_and_together(tmp_path, configs)
+    assert [together.status for _, together in pairs].count("diverged") == 3
+    for alone, together in pairs:
+        assert_same(alone, together)
+
+
+def test_all_diverge(tmp_path: Path) -> None:
+    configs = [composed("optimizer=sgd", "optimizer.lr=1e20", f"seed={s}") for s in (0, 1)]
+    assert [r.status for r in train(tmp_path, configs)] == ["diverged"] * 2
+
+
+def test_steps_within_an_epoch(tmp_path: Path) -> None:
+    configs = [composed("trainer.max_steps=13", f"optimizer.lr={lr}") for lr in (1e-3, 1e-2)]
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert together.steps == 13
+        assert_same(alone, together)
+
+
+def members(*runs: tuple[int, bool]) -> list[Member]:
+    return [
+        Member({"seed": seed}, None, lambda n: [1.0] * n, diverged=diverged)
+        for seed, diverged in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "rows"),
+    [
+        ([(1, False), (0, False)], [1, 0]),
+        ([(0, False), (0, False), (1, False)], [0, 1, 2, 2]),
+        ([(0, False), (0, True), (1, False), (1, False)], [0, 1, 2, 3]),
+        ([(0, False), (0, True), (1, True), (1, False)], [0, 3]),
+        ([(0, True), (0, True), (1, True), (1, False)], [3]),
+    ],
+)
+def test_grid(runs: list[tuple[int, bool]], rows: list[int]) -> None:
+    assert grid(members(*runs)) == rows
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ([], None),
+        (["workload.model.dropout=0.1"], "dropout"),
+        (["optimizer=custom", "optimizer._target_=torch.optim.Adam"], "no rule"),
+        (["optimizer.gradient=numeric"], "numeric"),
+        (["workload.batch_size=full"], "full batch"),
+        (["trainer.devices=2"], "several devices"),
+        (["trainer.precision=bf16-mixed"], "bf16-mixed"),
+        (["diagnostics=true"], "diagnostics"),
+        (["trainer.steps_per_execution=1"], "plain"),
+    ],
+)
+def test_what_cannot_be_stacked_says_why(overrides: list[str], reason: str | None) -> None:
+    said = refusal(composed(*overrides))
+    assert said is None if reason is None else reason in str(said)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "optimizer=adamw",
+        "optimizer.bias_correction=false",
+        "workload.batch_size=64",
+        "workload.model.hidden_sizes=[64]",
+        "workload.feature_scaling=unit",
+        "trainer.max_epochs=2",
+        "schedule=cosine",
+    ],
+)
+def test_what_keeps_runs_apart(change: str) -> None:
+    assert stack_key(composed(change)) != stack_key(composed())
+
+
+def job(*overrides: str) -> Job:
+    config = composed(*overrides)
+    return Job(config=config, hydra={}, overrides=(), directory=Path(digest(config)))
+
+
+def test_tasks_divide_groups_among_processes() -> None:
+    jobs = [job(f"seed={s}", f"optimizer.lr={lr}") for s in range(4) for lr in (1e-3, 1e-2, 1e-1)]
+    jobs += [job("workload.model.dropout=0.5")]
+    said: list[str] = []
+
+    def sizes(**options: Any) -> list[int]:
+        chosen: dict[str, Any] = {"strategy": "stacked", "workers": 2, "max_stack": None}
+        chosen |= {"device": "cpu", "say": said.append} | options
+        made = tasks(jobs, **chosen)
+        assert sorted(j.directory for task in made for j in task) == sorted(
+            j.directory for j in jobs
+        )
+        return [len(task) for task in made]
+
+    assert sizes() == [6, 6, 1]
+    assert any("stands alone" in line for line in said)
+    assert sizes(max_stack=5) == [5, 5, 2, 1]
+    assert sizes(strategy="parallel") == [1] * 13
+
+
+def test_memory_estimate_is_of_the_right_size() -> None:
+    """Parameters of 784-128-128-10: 118,282; eight copies of each, and activations on top."""
+    estimate = bytes_per_run(composed())
+    assert 8 * 4 * 118_282 < estimate < 20 * 4 * 118_282
+    assert bytes_per_run(composed("workload=cifar10_cnn")) > 10 * estimate
+
+
+def test_checkpoints_hold_each_runs_weights(tmp_path: Path) -> None:
+    configs = [composed(f"optimizer.lr={lr}") for lr in (1e-3, 1e-2)]
+    for config in configs:
+        train(tmp_path / "alone", [config])
+    train(tmp_path / "together", configs)
+    for config in configs:
+        name = f"{digest(config)}/checkpoints/last.ckpt"
+        alone, together = (
+            torch.load(tmp_path / way / name, weights_only=True)["state_dict"]
+            for way in ("alone", "together")
+        )
+        assert alone.keys() == together.keys()
+        for key, value in alone.items():
+            torch.testing.assert_close(together[key], value, rtol=1e-3, atol=1e-5)
