@@ -12,6 +12,7 @@ from bench.__main__ import CONF, PLUGINS, main
 from bench.data import Dataset, Split
 from bench.errors import BenchError
 
+torch.set_num_threads(1)  # small tensors, and several test processes may share the machine
 sys.path.append(str(PLUGINS))
 config.register()
 
