@@ -45,45 +45,39 @@ class Eager:
         rows: int | None = None,
     ) -> None:
         self.rule, self.parameters, self.slots, self.rows = rule, parameters, slots, rows
+        self.on_host = rows is None and parameters[0].device.type == "cpu"
         self.names: list[str] = []
         self.buffer: Tensor | None = None  # [C] or [C, K]
         self.shaped: dict[int, SimpleNamespace] = {}  # coefficients for tensors of that many axes
 
-    @property
-    def on_host(self) -> bool:
-        return self.rows is None and self.parameters[0].device.type == "cpu"
-
     def prepare(self, coefficients: Mapping[str, Any]) -> None:
         """Set the coefficients of the next step; each a float, or in a stack an array `[K]`."""
+        axes = {p.ndim for p in self.parameters}
         if self.on_host:
-            self.shaped = dict.fromkeys(self.axes(), SimpleNamespace(**coefficients))
+            self.shaped = dict.fromkeys(axes, SimpleNamespace(**coefficients))
             return
-        first = self.parameters[0]
         shape = () if self.rows is None else (self.rows,)
-        rows = [np.broadcast_to(value, shape) for value in coefficients.values()]
-        values = torch.from_numpy(np.stack(rows)).to(state_dtype(first))
+        stacked = np.stack([np.broadcast_to(value, shape) for value in coefficients.values()])
+        values = torch.from_numpy(stacked).to(state_dtype(self.parameters[0]))
         if self.buffer is None:
             self.names = list(coefficients)
-            self.buffer = values.to(first.device)
-            self.shaped = {axes: self.views(axes) for axes in self.axes()}
+            self.buffer = values.to(self.parameters[0].device)
+            self.shaped = {n: self.views(n) for n in axes}
         else:
-            self.buffer.copy_(values, non_blocking=True)  # from pageable memory: already staged
-
-    def axes(self) -> set[int]:
-        return {p.ndim for p in self.parameters}
+            self.buffer.copy_(values, non_blocking=True)  # pageable memory is staged at once
 
     def views(self, axes: int) -> SimpleNamespace:
+        """The buffer's rows as coefficients of tensors with so many axes."""
         assert self.buffer is not None
         shape = () if self.rows is None else (self.rows, *[1] * (axes - 1))
-        return SimpleNamespace(
-            **{name: row.view(shape) for name, row in zip(self.names, self.buffer, strict=True)}
-        )
+        rows = [row.view(shape) for row in self.buffer]
+        return SimpleNamespace(**dict(zip(self.names, rows, strict=True)))
 
     def rescale(self, factor: Tensor) -> None:
         """Multiply every gradient of the next step by a number, or in a stack by `[K]` of them."""
         if self.buffer is None:
-            for c in {id(c): c for c in self.shaped.values()}.values():
-                c.scale = c.scale * factor
+            c = next(iter(self.shaped.values()))  # the same for all
+            c.scale = c.scale * factor
         else:
             self.buffer[self.names.index("scale")] *= factor
 

@@ -29,8 +29,6 @@ def compiled(rule: Any) -> Callable[..., None]:
 class Inductor(Eager):
     """Every tensor is handed over as `[P]`, or in a stack `[K, P]`."""
 
-    on_host = False
-
     def __init__(
         self,
         rule: type[Rule],
@@ -43,6 +41,7 @@ class Inductor(Eager):
         self.step = compiled(rule)  # type: ignore[arg-type]  # classes can be hashed
         flat_slots = [[flat(s, rows) for s in tensors] for tensors in slots]
         super().__init__(rule, [flat(p.detach(), rows) for p in parameters], flat_slots, rows)
+        self.on_host = False  # numbers would be compiled in
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
         for i, g in enumerate(gradients):

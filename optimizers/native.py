@@ -33,11 +33,9 @@ log = logging.getLogger(__name__)
 
 REALS = {torch.float32: "float", torch.float64: "double"}
 
-# No contraction: a fused multiply-add would round differently from PyTorch's operators.
-FLAGS = [
-    *("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
-    *("-fopenmp", "-shared", "-fPIC"),
-]
+FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS += ["-ffp-contract=off"]  # a fused multiply-add rounds differently from two operators
+FLAGS += ["-fopenmp", "-shared", "-fPIC"]
 
 # Elements a thread must have before starting it pays.
 GRAIN = 16384
@@ -59,7 +57,7 @@ def load(source: Source) -> Kernel | None:
     try:
         library = ctypes.CDLL(str(build(source.text)))
     except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or error
+        reason = str(getattr(error, "stderr", None) or error).splitlines()[0]
         log.warning("%s runs uncompiled, which is slower: %s", source.rule, reason)
         return None
     i64, address = ctypes.c_int64, ctypes.c_void_p
@@ -114,13 +112,16 @@ class Native:
         self.strides = [p.stride() for p in parameters]
         self.dtype = parameters[0].dtype
         # Aliases keep the memory alive that the kernel writes to, whatever happens to `.data`.
-        self.operands = [[p.detach(), p, *s] for p, s in zip(parameters, slots, strict=True)]
+        self.aliases = [
+            [p.detach(), *tensors] for p, tensors in zip(parameters, slots, strict=True)
+        ]
+        self.pointers = np.array(  # [tensors, 2 + slots]; a gradient's is set at each step
+            [[p.data_ptr(), 0, *(s.data_ptr() for s in own)] for p, *own in self.aliases], np.int64
+        )
         rows = 1 if rows is None else rows
-        self.pointers = np.array([[x.data_ptr() for x in row] for row in self.operands], np.int64)
         self.sizes = np.array([p.numel() // rows for p in parameters], np.int64)
-        real = np.float32 if self.dtype == torch.float32 else np.float64
-        self.coefficients = np.empty((rows, len(kernel.coefficients)), real)
         self.elements = rows * int(self.sizes.sum())
+        self.coefficients = torch.empty(rows, len(kernel.coefficients), dtype=self.dtype).numpy()
         self.arguments = (
             len(parameters),
             self.pointers.ctypes.data,

@@ -6,8 +6,9 @@ tensors and coefficients to a path. Nothing here knows what a rule computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, Signature
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -27,19 +28,18 @@ from .rule import OPTIONS, Hyperparameter, Rule
 class Batch:
     """Parameters of one group that share rule, dtype, device and count of steps."""
 
-    def __init__(self, rule: type[Rule], group: dict[str, Any], decays: bool) -> None:
+    def __init__(
+        self,
+        rule: type[Rule],
+        group: dict[str, Any],
+        decays: bool,
+        members: Sequence[tuple[Tensor, dict[str, Any]]],
+    ) -> None:
         self.rule, self.group, self.decays = rule, group, decays
-        self.parameters: list[Tensor] = []
-        self.states: list[dict[str, Any]] = []
-        self.path: Any = None
-
-    def seal(self) -> Batch:
-        self.path = choose(self.group["path"], self.rule, self.parameters, self.slots)
-        return self
-
-    @property
-    def slots(self) -> list[list[Tensor]]:
-        return [[state[slot] for slot in self.rule.slots] for state in self.states]
+        self.parameters = [p for p, _ in members]
+        self.states = [state for _, state in members]
+        self.slots = [[state[slot] for slot in rule.slots] for state in self.states]
+        self.path = choose(group["path"], rule, self.parameters, self.slots)
 
     def coefficients(self) -> dict[str, Any]:
         """Those of the last step that was counted."""
@@ -68,9 +68,19 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[type[Rule]]
+    _key: Any = None
 
     def __init_subclass__(cls) -> None:
         cls.__doc__ = cls.__doc__ or cls.rule.__doc__
+        named = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=declared.default)
+            for name, declared in cls.declared().items()
+        ]
+        params = Parameter("params", Parameter.POSITIONAL_OR_KEYWORD)
+        lr = next(p for p in named if p.name == "lr")
+        named.remove(lr)
+        lr = lr.replace(kind=Parameter.POSITIONAL_OR_KEYWORD)
+        cls.__signature__ = Signature([params, lr, *named])  # type: ignore[attr-defined]
 
     def __init__(self, params: ParamsT, lr: float | None = None, **hyperparameters: Any) -> None:
         if lr is not None:
@@ -85,7 +95,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._key: list[int] | None = None
+        self._key = None
 
     @classmethod
     def declared(cls) -> dict[str, Hyperparameter]:
@@ -130,14 +140,10 @@ class Optimizer(torch.optim.Optimizer):
     @contextmanager
     def iterates(self) -> Iterator[None]:
         """Inside, parameters are the method's iterates: other points only for `Nesterov`."""
+        params = [p for group in self.param_groups for p in group["params"] if p in self.state]
         with torch.no_grad():
-            held = [
-                (p, p.clone())
-                for group in self.param_groups
-                for p in group["params"]
-                if p in self.state
-            ]
-            for batch in self._group([p for p, _ in held]):
+            held = [p.clone() for p in params]
+            for batch in self._group(params):
                 c = SimpleNamespace(**batch.coefficients())
                 for p, slots in zip(batch.parameters, batch.slots, strict=True):
                     p.copy_(batch.rule.iterate(p, tuple(slots), c))
@@ -145,7 +151,7 @@ class Optimizer(torch.optim.Optimizer):
             yield
         finally:
             with torch.no_grad():
-                for p, value in held:
+                for p, value in zip(params, held, strict=True):
                     p.copy_(value)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -181,32 +187,45 @@ class Optimizer(torch.optim.Optimizer):
                 batch.path.rescale(factor.to(batch.parameters[0].device))
 
     def _batches(self) -> list[Batch]:
-        """The batches of all parameters that have a gradient, kept while these are the same."""
-        params = [p for g in self.param_groups for p in g["params"] if p.grad is not None]
-        key = [p.data_ptr() for p in params]
+        """The batches of all parameters that have a gradient, kept while nothing else changes."""
+        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        ways = [
+            (group["path"], group["weight_decay_on"], self._variant(group))
+            for group in self.param_groups
+        ]
+        key = ([p.data_ptr() for p in params], ways)
         if key != self._key:
             if any(cast(Tensor, p.grad).layout is not torch.strided for p in params):
                 raise TypeError("a gradient is sparse: only dense gradients can be used")
             self._kept, self._key = self._group(params), key
         return self._kept
 
-    def _group(self, params: list[Tensor]) -> list[Batch]:
+    def _group(self, params: Sequence[Tensor]) -> list[Batch]:
+        """Parameters that start, or had no gradient at times, have counted other steps."""
         wanted = set(params)
-        batches: dict[Any, Batch] = {}
+        members: dict[Any, list[tuple[Tensor, dict[str, Any]]]] = {}
         for i, group in enumerate(self.param_groups):
-            rule = self.rule.variant(SimpleNamespace(**group))
             for p in filter(wanted.__contains__, group["params"]):
-                state = self.state[p]
-                state.setdefault("step", 0)
-                for slot in rule.slots:
-                    if slot not in state:
-                        state[slot] = self._slot(p)
+                state = self._state(p, self._variant(group))
                 decays = group["weight_decay_on"] == "all" or p.ndim > 1
-                key = (i, p.dtype, p.device, decays, state["step"])
-                batch = batches.setdefault(key, Batch(rule, group, decays))
-                batch.parameters.append(p)
-                batch.states.append(state)
-        return [batch.seal() for batch in batches.values()]
+                key = (i, decays, p.dtype, p.device, state["step"])
+                members.setdefault(key, []).append((p, state))
+        return [
+            Batch(self._variant(self.param_groups[i]), self.param_groups[i], decays, alike)
+            for (i, decays, *_), alike in members.items()
+        ]
+
+    def _variant(self, group: dict[str, Any]) -> type[Rule]:
+        return self.rule.variant(SimpleNamespace(**group))
+
+    def _state(self, p: Tensor, rule: type[Rule]) -> dict[str, Any]:
+        """What is kept for a parameter; zero where nothing is yet."""
+        state = self.state[p]
+        state.setdefault("step", 0)
+        for slot in rule.slots:
+            if slot not in state:
+                state[slot] = self._slot(p)
+        return state
 
     @staticmethod
     def _slot(p: Tensor) -> Tensor:

@@ -73,17 +73,16 @@ class Stack:
             if isinstance(value, str):
                 declared.check(name, value)
                 self.hyperparameters[name] = value
-            elif value is None:
-                declared.check(name, value)
-                self.hyperparameters[name] = np.full(self.runs, np.inf)  # clip_norm: no limit
-            else:
-                values = np.asarray(value, np.float64)
-                if values.shape not in ((), (self.runs,)):
-                    raise ValueError(f"{name} has {values.size} values for {self.runs} runs")
-                values = np.broadcast_to(values, self.runs)
-                for extreme in (values.min(), values.max()):
-                    declared.check(name, declared.kind(extreme))
-                self.hyperparameters[name] = values
+                continue
+            values = np.asarray(value, np.float64)
+            if values.shape not in ((), (self.runs,)):
+                raise ValueError(f"{name} has {values.size} values for {self.runs} runs")
+            if declared.default is None:  # of clip_norm, None is no limit
+                values = np.nan_to_num(values, nan=np.inf)
+            bounded = values[np.isfinite(values)] if declared.default is None else values
+            for extreme in (bounded.min(), bounded.max()) if bounded.size else ():
+                declared.check(name, declared.kind(extreme))
+            self.hyperparameters[name] = np.broadcast_to(values, self.runs)
         if "clip_norm" in changes:
             limits = torch.tensor(self.hyperparameters["clip_norm"])
             self.limits = limits.to(self.parameters[0].device)  # [K]

@@ -155,6 +155,47 @@ def test_without_a_compiler(
     assert record.getMessage().startswith("Adam runs uncompiled, which is slower: ")
 
 
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+def test_a_captured_step_leaves_counting_to_prepare(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a CUDA graph does, without CUDA: while it is captured, and in each replay, `step` must
+    only launch; `prepare` counts the step and sets coefficients, before each replay."""
+    ours, theirs = make_parameters(), make_parameters()
+    a = Adam(ours, 0.1, path=path, clip_norm=1.0)
+    b = Adam(theirs, 0.1, path=path, clip_norm=1.0)
+    descend([a, b], ours, theirs, steps=1)
+    for seed in range(1, 5):
+        set_gradients(ours, theirs, seed=seed)
+        for optimizer in (a, b):
+            optimizer.param_groups[0]["lr"] = 0.1 / seed
+        with monkeypatch.context() as capturing:
+            capturing.setattr(torch.cuda, "is_initialized", lambda: True)
+            capturing.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+            a.prepare()
+            a.step()
+        b.step()
+    assert equal(ours, theirs)
+    assert a.state[ours[0]]["step"] == 5
+
+
+@pytest.mark.parametrize(
+    "changes", [{"path": "eager"}, {"weight_decay_on": "weights"}, {"momentum": 0.9}]
+)
+def test_a_group_may_change_between_steps(changes: dict[str, object]) -> None:
+    ours, theirs = make_parameters(), make_parameters()
+    settings = {"lr": 0.01, "weight_decay": 0.1}
+    a = OPTIMIZERS["rmsprop"](ours, **settings)
+    b = OPTIMIZERS["rmsprop"](theirs, **settings, path="eager")
+    descend([a, b], ours, theirs, steps=3)
+    a.param_groups[0].update(changes)
+    twin = OPTIMIZERS["rmsprop"](theirs, path="eager")
+    twin.load_state_dict(b.state_dict())
+    twin.param_groups[0].update(changes)
+    descend([a, twin], ours, theirs, start=3, steps=3)
+    assert relative_error(ours, theirs) <= 1e-6
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ["momentum", "rmsprop", "adamw", "lion"])
