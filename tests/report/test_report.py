@@ -34,13 +34,16 @@ def full(tmp_path_factory):
         settings=settings,
         seeds=(0, 1, 2),
     )
-    return write(studies.read(directory))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "PNG_DPI", 50)
+        return write(studies.read(directory))
 
 
 @pytest.fixture
 def few_figures(monkeypatch):
-    """Curves against epochs only, and coarse: less to draw, for tests of other things."""
+    """One curve, and coarse: less to draw, for tests of other things."""
     monkeypatch.setattr(convergence, "AXES", convergence.AXES[:1])
+    monkeypatch.setattr(convergence, "METRICS", convergence.METRICS[:1])
     monkeypatch.setattr(style, "PNG_DPI", 50)
 
 
