@@ -66,13 +66,13 @@ def load(source: Source) -> Kernel | None:
     return Kernel(library.step, source.coefficients)
 
 
-def build(text: str) -> Path:
-    """The path of the shared library, compiled unless it is in the cache."""
+def build(text: str, folder: Path | None = None) -> Path:
+    """The shared library of a kernel, compiled unless the folder has it: by default the cache."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if compiler is None:
         raise FileNotFoundError("no C++ compiler found; install g++, or name one in CXX")
     key = hashlib.sha256("\n".join([text, compiler, *FLAGS, processor()]).encode()).hexdigest()
-    folder = platformdirs.user_cache_path("optimizer-bench") / "kernels"
+    folder = folder or platformdirs.user_cache_path("optimizer-bench") / "kernels"
     library = folder / f"{key[:32]}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from optimizers.inductor import Inductor
 from optimizers.native import Native
 from optimizers.optimizer import Optimizer
 from optimizers.rules import RULES
+from optimizers.stack import Stack
 from tests.cases import CASES, Case
 from tests.optimizers.helpers import (
     descend,
@@ -111,7 +113,7 @@ def test_autograd_notices_a_step() -> None:
 def test_a_step_a_rate_or_a_size_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     p = torch.ones(4)
     Adam([p], path="compiled")._group([p])
-    monkeypatch.setattr(native, "build", lambda text: pytest.fail("built again"))
+    monkeypatch.setattr(native, "build", lambda *_: pytest.fail("built again"))
     for size in (5, 100, 70_000):
         ours = make_parameters([(size,)])
         optimizer = Adam(ours, path="compiled")
@@ -120,15 +122,14 @@ def test_a_step_a_rate_or_a_size_builds_nothing(monkeypatch: pytest.MonkeyPatch)
             descend([optimizer], ours, steps=1)
 
 
-def test_kernels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_kernels_are_kept(tmp_path: Path) -> None:
     text = native.translate(RULES["sgd"], "float").text
-    first = native.build(text)
+    first = native.build(text, tmp_path)
     built = first.stat().st_mtime_ns
-    assert tmp_path in first.parents
-    assert native.build(text) == first
+    assert native.build(text, tmp_path) == first
     assert first.stat().st_mtime_ns == built
-    assert native.build(text + "\n") != first
+    assert native.build(text + "\n", tmp_path) != first
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("compiler", ["", "no-such-compiler", "false"])
@@ -216,3 +217,21 @@ def test_inductor(name: str) -> None:
         graphs.append(counters["stats"]["unique_graphs"])
     assert relative_error(ours, theirs) <= 1e-6
     assert graphs[0] == graphs[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_inductor_in_a_stack() -> None:
+    shapes = [(3, 7), (3,), (3, 5, 4)]
+    ours, theirs = make_parameters(shapes), make_parameters(shapes)
+    with torch.no_grad():
+        stack = Stack("adamw", theirs, {"lr": [0.1, 0.01, 0.001]}, path="eager")
+        slots = [[torch.zeros_like(p) for _ in range(2)] for p in ours]
+        path = Inductor(RULES["adamw"], ours, slots, rows=3)
+        for seed in range(5):
+            set_gradients(ours, theirs, seed=seed)
+            stack.step()
+            h = SimpleNamespace(**stack.hyperparameters)
+            path.prepare(stack.rule.all_coefficients(h, stack.steps))
+            path.apply([p.grad for p in ours if p.grad is not None])
+    assert relative_error(ours, theirs) <= 1e-6
