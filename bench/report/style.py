@@ -61,14 +61,14 @@ class Look:
 
 
 # After Okabe & Ito (2008), whose colours stay apart under every common colour blindness; their
-# yellow is too faint on white and is left out. Relatives share a hue's family, not a dash.
+# yellow is too faint on white and is left out. Relatives share a hue, not a dash.
 LOOKS = {
-    "sgd": Look("#5c6470", "#aab2bd", "o"),
+    "sgd": Look("#5c6470", "#7f8a99", "d"),
     "momentum": Look("#0072b2", "#4aa8e8", "s"),
-    "nesterov": Look("#4fb0e0", "#9ad7f8", "D", (4, 1.5)),
-    "adagrad": Look("#d99400", "#f2b632", "v"),
-    "rmsprop": Look("#c25f97", "#ea97c4", "^", (4, 1.5)),
-    "adam": Look("#d55e00", "#ff8743", "o"),
+    "nesterov": Look("#45a9dc", "#9ad7f8", "D", (4, 1.5)),
+    "adagrad": Look("#d08e00", "#f2b632", "v"),
+    "rmsprop": Look("#c25f97", "#f0a3cd", "^", (4, 1.5)),
+    "adam": Look("#cf5200", "#ff7d33", "o"),
     "adamw": Look("#009e73", "#2bc598", "P", (4, 1.5)),
 }
 SPARE = (
@@ -127,7 +127,6 @@ def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -
             1.09,
             height[name],
             name,
-            color=look.colour,
             transform=axes.transAxes,
             verticalalignment="center",
             fontsize=9.5,

@@ -16,7 +16,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from bench import records
 from bench import study as studies
 from bench.report import __main__ as command
-from bench.report import style, text, write
+from bench.report import style, write
 from bench.report.sections import convergence
 
 
@@ -368,33 +368,6 @@ def test_the_table_in_the_terminal_fits_80_columns(tmp_path, capsys, monkeypatch
     assert max(map(len, printed.splitlines()[:6])) <= 80
     assert re.search(r"adamw +0.001 +\S+ +9\d\.\d\d ± 0\.\d\d", printed)
     assert "tensorboard --logdir" in printed
-
-
-# Looks and words ----------------------------------------------------------------------------------
-
-
-def test_an_optimizer_looks_the_same_in_every_company():
-    alone, together = style.looks(["adam"]), style.looks([*BEST_LR, "NAdam"])
-    assert alone["adam"] == together["adam"]
-    assert len({look.colour for look in together.values()}) == len(together)
-    assert list(together)[-1] == "NAdam"
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (0.0215443, "0.0215"),
-        (1e-5, "1e-5"),
-        (128.0, "128"),
-        (1290, "1,290"),
-        (float("nan"), text.NOTHING),
-        (None, text.NOTHING),
-        ("cosine", "cosine"),
-        (True, "True"),
-    ],
-)
-def test_numbers_are_short(value, said):
-    assert text.number(value) == said
 
 
 @pytest.mark.slow

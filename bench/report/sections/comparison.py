@@ -9,6 +9,8 @@ from bench.report.contents import Contents
 from bench.report.page import Block, Column, Gallery, Section
 from bench.report.sections import words
 
+FEW_SEEDS = 5  # with which Wilcoxon's test cannot reach 0.05
+
 
 def section(contents: Contents, gallery: Gallery) -> Section | None:
     tests = contents.tests
@@ -41,11 +43,13 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         "method for all pairs of all workloads, which are in the CSV.",
         file=file,
     )
-    lead = (
-        "Test accuracy at the selected settings, paired by seed. With three seeds only a "
-        "difference far larger than the spread can be told from luck, and Wilcoxon's p cannot "
-        "fall below 0.25."
-    )
+    lead = "Test accuracy at the selected settings, paired by seed."
+    pairs = int(tests["pairs"].max())
+    if 1 < pairs <= FEW_SEEDS:
+        lead += (
+            f" With {pairs} seeds only a difference far larger than the spread can be told from "
+            f"luck, and Wilcoxon's p cannot fall below {2.0 ** (1 - pairs):g}."
+        )
     return Section(
         anchor="comparison",
         title="How certain the differences are",
