@@ -1,0 +1,420 @@
+"""Hydra's sweepers of this project: which runs a sweep makes.
+
+All of them read the same things, in Hydra's override grammar: ``params``, the values of each key;
+``when``, what else holds for some of them; and the command line, which wins over both.
+
+    params: {optimizer: "momentum,adam", seed: "0,1,2"}
+    when:
+      optimizer=momentum: {optimizer.lr: "0.01,0.1", optimizer.momentum: "0.9,0.99"}
+      optimizer=adam: {optimizer.lr: "1e-4,1e-3"}
+
+``grid`` makes every combination. ``random`` and ``optuna`` draw trials: values listed with commas
+are still all made, each with the same number of trials; ``interval(a,b)``, ``choice(...)`` and
+``range(...)`` are priors to draw from; every trial is repeated for each ``seed``.
+
+Hydra imports this file at every start, so it imports nothing heavy.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from .bench_plugins import MachineLauncher
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from bench.records import Record
+
+Space = dict[str, Override]  # what was said of each key
+Assignments = tuple[str, ...]  # "key=value"
+
+
+class SpaceSweeper(Sweeper):
+    """Reads what is to be swept.
+
+    Args:
+        params: the values of each key.
+        when: from conditions, such as ``optimizer=adam`` or ``workload=mnist_mlp optimizer=adam``,
+            to params that hold where all of them do; later ones win over earlier ones.
+    """
+
+    def __init__(
+        self,
+        params: Optional[Mapping[str, Any]] = None,  # noqa: UP045
+        when: Optional[Mapping[str, Mapping[str, Any]]] = None,  # noqa: UP045
+    ) -> None:
+        self.params = params or {}
+        self.when = when or {}
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.composed = config  # with what is not swept
+        self.config_loader = hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def spaces(self, arguments: Iterable[str]) -> Iterator[Space]:
+        """What is to be swept, for each combination of the values that ``when`` depends on.
+
+        Raises:
+            HydraException: ``when`` depends on a key that has no values.
+        """
+        said = self._parse(arguments)
+        everywhere = self._parse(lines(self.params)) | said
+        rules = [(set(key.split()), self._parse(lines(own))) for key, own in self.when.items()]
+        deciding = {
+            condition.partition("=")[0] for conditions, _ in rules for condition in conditions
+        }
+        if unknown := deciding - everywhere.keys():
+            raise HydraException(
+                f"hydra.sweeper.when: {min(unknown)} is not among what is swept; "
+                "name it in hydra.sweeper.params"
+            )
+        choices = [assignments(everywhere[key]) for key in everywhere if key in deciding]
+        for choice in product(*choices):
+            space = everywhere
+            for conditions, own in rules:
+                if conditions <= set(choice):
+                    space = space | own
+            yield space | said | self._parse(choice)
+
+    def launch(self, jobs: Iterable[Iterable[str]]) -> Sequence[JobReturn]:
+        """All at once: the launcher decides what runs side by side."""
+        assert self.launcher is not None
+        return self.launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+
+    def _parse(self, lines: Iterable[str]) -> Space:
+        """By key; what is said later replaces what was said before."""
+        parser = OverridesParser.create(config_loader=self.config_loader)
+        parsed = parser.parse_overrides(list(lines))
+        return {override.get_key_element(): override for override in parsed}
+
+
+def lines(params: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in params.items()]
+
+
+def assignments(override: Override) -> list[str]:
+    """``key=value`` for each value of a key.
+
+    Raises:
+        HydraException: there is no end of values.
+    """
+    key = override.get_key_element()
+    if override.is_interval_sweep():
+        raise HydraException(
+            f"{key}: an interval cannot be swept as a grid; give values, such as "
+            f"{key}=1e-3,1e-2, or draw from it with hydra/sweeper=random or optuna"
+        )
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [f"{key}={override.get_value_element_as_str()}"]
+
+
+class GridSweeper(SpaceSweeper):
+    """Every combination of the values given, in the order of the command line.
+
+    Unlike Hydra's basic sweeper it writes nothing itself and hands all jobs to the launcher at
+    once, which composes each a single time.
+    """
+
+    def sweep(self, arguments: list[str]) -> Any:
+        return self.launch(
+            job
+            for space in self.spaces(arguments)
+            for job in product(*map(assignments, space.values()))
+        )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Uniform, or uniform in the logarithm, over ``[low, high]``; drawn to four digits."""
+
+    low: float
+    high: float
+    log: bool
+    whole: bool
+
+    def at(self, quantile: float) -> str:
+        """The value that a share ``quantile`` of all draws, in [0, 1), lies below."""
+        end = self.high + self.whole
+        if self.log:
+            return self.text(self.low * (end / self.low) ** quantile)
+        return self.text(self.low + (end - self.low) * quantile)
+
+    def text(self, value: float) -> str:
+        rounded = int(value) if self.whole else float(f"{value:.4g}")
+        return str(min(max(rounded, self.low), self.high))
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, each as likely; no order among them."""
+
+    values: tuple[str, ...]
+
+    def at(self, quantile: float) -> str:
+        return self.values[int(quantile * len(self.values))]
+
+    def text(self, value: str) -> str:
+        return value
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.values)
+
+
+Prior = Union[Interval, Choice]  # noqa: UP007
+
+
+def prior(override: Override) -> Prior:
+    """The distribution that an override states.
+
+    Raises:
+        HydraException: it is empty, or log-uniform from zero, or tagged with another word.
+    """
+    sweep, said = override.value(), override.input_line
+    tags: set[str] = getattr(sweep, "tags", set())
+    if not isinstance(sweep, IntervalSweep):
+        if tags:
+            raise HydraException(f"{said}: only an interval can be tagged")
+        return Choice(tuple(map(str, override.sweep_string_iterator())))
+    if tags - {"log"}:
+        raise HydraException(f"{said}: unknown tag {min(tags - {'log'})}; an interval can have log")
+    assert sweep.start is not None
+    assert sweep.end is not None
+    if not sweep.start < sweep.end:
+        raise HydraException(f"{said}: an interval must start below its end")
+    if tags and sweep.start <= 0:
+        raise HydraException(f"{said}: an interval with tag log must start above 0")
+    return Interval(sweep.start, sweep.end, log=bool(tags), whole=isinstance(sweep.start, int))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Trials of one kind: what they share, what is drawn for each, and its repetitions."""
+
+    fixed: Assignments
+    optimizer: str
+    priors: Mapping[str, Prior]
+    seeds: Sequence[Assignments]
+
+    def runs(self, trial: Mapping[str, str]) -> list[Assignments]:
+        """The runs of a trial, one for each seed."""
+        return [(*self.fixed, *lines(trial), *seed) for seed in self.seeds]
+
+
+class SearchSweeper(SpaceSweeper):
+    """Draws ``n_trials`` trials for each combination of the values listed.
+
+    Args:
+        seed: of the draws; another one gives other trials.
+    """
+
+    def __init__(self, n_trials: int, seed: int, **space: Any) -> None:
+        super().__init__(**space)
+        self.n_trials = n_trials
+        self.seed = seed
+
+    def searches(self, arguments: Iterable[str]) -> list[Search]:
+        """
+        Raises:
+            HydraException: there is nothing to draw, or no trial to make.
+        """
+        at_least_one("n_trials", self.n_trials)
+        return [search for space in self.spaces(arguments) for search in self._split(space)]
+
+    def _split(self, space: Space) -> Iterator[Search]:
+        seeds = assignments(space.pop("seed")) if "seed" in space else []
+        drawn = {key: prior(said) for key, said in space.items() if said.value_type in PRIORS}
+        listed = [assignments(said) for key, said in space.items() if key not in drawn]
+        for fixed in product(*listed):
+            chosen = [text for text in fixed if text.startswith("optimizer=")]
+            optimizer = chosen[0] if chosen else self._usual_optimizer()
+            if not drawn:
+                raise HydraException(
+                    f"{optimizer}: nothing to draw; give a prior, such as "
+                    "optimizer.lr=tag(log,interval(1e-5,1))"
+                )
+            yield Search(fixed, optimizer, drawn, [(seed,) for seed in seeds] or [()])
+
+    def _usual_optimizer(self) -> str:
+        return f"optimizer={self.composed.hydra.runtime.choices.optimizer}"
+
+
+PRIORS = (ValueType.INTERVAL_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+
+
+def at_least_one(key: str, value: int) -> None:
+    if value < 1:
+        raise HydraException(f"hydra.sweeper.{key}={value}: must be at least 1")
+
+
+def uniform(*identity: Any) -> float:
+    """A number in [0, 1) that follows from ``identity`` alone."""
+    digest = hashlib.sha256(repr(identity).encode()).digest()
+    return (int.from_bytes(digest[:8]) >> 11) / 2**53
+
+
+class RandomSweeper(SearchSweeper):
+    """Random search: trials drawn from the priors, independently.
+
+    A value follows from (seed, optimizer, trial, key) alone: the same sweep draws the same trials,
+    with more trials it goes on, and what else is swept or added moves none of them. A trial that
+    was drawn before is left out, so that all are different.
+    """
+
+    def sweep(self, arguments: list[str]) -> Any:
+        return self.launch(
+            run
+            for search in self.searches(arguments)
+            for trial in self.trials(search)
+            for run in search.runs(dict(trial))
+        )
+
+    def trials(self, search: Search) -> Iterable[Iterable[tuple[str, str]]]:
+        """
+        Raises:
+            HydraException: the priors do not have so many different trials.
+        """
+        different: dict[tuple[tuple[str, str], ...], None] = {}
+        for index in range(1000 * self.n_trials):
+            different[
+                tuple(
+                    (key, prior.at(uniform(self.seed, search.optimizer, index, key)))
+                    for key, prior in search.priors.items()
+                )
+            ] = None
+            if len(different) == self.n_trials:
+                return different
+        raise HydraException(
+            f"hydra.sweeper.n_trials={self.n_trials}: {search.optimizer} has only "
+            f"{len(different)} different trials"
+        )
+
+
+class OptunaSweeper(SearchSweeper):
+    """Optuna's tree-structured Parzen estimator (TPE, Bergstra et al. 2011), one study for each
+    combination of the values listed. It maximises the last validation accuracy, the mean over
+    seeds, where a run that diverged has 0.
+
+    All studies advance together, ``n_parallel`` trials at a time, so that the launcher always has
+    enough to do. The records are its storage: proposals follow from the seed and from the results
+    so far, so that a search started again proposes the same trials, finds most of them made, and
+    goes on; with a larger ``n_trials``, too. There is no pruner: a trial that was cut short could
+    not be compared with the others in the study's report. Divergence ends a run early anyway.
+    """
+
+    def __init__(self, n_parallel: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.n_parallel = n_parallel
+
+    def sweep(self, arguments: list[str]) -> Any:
+        import optuna
+
+        if not isinstance(self.launcher, MachineLauncher):
+            raise HydraException(
+                "hydra/sweeper=optuna needs the records of its runs: choose hydra/launcher=auto, "
+                "parallel or stacked"
+            )
+        if OmegaConf.select(self.composed, "workload.val_size") == 0:
+            raise HydraException("workload.val_size=0: a search needs validation to choose by")
+        at_least_one("n_parallel", self.n_parallel)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        studies = [
+            (search, optuna.create_study(direction="maximize", sampler=self._sampler(search)))
+            for search in self.searches(arguments)
+        ]
+        returned: list[JobReturn] = []
+        for start in range(0, self.n_trials, self.n_parallel):
+            n = min(self.n_parallel, self.n_trials - start)
+            returned += self._advance([study for study in studies for _ in range(n)])
+        return returned
+
+    def _sampler(self, search: Search) -> Any:
+        from optuna.samplers import TPESampler
+
+        return TPESampler(seed=int(2**32 * uniform(self.seed, search.optimizer)))
+
+    def _advance(self, turns: Sequence[tuple[Search, Any]]) -> Sequence[JobReturn]:
+        """One more trial for each turn, all side by side."""
+        asked = []
+        for search, study in turns:
+            trial = study.ask({key: prior.distribution() for key, prior in search.priors.items()})
+            drawn = {key: prior.text(trial.params[key]) for key, prior in search.priors.items()}
+            asked.append((study, trial, search.runs(drawn)))
+        jobs = dict.fromkeys(run for *_, runs in asked for run in runs)  # may propose one twice
+        returned = self.launch(jobs)
+        accuracy = {
+            job: last_accuracy(result.return_value)
+            for job, result in zip(jobs, returned, strict=True)
+        }
+        for study, trial, runs in asked:
+            study.tell(trial, fmean(accuracy[run] for run in runs))
+        return returned
+
+
+def last_accuracy(record: "Record") -> float:
+    """On validation; 0, worse than chance, of a run that diverged."""
+    return record.metrics.get("val/accuracy") or 0.0 if record.status == "completed" else 0.0
+
+
+@dataclass
+class SpaceConfig:
+    params: Optional[dict[str, Any]] = None  # noqa: UP045
+    when: Optional[dict[str, Any]] = None  # noqa: UP045
+
+
+@dataclass
+class GridSweeperConfig(SpaceConfig):
+    _target_: str = "hydra_plugins.bench_search.GridSweeper"
+
+
+@dataclass
+class RandomSweeperConfig(SpaceConfig):
+    _target_: str = "hydra_plugins.bench_search.RandomSweeper"
+    n_trials: int = 20
+    seed: int = 0
+
+
+@dataclass
+class OptunaSweeperConfig(SpaceConfig):
+    _target_: str = "hydra_plugins.bench_search.OptunaSweeper"
+    n_trials: int = 20
+    seed: int = 0
+    n_parallel: int = 4
+
+
+for name, node in (
+    ("grid", GridSweeperConfig),
+    ("random", RandomSweeperConfig),
+    ("optuna", OptunaSweeperConfig),
+):
+    ConfigStore.instance().store(
+        group="hydra/sweeper", name=name, node=node, provider="optimizer-bench"
+    )
