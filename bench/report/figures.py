@@ -87,7 +87,9 @@ def convergence(
     if target is not None and lowest < target < highest:
         axes.axhline(target * scale, color=MUTED, linewidth=0.9, dashes=(2, 2), zorder=1)
         axes.text(
-            *(0.01, target * scale, f"target {target * scale:g}"),
+            0.01,
+            target * scale,
+            f"target {target * scale:g}",
             transform=axes.get_yaxis_transform(),
             ha="left",
             va="bottom",
@@ -141,7 +143,9 @@ def response(
         tops[optimizer] = 100 * float(rows["score"].max())
         ring = rows[np.isclose(rows[name], selected.get(optimizer, np.nan), rtol=1e-9)]
         axes.plot(
-            *(ring[name], 100 * ring["score"], "o"),
+            ring[name],
+            100 * ring["score"],
+            "o",
             markersize=10,
             markerfacecolor="none",
             markeredgecolor=look.colour,
@@ -216,7 +220,8 @@ def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]
     axes.plot(trials.loc[lost, x], trials.loc[lost, y], "x", color=MUTED, markersize=4)
     kept = trials[~lost & trials["score"].notna()].sort_values("score")
     dots = axes.scatter(
-        *(kept[x], kept[y]),
+        kept[x],
+        kept[y],
         c=100 * kept["score"],
         cmap=HEAT,
         s=26,
@@ -393,7 +398,9 @@ def _divergence_strip(
     for row, optimizer in enumerate(reversed(optimizers)):
         for _, at in lost[lost["optimizer"] == optimizer].iterrows():
             axes.plot(
-                *(at[name], row, "x"),
+                at[name],
+                row,
+                "x",
                 markersize=4.5,
                 markeredgewidth=1.5,
                 color=looks[optimizer].colour,

@@ -370,6 +370,25 @@ def test_the_table_in_the_terminal_fits_80_columns(tmp_path, capsys, monkeypatch
     assert "tensorboard --logdir" in printed
 
 
+def test_open_shows_the_page_and_starts_tensorboard_on_the_loopback(
+    tmp_path, monkeypatch, few_figures
+):
+    write_study(tmp_path, lrs=(1e-3,), seeds=(0,))
+    shown, started = [], []
+    monkeypatch.setattr(command.webbrowser, "open", shown.append)
+
+    def run(arguments, **options):
+        started.append(arguments)
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setattr(command.subprocess, "run", run)
+    assert command.main([str(tmp_path), "--open"]) == 0
+    assert shown == [(tmp_path / "report" / "index.html").as_uri()]
+    assert started[0][1:] == [
+        *("-m", "tensorboard.main", "--logdir", str(tmp_path), "--host", "127.0.0.1")
+    ]
+
+
 @pytest.mark.slow
 def test_ten_thousand_records_take_less_than_a_minute_and_two_gigabytes(tmp_path, monkeypatch):
     monkeypatch.setattr(records.os, "fsync", lambda descriptor: None)

@@ -1,6 +1,7 @@
 """The answer at the top: which optimizer can be trusted with how much tuning?"""
 
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 
@@ -119,7 +120,9 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
             best = best.merge(rows.rename(columns={"expected": f"after_{k}"}), how="left")
             title = f"after {text.count(k, 'trial')},{text.SPACE}%"
             columns.append(words.plain(f"after_{k}", title, text.percent, best=f"after_{k}"))
-        caption.append("After k trials: expected best, if k settings are drawn at random.")
+        caption.append(
+            "After k trials: expected best, if k of the settings tried are drawn at random."
+        )
     widths = contents.sensitivity[contents.sensitivity["delta"] == DELTAS[0]]
     if not widths.empty and not words.at_random(contents, workload):
         kept = [*PAIR, "width", "width_low", "width_high", "open_low", "open_high"]
@@ -181,6 +184,11 @@ def _lead(contents: Contents, workload: str, first: str, second: str) -> str:
     lead = f"{ahead:.2f} points on test (95 % interval {low:.2f} to {high:.2f})"
     if test["p_t_holm"] < CLEAR and ahead > 0:
         return f"It leads {second} by {lead}."
+    if ahead < 0:
+        return (
+            f"{second} is {-ahead:.2f} points ahead on test (95 % interval {-high:.2f} to "
+            f"{-low:.2f}), which is no reason to prefer it: test selects nothing."
+        )
     return f"Its lead over {second} may be luck: {lead}."
 
 
@@ -191,10 +199,13 @@ def _untuned(contents: Contents, workload: str) -> str:
         return ""
     one = expected[expected["k"] == 1].sort_values("expected", ascending=False)
     most, least = one.iloc[0], one.iloc[-1]
+    one_digit = partial(text.percent, digits=1)
+    show = words.with_interval("expected", "low", "high", one_digit)
+    interval = "" if text.missing(most["low"]) else " (95 % interval over seeds)"
     said = (
-        f"{most['optimizer']} promises most: one setting drawn at random from those "
-        f"tried gives {text.percent(most['expected'], digits=1)} % in expectation; "
-        f"{least['optimizer']}, the last, {text.percent(least['expected'], digits=1)} %."
+        f"{most['optimizer']} promises most: one setting drawn at random from those tried gives "
+        f"{show(most.to_dict())} % in expectation{interval}; {least['optimizer']}, the last, "
+        f"{show(least.to_dict())} %."
     )
     if len(chances):
         few = min(_few_trials(contents, workload), chances["k"].max())
