@@ -17,7 +17,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from bench import records
-from bench.config import validate
+from bench.config import as_yaml, validate
 from bench.errors import BenchError
 from bench.identity import digest, record_fields, run_directory
 from bench.records import Record
@@ -77,7 +77,7 @@ def plan(own: DictConfig, hydra: DictConfig) -> Job:
     )
     return Job(
         config=config,
-        hydra=cast(dict[str, Any], OmegaConf.to_container(hydra)),
+        hydra=cast(dict[str, Any], OmegaConf.to_container(hydra, enum_to_str=True)),
         overrides=tuple(hydra.overrides.task),
         directory=run_directory(config, defaults),
     )
@@ -149,11 +149,9 @@ def _open_directory(job: Job) -> None:
             for path in directory.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (directory / ".hydra").mkdir()
-        OmegaConf.save(OmegaConf.create(job.config), directory / ".hydra" / "config.yaml")
-        OmegaConf.save(OmegaConf.create(job.hydra), directory / ".hydra" / "hydra.yaml")
-        OmegaConf.save(
-            OmegaConf.create(list(job.overrides)), directory / ".hydra" / "overrides.yaml"
-        )
+        contents = {"config": job.config, "hydra": job.hydra, "overrides": list(job.overrides)}
+        for name, content in contents.items():
+            (directory / ".hydra" / f"{name}.yaml").write_text(as_yaml(content))
     except OSError as error:
         raise BenchError(
             f"{error.filename or directory}: cannot be written ({error.strerror}); "

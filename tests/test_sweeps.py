@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +119,13 @@ def test_interrupted_it_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tensorboard(swept: Path) -> Iterator[str]:
+def tensorboard(swept: Path) -> str:
     """The address of a TensorBoard that shows the sweep."""
     from tensorboard import program
 
     board = program.TensorBoard()
     board.configure(argv=[None, "--logdir", str(swept / "runs/s"), "--load_fast=false"])
-    yield board.launch()
+    return board.launch()
 
 
 @pytest.mark.filterwarnings("ignore")  # of the server's own libraries

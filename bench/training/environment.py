@@ -42,6 +42,7 @@ def _processor() -> str:
     return next(models, platform.processor() or platform.machine())
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

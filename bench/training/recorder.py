@@ -11,10 +11,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
+from bench.config import as_yaml
 from bench.identity import record_fields
 from bench.records import Record, Status, write
 
@@ -60,8 +60,8 @@ class Recorder:
         with warnings.catch_warnings():  # that the directory holds the configuration already
             warnings.filterwarnings("ignore", "Experiment logs directory", UserWarning)
             _ = self.csv.experiment
-        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
-        indented = "\n".join(f"    {line}" for line in text.splitlines())  # Markdown's code block
+        lines = as_yaml(dict(config)).splitlines()
+        indented = "\n".join(f"    {line}" for line in lines)  # Markdown's code block
         self.events.experiment.add_text("config", indented)
 
     @property
