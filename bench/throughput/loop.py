@@ -1,0 +1,85 @@
+"""A run as a competent person writes it in plain PyTorch: data in memory, `X[indices]`, fused Adam.
+
+Memory format, allocator and initialisation are PyTorch's defaults. A scalar is logged every 50
+steps; validation comes after each epoch and at the end, then the test, as in our runs.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.tensorboard import SummaryWriter
+
+from bench.data import DATASETS, Split, load, prepare
+from bench.throughput.clock import Clock, Timing
+from bench.workloads import FAMILIES
+
+LOG_EVERY = 50
+EVALUATION_BATCH = 1000
+
+
+class Loop:
+    def __init__(self, config: Mapping[str, Any], device: str) -> None:
+        self.workload, self.device = config["workload"], device
+        self.data = prepare(
+            load(self.workload["dataset"]),
+            feature_scaling=self.workload["feature_scaling"],
+            val_size=self.workload["val_size"],
+            split_seed=self.workload["split_seed"],
+            device=device,
+        )
+
+    def run(self, directory: Path, *, steps: int, lr: float, seed: int) -> Timing:
+        clock = Clock()
+        torch.manual_seed(seed)
+        model = plain_model(self.workload).to(self.device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        X, y = self.data.train.images, self.data.train.labels
+        assert self.data.val is not None
+        with SummaryWriter(str(directory)) as writer:
+            step = 0
+            while step < steps:
+                order = torch.randperm(len(X), device=self.device)
+                for indices in order.split(self.workload["batch_size"])[: steps - step]:
+                    loss = F.cross_entropy(model(X[indices]), y[indices])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    step += 1
+                    if step % LOG_EVERY == 0:
+                        writer.add_scalar("train/loss", loss.item(), step)
+                    clock.stepped(step)
+                clock.validation_starts()
+                for name, value in evaluate(model, self.data.val).items():
+                    writer.add_scalar(f"val/{name}", value, step)
+                clock.validation_ends()
+            clock.trained(step)
+            for name, value in evaluate(model, self.data.test).items():
+                writer.add_scalar(f"test/{name}", value, step)
+        return clock.stop()
+
+
+def plain_model(workload: Mapping[str, Any]) -> nn.Module:
+    """The workload's model as its constructor leaves it: our initialisation and layout aside."""
+    options = dict(workload["model"])
+    build = FAMILIES[options.pop("family")].build
+    for key in ("init", "init_std", "init_bias"):
+        del options[key]
+    dataset = DATASETS[workload["dataset"]]
+    return build(dataset.image_shape, dataset.classes, **options)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: Split) -> dict[str, float]:
+    loss = correct = torch.zeros((), device=split.labels.device)
+    batches = zip(
+        split.images.split(EVALUATION_BATCH), split.labels.split(EVALUATION_BATCH), strict=True
+    )
+    for images, labels in batches:
+        logits: Tensor = model(images)
+        loss = loss + F.cross_entropy(logits, labels, reduction="sum")
+        correct = correct + (logits.argmax(1) == labels).sum()
+    return {"loss": loss.item() / len(split), "accuracy": correct.item() / len(split)}

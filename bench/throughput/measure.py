@@ -1,0 +1,345 @@
+"""Takes the measurements. Whatever is compared takes turns, so that a machine's moods hit all."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from bench import config, records
+from bench.__main__ import CONF
+from bench.data import DATASETS
+from bench.errors import BenchError
+from bench.records import Record
+from bench.throughput.contenders import CONVENTIONAL, KINDS, LOOP, OURS, Contender
+
+LAUNCHERS = ("basic", "parallel", "stacked", "auto")
+RATES = [1e-4 * 2**i for i in range(8)]
+LOOP_RUNS = 4  # of the bare loop, beside each sweep
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much of a workload is trained, in optimizer steps of 128 samples.
+
+    Attributes:
+        run: steps of one run, ours and the bare loop's.
+        conventional: steps of one run of the conventional project; at most an epoch.
+        sweep: steps of each run of a sweep.
+        seeds: of a sweep, each with the eight learning rates.
+        stacks: numbers of runs in a stack.
+    """
+
+    run: int
+    conventional: int
+    sweep: int
+    seeds: int = 8
+    stacks: tuple[int, ...] = ()
+
+
+# Two epochs, and sweeps of 64 epochs, where that takes seconds; parts of them for the CNNs.
+SIZES = {
+    "mnist_mlp": Size(run=860, conventional=250, sweep=430, stacks=(1, 4, 16, 64)),
+    "mnist_logistic": Size(run=860, conventional=250, sweep=430),
+    "cifar10_linear": Size(run=704, conventional=250, sweep=352, stacks=(1, 4, 16, 64)),
+    "cifar10_cnn": Size(run=150, conventional=100, sweep=60, seeds=1),
+    "fashion_mnist_cnn": Size(run=150, conventional=100, sweep=60, seeds=1),
+}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median and range of ratios of what was measured side by side."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, above: Sequence[float], below: Sequence[float]) -> "Ratio":
+        values = [a / b for a, b in zip(above, below, strict=True)]
+        return cls(median(values), min(values), max(values))
+
+
+def runs(workload: str, *, device: str, rounds: int) -> Row:
+    """One run, by every contender in turns."""
+    size, settings = SIZES[workload], configuration(workload, device)
+    steps = {name: size.conventional if name in CONVENTIONAL else size.run for name in KINDS}
+    with ExitStack() as stack:
+        contenders = [stack.enter_context(Contender(name, settings, device)) for name in KINDS]
+        timings = [
+            {each.name: each.run(steps=steps[each.name], seed=turn) for each in order}
+            for turn, order in enumerate(there_and_back(contenders, rounds))
+        ]
+    epoch = steps_per_epoch(settings["workload"])
+    epochs = {name: [turn[name].epoch(epoch) for turn in timings] for name in KINDS}
+    whole = {name: [turn[name].run for turn in timings] for name in KINDS}
+    conventional = min(CONVENTIONAL, key=lambda name: median(epochs[name]))
+    return {
+        "workload": workload,
+        "rounds": rounds,
+        "steps_per_epoch": epoch,
+        "epoch_over_loop": Ratio.of(epochs[OURS], epochs[LOOP]),
+        "epoch_over_conventional": Ratio.of(epochs[OURS], epochs[conventional]),
+        "run_over_loop": Ratio.of(whole[OURS], whole[LOOP]),
+        "conventional": conventional,
+        "contenders": {
+            each.name: {
+                "steps": steps[each.name],
+                "threads": timings[0][each.name].threads,
+                "start_up_seconds": each.start_up,
+                "step_seconds": median(turn[each.name].step for turn in timings),
+                "validation_seconds": median(turn[each.name].validation for turn in timings),
+                "epoch_seconds": median(epochs[each.name]),
+                "run_seconds": median(whole[each.name]),
+            }
+            for each in contenders
+        },
+    }
+
+
+def sweeps(workload: str, *, device: str, rounds: int) -> Row:
+    """A sweep by every launcher, with runs of the bare loop and the conventional project between.
+
+    Rates are optimizer steps a second, over all runs. Those "with start-up" count whole commands.
+    """
+    size, settings = SIZES[workload], configuration(workload, device)
+    launchers = available_launchers()
+    dataset = settings["workload"]["dataset"]
+    grid = [f"workload={workload}", f"trainer.max_steps={size.sweep}", *grid_of(size.seeds)]
+    results: dict[str, list[Row]] = {name: [] for name in launchers}
+    conventional = []
+    with ExitStack() as stack:
+        loop, *projects = (
+            stack.enter_context(Contender(name, settings, device)) for name in (LOOP, *CONVENTIONAL)
+        )
+        for order in there_and_back(launchers, rounds):
+            conventional.append(min(project.run(steps=size.sweep).run for project in projects))
+            for launcher in order:
+                solo = mean(loop.run(steps=size.sweep, seed=n).run for n in range(LOOP_RUNS))
+                start_up = sweep(launcher, device, *nearly_nothing(dataset)).seconds
+                results[launcher].append(
+                    rates(sweep(launcher, device, *grid), start_up, solo, loop.start_up)
+                )
+    slow = [size.sweep / seconds for seconds in conventional]
+
+    def over(launcher: str, above: str, below: Sequence[float]) -> Ratio:
+        return Ratio.of([turn[above] for turn in results[launcher]], below)
+
+    return {
+        "workload": workload,
+        "rounds": rounds,
+        "runs": len(RATES) * size.seeds,
+        "steps": size.sweep,
+        "conventional_rate": median(slow),
+        "launchers": {
+            launcher: {
+                **{key: median(turn[key] for turn in turns) for key in turns[0]},
+                "over_loop": over(launcher, "rate", [turn["loop"] for turn in turns]),
+                "over_loop_with_start_up": over(
+                    launcher, "rate_with_start_up", [turn["loop_with_start_up"] for turn in turns]
+                ),
+                "over_conventional": over(launcher, "rate", slow),
+            }
+            for launcher, turns in results.items()
+        },
+    }
+
+
+def rates(made: "Command", start_up: float, loop_run: float, loop_start_up: float) -> Row:
+    """Steps a second of a sweep, and of the loop making the same runs one after another."""
+    steps = sum(record.steps for record in made.records)
+    loop_seconds = loop_run * len(made.records)
+    return {
+        "seconds": made.seconds,
+        "start_up_seconds": start_up,
+        "peak_bytes": made.peak_bytes,
+        "rate": steps / (made.seconds - start_up),
+        "rate_with_start_up": steps / made.seconds,
+        "loop": steps / loop_seconds,
+        "loop_with_start_up": steps / (loop_seconds + loop_start_up),
+    }
+
+
+def stacks(workload: str, *, device: str, rounds: int) -> Row | None:
+    """Time and peak memory of one stack against the number of its runs."""
+    short, long = 2, SIZES[workload].sweep
+    counts = SIZES[workload].stacks if "stacked" in available_launchers() else ()
+    if not counts:
+        return None
+    steps: dict[int, list[float]] = {k: [] for k in counts}
+    peaks: dict[int, list[int]] = {k: [] for k in counts}
+    for order in there_and_back(counts, rounds):
+        for k in order:
+            seeds = f"seed={','.join(map(str, range(k)))}"
+            made = [
+                sweep("stacked", device, f"workload={workload}", f"trainer.max_steps={n}", seeds)
+                for n in (short, long)
+            ]
+            steps[k].append((made[1].seconds - made[0].seconds) / (long - short) / k)
+            peaks[k].append(made[1].peak_bytes)
+    return {
+        "workload": workload,
+        "rounds": rounds,
+        "counts": [
+            {
+                "k": k,
+                "step_seconds": median(steps[k]),
+                "over_one": Ratio.of(steps[k], steps[counts[0]]),
+                "peak_bytes": max(peaks[k]),
+            }
+            for k in counts
+        ],
+    }
+
+
+def costs(workload: str, *, device: str, rounds: int) -> Row:
+    """What is paid before, and beside, training: imports, help, and what each job adds."""
+    commands = {
+        "python -c ''": ["-c", ""],
+        "import bench": ["-c", "import bench"],
+        "import bench.training": ["-c", "import bench.training"],
+        "python -m bench --help": ["-m", "bench", "--help"],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    overheads = []
+    for order in there_and_back(list(commands), rounds):
+        for name in order:
+            seconds[name].append(python(*commands[name])[0])
+        overheads.append(job_overhead(workload, device))
+    return {
+        "workload": workload,
+        "rounds": rounds,
+        "commands": {name: Ratio.of(values, [1.0] * rounds) for name, values in seconds.items()},
+        "job": {key: median(turn[key] for turn in overheads) for key in overheads[0]},
+    }
+
+
+def job_overhead(workload: str, device: str, *, few: int = 2, many: int = 18) -> dict[str, float]:
+    """Seconds that one more job of one step adds to a sweep in one process, and their parts."""
+    made = []
+    for count in (few, many):
+        seeds = f"seed={','.join(map(str, range(count)))}"
+        options = [f"workload={workload}", "trainer.max_steps=1", seeds]
+        made.append(sweep("basic", device, *options))
+    job = (made[1].seconds - made[0].seconds) / (many - few)
+    timings = [record.timing for record in made[1].records]
+    training = median((t["train_seconds"] or 0) + (t["eval_seconds"] or 0) for t in timings)
+    started = time.perf_counter()
+    for seed in range(many):
+        compose_in_full(f"seed={seed}")
+    hydra = (time.perf_counter() - started) / many
+    return {
+        "job_seconds": job,
+        "training_and_evaluation_seconds": training,
+        "hydra_seconds": hydra,
+        "overhead_seconds": job - training - hydra,
+    }
+
+
+# What the measurements are made with.
+
+
+def configuration(workload: str, device: str) -> dict[str, Any]:
+    overrides = [f"workload={workload}", f"trainer.accelerator={device}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return config.validate(compose("config", overrides))
+
+
+def compose_in_full(*overrides: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("config", list(overrides), return_hydra_config=True)
+
+
+def steps_per_epoch(workload: Mapping[str, Any]) -> int:
+    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
+    return -(-size // workload["batch_size"])
+
+
+def there_and_back(items: Sequence[Any], rounds: int) -> Iterator[Sequence[Any]]:
+    """The items in order, then in reverse, and so on: a steady drift favours none of them."""
+    for turn in range(rounds):
+        yield items if turn % 2 == 0 else items[::-1]
+
+
+def grid_of(seeds: int) -> list[str]:
+    return [
+        f"optimizer.lr={','.join(f'{rate:g}' for rate in RATES)}",
+        f"seed={','.join(map(str, range(seeds)))}",
+    ]
+
+
+def nearly_nothing(dataset: str) -> list[str]:
+    """A sweep that only starts up: two runs of one step of a small model on the same data."""
+    data = ["workload=mnist_logistic", f"workload.dataset={dataset}"]
+    return [*data, "trainer.max_steps=1", "seed=0,1"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sweep from the shell: how long it took, the memory of its largest process, its records."""
+
+    seconds: float
+    peak_bytes: int
+    records: list[Record]
+
+
+def sweep(launcher: str, device: str, *overrides: str) -> Command:
+    """Makes a sweep in a directory of its own.
+
+    Raises:
+        BenchError: it failed, or not all of its runs took all their steps.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        seconds, peak_bytes = python(
+            *("-m", "bench", "-m", f"hydra/launcher={launcher}", f"runs_dir={directory}"),
+            *(f"trainer.accelerator={device}", *overrides),
+        )
+        made = [records.read(path) for path in Path(directory).glob(f"**/{records.FILE_NAME}")]
+    if not made or any(record.status != "completed" for record in made):
+        raise BenchError(f"{launcher} {' '.join(overrides)}: not every run was completed")
+    return Command(seconds, peak_bytes, made)
+
+
+def python(*arguments: str) -> tuple[float, int]:
+    """Seconds a Python process takes, and the peak memory of the largest process it was or had.
+
+    Raises:
+        BenchError: it failed.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            output.seek(0)
+            raise BenchError(f"python {' '.join(arguments)} failed:\n{output.read()[-2000:]}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, usage.ru_maxrss * unit
+
+
+@cache
+def available_launchers() -> list[str]:
+    """Those of `LAUNCHERS` that are there."""
+    found = []
+    for name in LAUNCHERS:
+        try:
+            python("-m", "bench", f"hydra/launcher={name}", "--cfg", "job")
+        except BenchError:
+            continue
+        found.append(name)
+    return found

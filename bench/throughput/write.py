@@ -1,0 +1,188 @@
+"""What was measured, as a page of Markdown, two figures, and JSON with every number."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from bench.report.style import INK, LOOKS, MUTED, RC, figure, save
+from bench.throughput.contenders import LOOP, OURS
+from bench.throughput.measure import Ratio, Row
+
+COUNTED = """\
+Everything here is a ratio of what took turns on one machine: median, and in brackets the range.
+
+- An **epoch** is all its optimizer steps, with what happens between them (batches, logging,
+  progress bar, checkpoints), and one pass over the validation split. A step's time is the mean over
+  a run without its first 50 steps; the number of steps is in the JSON.
+- A **run** is everything from building the model to the last file, with the test at the end; the
+  data are in memory before.
+- **Start-up** is what comes before the first run: Python, imports, data.
+- **Ours** is the run that `python -m bench` makes: Lightning, Adam, all records and checkpoints.
+  The **bare loop** is plain PyTorch: the same model, tensors in memory, `X[indices]`, fused Adam,
+  default memory format and allocator; it logs as often, and validates and tests the same way. The
+  **conventional project** is Lightning with torchvision's data set and transforms, a DataLoader
+  (the better of several numbers of workers), `self.log` in every step, a progress bar, TensorBoard.
+- A **sweep** is made from the shell, 8 learning rates times so many seeds. Rates are optimizer
+  steps a second over all runs. The loop makes the same runs one after another in one process; its
+  rate is extrapolated from four runs beside each sweep, the conventional project's from one.
+"""
+
+
+def write(results: Mapping[str, Any], directory: Path) -> None:
+    """Writes ``README.md``, ``throughput.json`` and the figures into ``directory``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1, default=asdict)
+    (directory / "throughput.json").write_text(text + "\n", encoding="utf-8")
+    (directory / "README.md").write_text("\n".join(page(results)), encoding="utf-8")
+    with mpl.rc_context(RC):
+        if results["runs"]:
+            title = "Time of an epoch, over the bare loop's"
+            save(epochs(results["runs"]), directory / "runs.svg", title=title)
+        if results["sweeps"]:
+            title = "Throughput of a sweep, over the bare loop's"
+            save(launchers(results["sweeps"]), directory / "sweeps.svg", title=title)
+
+
+def page(results: Mapping[str, Any]) -> Iterable[str]:
+    yield "# Throughput\n"
+    yield ", ".join(f"{key} {value}" for key, value in results["machine"].items()) + ".\n"
+    yield COUNTED
+    if results["runs"]:
+        yield "## One run\n"
+        yield "Time, ours over theirs: below 1 is faster.\n"
+        yield from table(RUN_HEAD, map(run_cells, results["runs"]))
+        yield "![Time of an epoch](runs.svg)\n"
+    if results["sweeps"]:
+        yield "## A sweep\n"
+        yield "Throughput, ours over theirs: above 1 is faster.\n"
+        cells = chain.from_iterable(map(sweep_cells, results["sweeps"]))
+        yield from table(SWEEP_HEAD, cells)
+        yield "![Throughput of a sweep](sweeps.svg)\n"
+    if results["stacks"]:
+        yield "## A stack of K runs\n"
+        cells = chain.from_iterable(map(stack_cells, results["stacks"]))
+        yield from table(STACK_HEAD, cells)
+    if results["costs"]:
+        yield "## Beside training\n"
+        commands = results["costs"][0]["commands"].items()
+        yield from table(("command", "seconds"), ((f"`{n}`", ratio(at)) for n, at in commands))
+        yield "One more job of one step in a sweep, its parts, and what remains, in ms:\n"
+        yield from table(JOB_HEAD, map(job_cells, results["costs"]))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+RUN_HEAD = (
+    *("workload", "epoch, over the loop", "epoch, over the conventional", "run, over the loop"),
+    *("ours, µs a step", "loop, µs a step", "conventional, µs a step"),
+)
+SWEEP_HEAD = (
+    *("workload", "runs", "steps each", "launcher", "steps a second", "over the loop"),
+    *("both with start-up", "over the conventional", "start-up, s", "peak memory"),
+)
+STACK_HEAD = ("workload", "K", "µs a step and run", "over K = 1", "peak memory")
+JOB_HEAD = ("workload", "job", "training and evaluation", "Hydra's composition", "overhead")
+
+
+def run_cells(row: Row) -> Sequence[str]:
+    steps = [
+        micro(row["contenders"][name]["step_seconds"]) for name in (OURS, LOOP, row["conventional"])
+    ]
+    keys = ("epoch_over_loop", "epoch_over_conventional", "run_over_loop")
+    return (row["workload"], *(ratio(row[key]) for key in keys), *steps)
+
+
+def sweep_cells(row: Row) -> Iterable[Sequence[str]]:
+    for launcher, at in row["launchers"].items():
+        yield (
+            row["workload"],
+            str(row["runs"]),
+            str(row["steps"]),
+            launcher,
+            f"{at['rate']:,.0f}",
+            ratio(at["over_loop"]),
+            ratio(at["over_loop_with_start_up"]),
+            ratio(at["over_conventional"]),
+            f"{at['start_up_seconds']:.1f}",
+            memory(at["peak_bytes"]),
+        )
+
+
+def stack_cells(row: Row) -> Iterable[Sequence[str]]:
+    for at in row["counts"]:
+        step, peak = micro(at["step_seconds"]), memory(at["peak_bytes"])
+        yield row["workload"], str(at["k"]), step, ratio(at["over_one"]), peak
+
+
+def job_cells(row: Row) -> Sequence[str]:
+    return row["workload"], *(f"{1000 * seconds:.0f}" for seconds in row["job"].values())
+
+
+def ratio(value: Ratio) -> str:
+    return f"{value.median:.3g} ({value.low:.3g}–{value.high:.3g})"  # noqa: RUF001 - a range
+
+
+def micro(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f}"
+
+
+def memory(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+def epochs(rows: Sequence[Row]) -> mpl.figure.Figure:
+    """Ours and the conventional project's epoch, with the bare loop's at 1."""
+    series = {
+        "ours": [row["epoch_over_loop"] for row in rows],
+        "conventional": [
+            Ratio(*[row["epoch_over_loop"].median / row["epoch_over_conventional"].median] * 3)
+            for row in rows
+        ],
+    }
+    return dots(series, [row["workload"] for row in rows], "time of an epoch, bare loop = 1")
+
+
+def launchers(rows: Sequence[Row]) -> mpl.figure.Figure:
+    """Each launcher's throughput, with the bare loop's at 1."""
+    names = list(rows[0]["launchers"])
+    series = {name: [row["launchers"][name]["over_loop"] for row in rows] for name in names}
+    return dots(series, [row["workload"] for row in rows], "steps a second, bare loop = 1")
+
+
+def dots(
+    series: Mapping[str, Sequence[Ratio]], labels: Sequence[str], title: str
+) -> mpl.figure.Figure:
+    """A row for each label, in it a dot and its range for each series, on a logarithmic axis."""
+    drawing = figure()
+    axes = drawing.add_subplot()
+    axes.axvline(1, color=MUTED, linewidth=0.9)
+    for place, ((name, ratios), look) in enumerate(
+        zip(series.items(), LOOKS.values(), strict=False)
+    ):
+        heights = [at + 0.15 * (place - (len(series) - 1) / 2) for at in range(len(ratios))]
+        axes.hlines(
+            heights, [r.low for r in ratios], [r.high for r in ratios], color=look.colour, alpha=0.5
+        )
+        axes.plot(
+            *([r.median for r in ratios], heights, look.marker), color=look.colour, label=name
+        )
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params("y", length=0, labelcolor=INK)
+    axes.grid(axis="y", visible=False)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel(title)
+    axes.xaxis.set_major_formatter("{x:g}")
+    drawing.legend(loc="outside upper center", ncols=len(series), frameon=False)
+    return drawing
