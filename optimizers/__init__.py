@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .closures import Newton, RandomSearch
+    from .lr_scheduler import ScheduledLR
     from .methods import (
         OPTIMIZERS,
         SGD,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         RAdam,
         RMSProp,
     )
+    from .stack import Stack
 
 __all__ = [
     "OPTIMIZERS",
@@ -39,13 +42,24 @@ __all__ = [
     "Momentum",
     "NAdam",
     "Nesterov",
+    "Newton",
     "Normalised",
     "RAdam",
     "RMSProp",
+    "RandomSearch",
+    "ScheduledLR",
+    "Stack",
 ]
+
+ELSEWHERE = {
+    "Newton": "closures",
+    "RandomSearch": "closures",
+    "ScheduledLR": "lr_scheduler",
+    "Stack": "stack",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module(".methods", __name__), name)
+        return getattr(import_module(f".{ELSEWHERE.get(name, 'methods')}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 from .eager import Eager, advance
 from .rule import Rule
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -38,7 +42,7 @@ class Inductor(Eager):
     ) -> None:
         self.strides = [p.stride() for p in parameters]
         self.originals = parameters
-        self.step = compiled(rule)  # type: ignore[arg-type]  # classes can be hashed
+        self.step: Callable[..., None] = compiled(rule)  # type: ignore[arg-type]  # classes can be hashed
         flat_slots = [[flat(s, rows) for s in tensors] for tensors in slots]
         super().__init__(rule, [flat(p.detach(), rows) for p in parameters], flat_slots, rows)
         self.on_host = False  # numbers would be compiled in
@@ -48,7 +52,14 @@ class Inductor(Eager):
             if g.stride() != self.strides[i]:
                 g = torch.empty_like(self.originals[i]).copy_(g)
             p = self.parameters[i]
-            self.step(p, flat(g, self.rows), self.slots[i], self.shaped[p.ndim])
+            arguments = p, flat(g, self.rows), self.slots[i], self.shaped[p.ndim]
+            try:
+                self.step(*arguments)
+            except TorchDynamoException as error:
+                reason = str(error).splitlines()[0]
+                log.warning("%s runs uncompiled, which is slower: %s", self.rule.__name__, reason)
+                self.step = partial(advance, self.rule)
+                self.step(*arguments)
 
 
 def flat(x: Tensor, rows: int | None) -> Tensor:

@@ -56,7 +56,5 @@ class Lion(Optimizer):
     rule = rules.Lion
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    name: next(method for method in Optimizer.__subclasses__() if method.rule is rule)
-    for name, rule in rules.RULES.items()
-}
+BY_RULE = {method.rule: method for method in Optimizer.__subclasses__()}
+OPTIMIZERS: dict[str, type[Optimizer]] = {n: BY_RULE[rule] for n, rule in rules.RULES.items()}

@@ -109,8 +109,7 @@ class Native:
         rows: int | None = None,
     ) -> None:
         self.kernel, self.parameters = kernel, parameters
-        self.strides = [p.stride() for p in parameters]
-        self.dtype = parameters[0].dtype
+        self.layouts = [(p.stride(), p.dtype) for p in parameters]
         # Aliases keep the memory alive that the kernel writes to, whatever happens to `.data`.
         self.aliases = [
             [p.detach(), *tensors] for p, tensors in zip(parameters, slots, strict=True)
@@ -121,7 +120,9 @@ class Native:
         rows = 1 if rows is None else rows
         self.sizes = np.array([p.numel() // rows for p in parameters], np.int64)
         self.elements = rows * int(self.sizes.sum())
-        self.coefficients = torch.empty(rows, len(kernel.coefficients), dtype=self.dtype).numpy()
+        self.coefficients = torch.empty(
+            rows, len(kernel.coefficients), dtype=parameters[0].dtype
+        ).numpy()
         self.arguments = (
             len(parameters),
             self.pointers.ctypes.data,
@@ -138,9 +139,7 @@ class Native:
         self.coefficients[:, self.kernel.coefficients.index("scale")] *= np.asarray(factor)
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
-        if [g.stride() for g in gradients] != self.strides or any(
-            g.dtype != self.dtype for g in gradients
-        ):
+        if [(g.stride(), g.dtype) for g in gradients] != self.layouts:
             gradients = [
                 torch.empty_like(p).copy_(g)
                 for p, g in zip(self.parameters, gradients, strict=True)

@@ -140,7 +140,8 @@ class Optimizer(torch.optim.Optimizer):
     @contextmanager
     def iterates(self) -> Iterator[None]:
         """Inside, parameters are the method's iterates: other points only for `Nesterov`."""
-        params = [p for group in self.param_groups for p in group["params"] if p in self.state]
+        moves = self.rule.iterate is not Rule.iterate
+        params = [p for g in self.param_groups for p in g["params"] if moves and p in self.state]
         with torch.no_grad():
             held = [p.clone() for p in params]
             for batch in self._group(params):

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from . import native
 from .eager import Eager
-from .inductor import Inductor
 from .native import Native
 from .rule import Hyperparameter, Rule, choice
 
@@ -34,6 +33,8 @@ def choose(
             if (kernel := native.kernel(rule, parameters[0].dtype)) is not None:
                 return Native(kernel, parameters, slots, rows)
         elif path == "compiled" or worth_compiling(parameters):
+            from .inductor import Inductor  # brings in all of torch.compile
+
             return Inductor(rule, parameters, slots, rows)
     return Eager(rule, parameters, slots, rows)
 

@@ -281,7 +281,7 @@ class AdaMax(Rule):
 class NAdam(Rule):
     """Adam with Nesterov's momentum (Dozat, 2016, ICLR workshop).
 
-    The momentum of step i is `μᵢ = β₁(1 − ½·0.96^(ψi))`, with ψ = `momentum_decay`.
+    The momentum of step i is `μᵢ = β₁(1 − ½·0.96^(i/250))`: PyTorch's default momentum_decay.
     """
 
     slots = ["m", "v"]

@@ -50,42 +50,17 @@ class Stack:
         self.path = path
         self.declared = {**self.rule.hyperparameters, **OPTIONS}
         self.hyperparameters: dict[str, Any] = {}
-        self.set(**{name: d.default for name, d in self.declared.items()})
-        self.set(**hyperparameters or {})
+        self.limits: Tensor  # of gradient norms, [K], on the device
+        self._set({name: d.default for name, d in self.declared.items()})
+        self._set(hyperparameters or {})
         if self.hyperparameters["gradient"] != "autograd":
             raise ValueError("a stack takes gradients that autograd has computed")
-        largest = {k: v.max() for k, v in self.hyperparameters.items() if isinstance(v, np.ndarray)}
-        self.variant = self.rule.variant(SimpleNamespace(**largest))
+        self.variant = self._variant()
         self.slots = [
             [torch.zeros_like(p, dtype=state_dtype(p)) for _ in self.variant.slots]
             for p in self.parameters
         ]
         self._choose_paths()
-
-    def set(self, **changes: Any) -> None:
-        """Change hyperparameters from the next step on."""
-        for name, value in changes.items():
-            declared = self.declared.get(name)
-            if declared is None:
-                raise TypeError(
-                    f"{self.rule.__name__} has no {name}: it takes {', '.join(self.declared)}"
-                )
-            if isinstance(value, str):
-                declared.check(name, value)
-                self.hyperparameters[name] = value
-                continue
-            values = np.asarray(value, np.float64)
-            if values.shape not in ((), (self.runs,)):
-                raise ValueError(f"{name} has {values.size} values for {self.runs} runs")
-            if declared.default is None:  # of clip_norm, None is no limit
-                values = np.nan_to_num(values, nan=np.inf)
-            bounded = values[np.isfinite(values)] if declared.default is None else values
-            for extreme in (bounded.min(), bounded.max()) if bounded.size else ():
-                declared.check(name, declared.kind(extreme))
-            self.hyperparameters[name] = np.broadcast_to(values, self.runs)
-        if "clip_norm" in changes:
-            limits = torch.tensor(self.hyperparameters["clip_norm"])
-            self.limits = limits.to(self.parameters[0].device)  # [K]
 
     def step(self, gradients: Sequence[Tensor] | None = None, **changes: Any) -> None:
         self.prepare(**changes)
@@ -93,7 +68,9 @@ class Stack:
 
     def prepare(self, **changes: Any) -> None:
         """Count a step and write its coefficients to the device."""
-        self.set(**changes)
+        self._set(changes)
+        if changes.keys() - {"lr"} and self._variant() is not self.variant:
+            raise ValueError(f"{', '.join(changes)}: needs state that the stack did not start with")
         self.steps += 1
         for batch in self.batches:
             h = SimpleNamespace(**self.hyperparameters)
@@ -131,6 +108,36 @@ class Stack:
         self.limits = self.limits[index]
         self._choose_paths()
         return self.parameters
+
+    def _set(self, changes: Mapping[str, Any]) -> None:
+        for name, value in changes.items():
+            declared = self.declared.get(name)
+            if declared is None:
+                raise TypeError(
+                    f"{self.rule.__name__} has no {name}: it takes {', '.join(self.declared)}"
+                )
+            if isinstance(value, str):
+                declared.check(name, value)
+                if self.steps:
+                    raise ValueError(f"{name} cannot change while a stack trains")
+                self.hyperparameters[name] = value
+                continue
+            values = np.asarray(value, np.float64)
+            if values.shape not in ((), (self.runs,)):
+                raise ValueError(f"{name} has {values.size} values for {self.runs} runs")
+            if declared.default is None:  # of clip_norm, None is no limit
+                values = np.nan_to_num(values, nan=np.inf)
+            bounded = values[np.isfinite(values)] if declared.default is None else values
+            for extreme in (bounded.min(), bounded.max()) if bounded.size else ():
+                declared.check(name, declared.kind(extreme))
+            self.hyperparameters[name] = np.broadcast_to(values, self.runs)
+        if "clip_norm" in changes:
+            limits = torch.tensor(self.hyperparameters["clip_norm"])
+            self.limits = limits.to(self.parameters[0].device)
+
+    def _variant(self) -> type[Rule]:
+        numbers = {k: v for k, v in self.hyperparameters.items() if isinstance(v, np.ndarray)}
+        return self.rule.variant(SimpleNamespace(**{k: v.max() for k, v in numbers.items()}))
 
     def _choose_paths(self) -> None:
         everywhere = self.hyperparameters["weight_decay_on"] == "all"

@@ -1,7 +1,7 @@
 """A rule's text turned into a C++ kernel: operators on symbols write down what they do.
 
-The kernel reads and writes each element once, whatever the number of operators, and computes bit
-for bit what PyTorch's own operators compute one after the other.
+The kernel reads and writes each element once, whatever the number of operators, and rounds after
+each of them, as PyTorch does when it carries them out one after the other.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import counters
 
 from optimizers import OPTIMIZERS, Adam, AdamW, native
@@ -154,6 +155,23 @@ def test_without_a_compiler(
     assert equal(ours, theirs)
     (record,) = caplog.records
     assert record.getMessage().startswith("Adam runs uncompiled, which is slower: ")
+
+
+def test_a_failing_torch_compile_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    ours, theirs = make_parameters(), make_parameters()
+    reference = OPTIMIZERS["sgd"](theirs, 0.1, path="eager")
+    path = Inductor(RULES["sgd"], ours, [[] for _ in ours])
+
+    def fails(*_: object) -> None:
+        raise TorchDynamoException("no compiler\nand so on")
+
+    path.step = fails
+    descend([reference], ours, theirs, steps=1)
+    with torch.no_grad():
+        path.prepare(reference._batches()[0].coefficients())
+        path.apply([p.grad for p in ours if p.grad is not None])
+    assert equal(ours, theirs)
+    assert caplog.messages == ["SGD runs uncompiled, which is slower: no compiler"]
 
 
 @pytest.mark.parametrize("path", ["eager", "compiled"])

@@ -137,3 +137,18 @@ def test_gradients_may_lie_in_the_parameters() -> None:
 def test_mistakes(settings: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Stack("adam", stacked(), settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight_decay_on": "weights"}, "weight_decay_on cannot change"),
+        ({"momentum": 0.5}, "momentum: needs state"),
+        ({"lr": -1.0}, "lr=-1.0 is not accepted"),
+    ],
+)
+def test_mistakes_while_training(changes: dict[str, Any], message: str) -> None:
+    stack = Stack("rmsprop", stacked())
+    stack.step(gradients(stack.parameters, 0))
+    with pytest.raises(ValueError, match=message):
+        stack.step(gradients(stack.parameters, 1), **changes)
