@@ -5,6 +5,8 @@ No torch at the top: the parent process plans and shows; its workers train.
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +29,6 @@ from rich.progress import (
 )
 
 from bench import jobs as single_job
-from bench import records
 from bench.data import DATASETS
 from bench.errors import BenchError
 from bench.jobs import Job
@@ -157,9 +158,11 @@ class _Pool:
         pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start)
         try:
             futures = {pool.submit(_run_task, task): task for task in tasks}
+            self._show_running(tasks, workers)
             for future in as_completed(futures):
                 with suppress(BrokenProcessPool):
                     self._add(futures[future], future.result())
+                    self._show_running(tasks, workers)
         except BaseException:
             for process in list((pool._processes or {}).values()):
                 process.terminate()
@@ -167,6 +170,11 @@ class _Pool:
         finally:
             pool.shutdown(cancel_futures=True)
         return [task for task in tasks if task[0].directory not in self.done]
+
+    def _show_running(self, tasks: Sequence[list[Job]], workers: int) -> None:
+        """Tasks start in order, so those running are the first that are not done."""
+        open_tasks = [task for task in tasks if task[0].directory not in self.done]
+        self.display.show(running=sum(map(len, open_tasks[:workers])))
 
     def _add(self, task: Sequence[Job], made: Sequence[Record]) -> None:
         for job, record in zip(task, made, strict=True):
@@ -198,6 +206,8 @@ def _start_worker(threads: int, gpus: int, started: Any) -> None:
 
 
 def _run_task(task: list[Job]) -> list[Record]:
+    if task[0].config["trainer"]["devices"] != 1:
+        return [_run_on_several_devices(job) for job in task]
     quiet = [replace(job, config=without_progress_bar(job.config)) for job in task]
     try:
         return single_job.run(quiet)
@@ -205,12 +215,24 @@ def _run_task(task: list[Job]) -> list[Record]:
         return [single_job.fail(job, str(error)) for job in task]
 
 
+def _run_on_several_devices(job: Job) -> Record:
+    """In a command of its own: Lightning starts the other processes by repeating the command."""
+    quiet = ["hydra.mode=RUN", "trainer.enable_progress_bar=false"]
+    command = [sys.executable, "-m", "bench", *job.overrides, *quiet]
+    ended = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    record = job.finished()
+    if record is None:
+        said = ended.stderr.strip().splitlines() or [LOST]
+        return single_job.fail(job, said[-1].removeprefix("error: "))
+    return record
+
+
 def without_progress_bar(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"trainer": config["trainer"] | {"enable_progress_bar": False}}
 
 
 class _Display:
-    """Done, diverged, failed and the time left, on one line."""
+    """Running, done, diverged, failed and the time left, on one line."""
 
     def __init__(self, console: Console, total: int) -> None:
         self.counts: Counter[str] = Counter()
@@ -235,15 +257,19 @@ class _Display:
 
     def add(self, record: Record) -> None:
         self.counts[record.status] += 1
+        self.progress.advance(self.task)
+
+    def show(self, *, running: int) -> None:
+        self.counts["running"] = running
         counts = ", ".join(
-            f"[{STYLES[status]}]{self.counts[status]} {status}[/]"
-            for status in records.STATUSES
+            f"[{style}]{self.counts[status]} {status}[/]"
+            for status, style in STYLES.items()
             if self.counts[status]
         )
-        self.progress.update(self.task, advance=1, counts=counts)
+        self.progress.update(self.task, counts=counts)
 
 
-STYLES = {"completed": "green", "diverged": "yellow", "failed": "red"}
+STYLES = {"running": "dim", "completed": "green", "diverged": "yellow", "failed": "red"}
 
 
 def _summarise(jobs: Sequence[Job], results: Sequence[Record], console: Console) -> None:

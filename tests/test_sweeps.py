@@ -161,3 +161,20 @@ def test_tensorboard_shows_every_run_and_its_hyperparameters(tensorboard: str) -
     assert shown == {"momentum", "adam"}
     momentum = next(g for g in groups["sessionGroups"] if g["hparams"]["optimizer"] == "momentum")
     assert momentum["hparams"]["momentum"] == 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_two_processes_train_as_one(tmp_path: Path, sweep: list[str]) -> None:
+    """DDP on the CPU: each process takes half of every batch, and gradients are averaged."""
+    common = ["trainer.max_steps=50", "trainer.accelerator=cpu", "optimizer=momentum"]
+    for devices in (1, 2):
+        made = bench(tmp_path, *sweep, f"study=d{devices}", f"trainer.devices={devices}", *common)
+        assert made.returncode == 0, made.stderr
+    one, two = (
+        records.read(next(tmp_path.glob(f"runs/d{devices}/*/*/*/record.json")))
+        for devices in (1, 2)
+    )
+    assert two.steps == one.steps == 50
+    for name in ("train/loss", "val/loss", "test/loss"):
+        assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-4)
