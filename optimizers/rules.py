@@ -339,14 +339,13 @@ class RAdam(Rule):
         rho_inf = 2 / (1 - h.beta2) - 1
         rho = rho_inf - 2 * t * h.beta2**t / (1 - h.beta2**t)
         certain = 1.0 * (rho > 5)
-        r = certain * (
-            abs((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
-        )
+        a, b = 5 + certain * (rho - 5), 5 + certain * (rho_inf - 5)  # no root of a negative number
+        r = ((a - 4) * (a - 2) * b / ((b - 4) * (b - 2) * a)) ** 0.5
         lr = h.lr / (1 - h.beta1**t)
         return {
             **averages(h),
             "plain": lr * (1 - certain),
-            "adaptive": lr * r * (1 - h.beta2**t) ** 0.5,
+            "adaptive": lr * certain * r * (1 - h.beta2**t) ** 0.5,
             "eps": h.eps,
         }
 

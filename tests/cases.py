@@ -30,13 +30,15 @@ class Case:
         return "-".join([self.name, *(f"{k}={v}" for k, v in self.settings.items())])
 
 
+# Names that PyTorch does not have.
+OURS = {"beta1", "beta2", "decay", "centred", "form", "initial_accumulator"}
+
+
 def same(name: str, reference: str, settings: dict[str, Any], **theirs: Any) -> Case:
     """`theirs` are hyperparameters that only PyTorch's name, or name differently."""
     shared = {k: v for k, v in settings.items() if k not in OURS}
     return Case(name, settings, reference, {**shared, **theirs})
 
-
-OURS = {"beta1", "beta2", "decay", "centred", "form", "initial_accumulator"}
 
 CASES = [
     same("sgd", "SGD", {"lr": 0.1}),
@@ -79,4 +81,5 @@ CASES = [
     same("nadam", "NAdam", {"lr": 0.1, "beta1": 0.5, "weight_decay": 0.1}, betas=(0.5, 0.999)),
     same("radam", "RAdam", {}),
     same("radam", "RAdam", {"lr": 0.1, "beta2": 0.9, "weight_decay": 0.1}, betas=(0.9, 0.9)),
+    same("radam", "RAdam", {"beta2": 0.6}, betas=(0.9, 0.6)),
 ]
