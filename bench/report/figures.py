@@ -28,7 +28,7 @@ ACCURACY_MARKS = (
 )
 ERROR_FLOOR = 1e-4  # an error of zero has no logarithm
 HEAT = "cividis"  # even in lightness, and the same to those who are colour-blind
-WRITTEN_CELLS = 80  # beyond this the numbers in a heat map's cells are too small to read
+WRITTEN_COLUMNS = 9  # of a heat map: in more, the numbers would not fit into their cells
 
 LABELS = {
     "epoch": "epochs",
@@ -127,6 +127,7 @@ def response(
     else:
         axes = drawing.add_subplot()
         axes.set_xlabel(label(name))
+    _setting_axis(axes, table[name])
     shown = table[table["share_diverged"] < 1]
     if shown.empty:
         shown = table
@@ -151,7 +152,6 @@ def response(
             markeredgecolor=look.colour,
             markeredgewidth=1.1,
         )
-    _setting_axis(axes, table[name])
     axes.set_ylabel(label("val/accuracy"))
     _value_axis(axes, "val/accuracy", float(shown["low"].min()), float(shown["high"].max()))
     label_lines(axes, tops, looks)
@@ -189,7 +189,7 @@ def heat_map(
         value = score[row, column]
         if lost[row, column] == 1:
             axes.text(s=text.CROSS, color=MUTED, fontsize=11, **middle)
-        elif np.isfinite(value) and score.size <= WRITTEN_CELLS:
+        elif np.isfinite(value) and len(columns) <= WRITTEN_COLUMNS:
             red, green, blue, _ = shades((value - low) / max(high - low, 1e-9))
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             mark = "*" if lost[row, column] > 0 else ""
@@ -198,10 +198,13 @@ def heat_map(
     if best is not None and best[0] in columns and best[1] in rows:
         corner = columns.index(best[0]), rows.index(best[1])
         axes.add_patch(mpl.patches.Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=2))
-    axes.set_xticks(np.arange(len(columns)) + 0.5, map(text.number, columns))
+    named = range(0, len(columns), 1 + len(columns) // 12)
+    slanted: dict[str, Any] = (
+        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(columns) > 7 else {}
+    )
+    values = [text.number(columns[i]) for i in named]
+    axes.set_xticks([place + 0.5 for place in named], values, **slanted)
     axes.set_yticks(np.arange(len(rows)) + 0.5, map(text.number, rows))
-    if len(columns) > 7:
-        axes.tick_params("x", labelrotation=45)
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -216,6 +219,8 @@ def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]
     """As ``heat_map`` where two settings were drawn at random: one dot a trial, the best on top."""
     drawing = figure()
     axes = drawing.add_subplot()
+    _setting_axis(axes, trials[x])  # first, so that the margins are the scale's own
+    _setting_axis(axes, trials[y], vertical=True)
     lost = trials["share_diverged"] == 1
     axes.plot(trials.loc[lost, x], trials.loc[lost, y], "x", color=MUTED, markersize=4)
     kept = trials[~lost & trials["score"].notna()].sort_values("score")
@@ -230,8 +235,6 @@ def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]
         vmin=100 * limits[0],
         vmax=100 * limits[1],
     )
-    _setting_axis(axes, trials[x])
-    _setting_axis(axes, trials[y], vertical=True)
     axes.set(xlabel=label(x), ylabel=label(y))
     bar = drawing.colorbar(dots, ax=axes, aspect=30, pad=0.02)
     bar.set_label(label("val/accuracy"))

@@ -13,7 +13,7 @@ from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
 
 MOST_SETTINGS = 4  # more would be a page that nobody reads; the tables have them all
-MOST_VALUES = 12  # that a heat map or a chart of choices has room for
+MOST_VALUES = 12  # of a setting alone, that a chart has room for
 
 
 def section(contents: Contents, gallery: Gallery) -> Section | None:
@@ -89,7 +89,7 @@ def _with_lr(
     # The lowest third need not be told apart: what matters is the shape of the good region.
     limits = float(scores.quantile(0.33 if len(scores) > 8 else 0)), float(scores.max())
     for optimizer, table in cells.items():
-        at_random = max(table["lr"].nunique(), table[name].nunique()) > MOST_VALUES + 3
+        at_random = 2 * len(table) <= table["lr"].nunique() * table[name].nunique()
         if at_random and pd.api.types.is_numeric_dtype(table[name]):
             drawn = figures.scatter(table, x="lr", y=name, limits=limits)
             caption = f"A dot a trial; {text.CROSS} where every run diverged."
