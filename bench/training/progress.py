@@ -14,6 +14,10 @@ class StepProgressBar(RichProgressBar):
         module: Any = self.trainer.lightning_module
         return module.executions.steps_per_epoch
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        limit = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{limit}" if limit not in (None, -1) else "")
+
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
