@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,18 @@ def main() -> None:
     sys.path.append(str(PLUGINS))
     config.register()
     try:
-        write(results(options), options.out)
+        for found in results(options):
+            write(found, options.out)
     except BenchError as error:
         sys.exit(f"error: {error}")
     print(options.out / "README.md")
 
 
-def results(options: argparse.Namespace) -> dict[str, Any]:
-    """What every section found, and on what machine."""
+def results(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """On what machine, and what every section found; again after each measurement, so that an
+    interrupted benchmark leaves what it has."""
     started = time.perf_counter()
-    found: dict[str, Any] = {name: [] for name in SECTIONS}
+    found: dict[str, Any] = {"machine": machine(options.device)} | {name: [] for name in SECTIONS}
     for name in options.sections:
         section, rounds = SECTIONS[name]
         for workload in options.workloads:
@@ -57,7 +60,7 @@ def results(options: argparse.Namespace) -> dict[str, Any]:
             row = section(workload, device=options.device, rounds=options.rounds or rounds)
             if row is not None:
                 found[name].append(row)
-    return {"machine": machine(options.device), **found}
+                yield found
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""The benchmark's arithmetic, and the page it writes; what it measures is not tested here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.throughput import clock, measure, write
+from bench.throughput.contenders import LOOP, OURS
+from bench.throughput.measure import Ratio
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes on by a second whenever it is asked for."""
+    seconds: Iterator[float] = iter(map(float, range(1000)))
+    monkeypatch.setattr(clock, "now", lambda: next(seconds))
+
+
+def test_step_time_leaves_out_warm_up_and_validation(ticks: None) -> None:
+    own = clock.Clock()  # at 0
+    own.stepped(clock.WARM_UP)  # at 1
+    own.stepped(clock.WARM_UP + 4)
+    own.validation_starts()  # at 2
+    own.validation_ends()  # at 3
+    own.trained(clock.WARM_UP + 4)  # at 4
+    timing = own.stop()  # at 5
+    assert (timing.step, timing.validation, timing.run) == (0.5, 1.0, 5.0)
+    assert timing.epoch(10) == 6.0
+
+
+def test_ratio_is_taken_turn_by_turn() -> None:
+    assert Ratio.of([1.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == Ratio(2.0, 1.0, 3.0)
+
+
+def test_turns_go_there_and_back() -> None:
+    assert list(measure.there_and_back("abc", 3)) == ["abc", "cba", "abc"]
+
+
+def test_a_failed_command_shows_what_it_said() -> None:
+    with pytest.raises(measure.BenchError, match="no such thing"):
+        measure.python("-c", "raise SystemExit('no such thing')")
+
+
+def test_page_has_every_section(tmp_path: Path) -> None:
+    contender = {"step_seconds": 0.001}
+    run = {
+        "workload": "mnist_mlp",
+        "conventional": "conventional",
+        "epoch_over_loop": Ratio(0.9, 0.8, 1.0),
+        "epoch_over_conventional": Ratio(0.1, 0.1, 0.1),
+        "run_over_loop": Ratio(1.0, 0.9, 1.1),
+        "contenders": dict.fromkeys((OURS, LOOP, "conventional"), contender),
+    }
+    rates = {"rate": 800.0, "start_up_seconds": 2.0, "peak_bytes": 2**30}
+    over = dict.fromkeys(
+        ("over_loop", "over_loop_with_start_up", "over_conventional"), Ratio(2.0, 1.9, 2.1)
+    )
+    results: dict[str, Any] = {
+        "machine": {"device": "one"},
+        "runs": [run],
+        "sweeps": [
+            {"workload": "mnist_mlp", "runs": 64, "steps": 430, "launchers": {"auto": rates | over}}
+        ],
+        "stacks": [],
+        "costs": [],
+    }
+    write.write(results, tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| mnist_mlp | 0.9 (0.8–1) |" in page  # noqa: RUF001 - a range
+    assert "| mnist_mlp | 64 | 430 | auto | 800 | 2 (1.9–2.1) |" in page  # noqa: RUF001
+    assert {"runs.svg", "sweeps.svg", "throughput.json"} < {p.name for p in tmp_path.iterdir()}
