@@ -81,10 +81,10 @@ def test_weights_follow_from_the_seed_alone() -> None:
 
 def test_objective() -> None:
     logits, labels = torch.randn(7, 10), torch.randint(0, 10, (7,))
-    parameters = {"w": torch.randn(3, 4), "b": torch.randn(4)}
+    parameters = [torch.randn(3, 4), torch.randn(4)]
     plain = objective(logits, labels, parameters, 0.0)
     assert plain == F.cross_entropy(logits, labels)
     manual = -logits.log_softmax(1)[range(7), labels].mean()
     assert plain == pytest.approx(float(manual))
     decayed = objective(logits, labels, parameters, 0.1)
-    assert decayed == pytest.approx(float(plain + 0.1 * (parameters["w"] ** 2).sum()))
+    assert decayed == pytest.approx(float(plain + 0.1 * (parameters[0] ** 2).sum()))

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.data import Prepared, Split
 from bench.training.executions import Executions, Slices, steps_per_execution
 from bench.training.recorder import Recorder
+from bench.workloads import FAMILIES
 
 
 @dataclass
@@ -50,7 +51,6 @@ class TrainingModule(pl.LightningModule):
     """
 
     automatic_optimization: bool
-    evaluation_batch = 1000
 
     def __init__(self, members: Sequence[Member], data: Prepared) -> None:
         super().__init__()
@@ -64,6 +64,7 @@ class TrainingModule(pl.LightningModule):
         self.eval_seconds = 0.0
         self.steps_done = 0
         self.validated_at: int | None = None
+        self.evaluation_batch = FAMILIES[self.workload["model"]["family"]].evaluation_batch
 
     # -- what a subclass says ----------------------------------------------------------------
 
@@ -256,17 +257,19 @@ class TrainingModule(pl.LightningModule):
 
     def _start_evaluation(self) -> None:
         self._evaluation_started = time.perf_counter()
-        # [3, K]: summed loss, correct answers, samples; here, since not every device has float64
-        self._sums = torch.zeros(3, len(self.running), dtype=torch.float64)
+        self._sums: list[Tensor] = []  # of each slice [3, K]: loss, correct answers, samples
 
     def _add(self, images: Tensor, labels: Tensor) -> None:
         loss, correct = self.evaluate(images, labels)
         count = torch.full_like(loss, len(labels))
-        self._sums += torch.stack([loss, correct.to(loss.dtype), count]).cpu()
+        self._sums.append(torch.stack([loss, correct.to(loss.dtype), count]))
 
     def _end_evaluation(self) -> list[tuple[float, float]]:
         """Mean loss and accuracy of each running member, the shares of all processes together."""
-        sums = self._sums
+        if self._sums:
+            sums = torch.stack(self._sums).cpu().double().sum(0)  # not every device has float64
+        else:  # more processes than slices
+            sums = torch.zeros(3, len(self.running), dtype=torch.float64)
         if self.trainer.world_size > 1:
             sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
         loss, correct, count = sums

@@ -35,6 +35,7 @@ class SoloModule(TrainingModule):
     ) -> None:
         super().__init__([member], data)
         self.model = model
+        self.weights = list(model.parameters())
         self.make_optimizer = make_optimizer
         self._norms: Mapping[str, float] = {}
 
@@ -53,7 +54,7 @@ class SoloModule(TrainingModule):
         closure = partial(self._loss_and_gradient, *batch)
         if not (self.diagnostics and self.is_logged(self.steps_done + 1)):
             return self._optimize(closure)
-        before = [p.detach().clone() for p in self.model.parameters()]
+        before = [p.detach().clone() for p in self.weights]
         loss = self._optimize(closure)
         self._norms = self._measure_norms(before)
         return loss
@@ -67,9 +68,9 @@ class SoloModule(TrainingModule):
         return cast(Tensor, loss).detach().reshape(1)
 
     def _loss_and_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
-        self.optimizer.zero_grad()
-        parameters = dict(self.model.named_parameters())
-        loss = objective(self.model(images), labels, parameters, self.workload["l2"])
+        for p in self.weights:  # zero_grad, without what it costs
+            p.grad = None
+        loss = objective(self.model(images), labels, self.weights, self.workload["l2"])
         if torch.is_grad_enabled():
             if self.executions.steps > 1:
                 loss.backward()
@@ -82,9 +83,8 @@ class SoloModule(TrainingModule):
 
     def _measure_norms(self, before: Sequence[Tensor]) -> dict[str, float]:
         """Euclidean norms over all parameters: of the gradient, and of what the step changed."""
-        parameters = list(self.model.parameters())
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        changes = [p.detach() - old for p, old in zip(parameters, before, strict=True)]
+        gradients = [p.grad for p in self.weights if p.grad is not None]
+        changes = [p.detach() - old for p, old in zip(self.weights, before, strict=True)]
         return {
             "grad_norm": float(get_total_norm(gradients)),
             "update_norm": float(get_total_norm(changes)),

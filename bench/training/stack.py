@@ -103,7 +103,7 @@ class StackModule(TrainingModule):
         self, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor, l2: Tensor
     ) -> Tensor:
         logits = functional_call(self.model, dict(parameters), (images,))
-        return objective(logits, labels, parameters, 0.0 if self.l2 is None else l2)
+        return objective(logits, labels, parameters.values(), 0.0 if self.l2 is None else l2)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         parameters = dict(zip(self.names, self.parameters_now, strict=True))

@@ -1,6 +1,6 @@
 """A workload: which data, which model, which loss, and the accuracy that counts as reached."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,16 @@ from bench.workloads.mlp import mlp
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of model: ``build(image_shape, classes, **options)``, and its fastest layout."""
+    """A kind of model: ``build(image_shape, classes, **options)``, its fastest layout, and how many
+    images it evaluates at a time."""
 
     build: Callable[..., nn.Module]
     memory_format: torch.memory_format = torch.contiguous_format
+    evaluation_batch: int = 1000
 
 
 FAMILIES: Mapping[str, Family] = {
-    "mlp": Family(mlp),
+    "mlp": Family(mlp, evaluation_batch=5000),
     "cnn": Family(cnn, torch.channels_last),
 }
 
@@ -52,11 +54,11 @@ def build_model(
 
 
 def objective(
-    logits: Tensor, labels: Tensor, parameters: Mapping[str, Tensor], l2: float | Tensor
+    logits: Tensor, labels: Tensor, parameters: Iterable[Tensor], l2: float | Tensor
 ) -> Tensor:
     """Mean cross-entropy (nats) of ``logits`` [B, classes], plus ``l2`` times the sum of squared
     weights (biases are left out)."""
     loss = F.cross_entropy(logits, labels)
     if isinstance(l2, Tensor) or l2 > 0:
-        loss = loss + l2 * sum(p.square().sum() for p in parameters.values() if p.ndim > 1)
+        loss = loss + l2 * sum(p.square().sum() for p in parameters if p.ndim > 1)
     return loss
