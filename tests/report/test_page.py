@@ -6,10 +6,10 @@ import shutil
 import subprocess
 
 import pytest
-from synthetic import write_study
 
 from bench import study as studies
 from bench.report import write
+from tests.report.synthetic import write_study
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import BEST_LR, write_run, write_study
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
@@ -18,6 +17,7 @@ from bench import study as studies
 from bench.report import __main__ as command
 from bench.report import style, write
 from bench.report.sections import convergence
+from tests.report.synthetic import BEST_LR, write_run, write_study
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import write_run, write_study
 
 from bench import study as studies
 from bench.errors import BenchError
+from tests.report.synthetic import write_run, write_study
 
 
 def test_one_row_a_run_with_plain_names(tmp_path):

@@ -4,9 +4,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from synthetic import BEST_LR
 
 from bench.report import page, style, text
+from tests.report.synthetic import BEST_LR
 
 # Machado, Oliveira & Fernandes 2009, table 1, severity 1: what is seen of linear RGB.
 SIGHT = {
