@@ -250,9 +250,10 @@ class SearchSweeper(SpaceSweeper):
         return [search for space in self.spaces(arguments) for search in self._split(space)]
 
     def _split(self, space: Space) -> Iterator[Search]:
-        seeds = assignments(space.pop("seed")) if "seed" in space else []
-        drawn = {key: prior(said) for key, said in space.items() if said.value_type in PRIORS}
-        listed = [assignments(said) for key, said in space.items() if key not in drawn]
+        seeds = [(seed,) for seed in assignments(space["seed"])] if "seed" in space else [()]
+        settings = [said for key, said in space.items() if key != "seed"]
+        drawn = {s.get_key_element(): prior(s) for s in settings if s.value_type in PRIORS}
+        listed = [assignments(s) for s in settings if s.value_type not in PRIORS]
         for fixed in product(*listed):
             chosen = [text for text in fixed if text.startswith("optimizer=")]
             optimizer = chosen[0] if chosen else self._usual_optimizer()
@@ -261,7 +262,7 @@ class SearchSweeper(SpaceSweeper):
                     f"{optimizer}: nothing to draw; give a prior, such as "
                     "optimizer.lr=tag(log,interval(1e-5,1))"
                 )
-            yield Search(fixed, optimizer, drawn, [(seed,) for seed in seeds] or [()])
+            yield Search(fixed, optimizer, drawn, seeds)
 
     def _usual_optimizer(self) -> str:
         return f"optimizer={self.composed.hydra.runtime.choices.optimizer}"
@@ -326,8 +327,9 @@ class OptunaSweeper(SearchSweeper):
     All studies advance together, ``n_parallel`` trials at a time, so that the launcher always has
     enough to do. The records are its storage: proposals follow from the seed and from the results
     so far, so that a search started again proposes the same trials, finds most of them made, and
-    goes on; with a larger ``n_trials``, too. There is no pruner: a trial that was cut short could
-    not be compared with the others in the study's report. Divergence ends a run early anyway.
+    goes on; with a larger ``n_trials``, too. A run that fails ends the search until it is started
+    again. There is no pruner: a trial that was cut short could not be compared with the others in
+    the study's report. Divergence ends a run early anyway.
     """
 
     def __init__(self, n_parallel: int, **options: Any) -> None:
