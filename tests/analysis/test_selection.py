@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from study_table import make_runs
 
 from bench.analysis import selection
+from tests.analysis.study_table import make_runs
 
 LRS = (1e-4, 1e-3, 1e-2)
 

@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from study_table import make_runs
 
 from bench.analysis import budget, selection, significance, tables
 from bench.analysis.sensitivity import good_region
+from tests.analysis.study_table import make_runs
 
 LRS = tuple(np.logspace(-5, 0, 11))
 BEST = {"adam": -3.0, "sgd": -1.0, "adamw": -2.5}

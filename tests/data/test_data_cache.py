@@ -6,7 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from fake_data import (
+
+from bench.data import cache
+from bench.data.formats import read_cifar_png_files, read_idx_files
+from bench.errors import BenchError
+from tests.data.fake_data import (
     COLOUR,
     GREY,
     HTML,
@@ -19,10 +23,6 @@ from fake_data import (
     write_cifar_png,
     write_idx,
 )
-
-from bench.data import cache
-from bench.data.formats import read_cifar_png_files, read_idx_files
-from bench.errors import BenchError
 
 
 @pytest.fixture

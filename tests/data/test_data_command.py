@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from fake_data import grey_spec, without_sources
 
 from bench.data.__main__ import main
 from bench.data.specs import DATASETS
+from tests.data.fake_data import grey_spec, without_sources
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from fake_data import COLOUR, GREY, HTML, same, write_cifar_png, write_idx
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +19,7 @@ from bench.data.formats import (
     read_png_rows,
 )
 from bench.errors import BenchError
+from tests.data.fake_data import COLOUR, GREY, HTML, same, write_cifar_png, write_idx
 
 
 @pytest.mark.parametrize("compress", [False, True])

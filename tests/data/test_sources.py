@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_data import COLOUR, GREY, HTML, colour_spec, grey_spec, same, write_cifar_png, write_idx
 
 from bench.data import cache, sources
 from bench.data.formats import read_cifar_png_files, read_idx_files
@@ -23,6 +22,16 @@ from bench.data.sources import DebianPackage, NpmPackage, TorchvisionMirrors, ru
 from bench.data.specs import MNIST
 from bench.errors import BenchError
 from bench.torchvision_ops import declare_ops
+from tests.data.fake_data import (
+    COLOUR,
+    GREY,
+    HTML,
+    colour_spec,
+    grey_spec,
+    same,
+    write_cifar_png,
+    write_idx,
+)
 
 declare_ops()
 torchvision_datasets = pytest.importorskip("torchvision.datasets")

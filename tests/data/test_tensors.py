@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from fake_data import COLOUR, InMemory, colour_spec, grey_spec, make_arrays
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from bench.data import (
     tensors,
 )
 from bench.errors import BenchError
+from tests.data.fake_data import COLOUR, InMemory, colour_spec, grey_spec, make_arrays
 
 SIZE, TEST_SIZE = 600, 40
 
