@@ -52,7 +52,7 @@ def jobs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
         ]
         return [JobReturn(_return_value=r, status=JobStatus.COMPLETED) for r in results]
 
-    launcher = sys.modules["hydra_plugins.bench_plugins"].MachineLauncher
+    launcher = sys.modules["hydra_plugins.bench_launchers"].MachineLauncher
     monkeypatch.setattr(launcher, "launch", launch)
 
     def run(*arguments: str) -> list[list[str]]:

@@ -31,7 +31,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from .bench_plugins import MachineLauncher
+from .bench_launchers import MachineLauncher
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

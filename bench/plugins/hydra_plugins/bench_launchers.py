@@ -62,7 +62,7 @@ class MachineLauncherConfig:
     most `max_stack` runs (null: as many as memory holds)."""
 
     strategy: str
-    _target_: str = "hydra_plugins.bench_plugins.MachineLauncher"
+    _target_: str = "hydra_plugins.bench_launchers.MachineLauncher"
     n_jobs: Optional[int] = None  # noqa: UP045
     threads: Optional[int] = None  # noqa: UP045
     max_stack: Optional[int] = None  # noqa: UP045
