@@ -126,14 +126,18 @@ def run(jobs: Sequence[Job]) -> list[Record]:
             return ready.train()
         except Exception as error:
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
-            return [
-                fail(job, f"{type(error).__name__}: {' '.join(str(error).split())}") for job in jobs
-            ]
+            return [fail(job, reason(error)) for job in jobs]
 
 
-def fail(job: Job, reason: str) -> Record:
+def reason(error: Exception) -> str:
+    """In one line."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, BenchError) else f"{type(error).__name__}: {message}"
+
+
+def fail(job: Job, why: str) -> Record:
     """Records that a run could not be made."""
-    record = records.failed(record_fields(job.config), reason)
+    record = records.failed(record_fields(job.config), why)
     job.directory.mkdir(parents=True, exist_ok=True)
     records.write(record, job.directory)
     return record

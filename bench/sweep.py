@@ -29,7 +29,6 @@ from rich.progress import (
 )
 
 from bench import jobs as single_job
-from bench.data import DATASETS
 from bench.errors import BenchError
 from bench.jobs import Job
 from bench.records import Record
@@ -53,7 +52,8 @@ def run(
     Args:
         strategy: whether runs that differ only in numbers train as stacks.
         workers: processes; None for as many as the cores allow.
-        threads: threads of each process; None for one, or all cores' share if jobs are few.
+        threads: threads of each process; None for one, so that a run that is made later, when few
+            are missing, equals to the last bit what it would have been.
         max_stack: the most runs of a stack; None for as many as memory holds.
 
     Returns:
@@ -72,7 +72,8 @@ def run(
         _check_writable(missing[0])
         fetch_data(missing)
         device, gpus = accelerator(missing[0])
-        workers = workers or max(1, cores() // (threads or 1))
+        threads = threads or 1
+        workers = workers or max(1, cores() // threads)
         plan = tasks(
             missing,
             strategy=strategy,
@@ -82,7 +83,6 @@ def run(
             say=lambda text: console.print(text, style="dim", highlight=False),
         )
         workers = min(workers, len(plan))
-        threads = threads or 1
         console.print(
             f"{len(missing)} runs{kept}: {workers} process(es) of {threads} thread(s)", style="dim"
         )
@@ -115,7 +115,6 @@ def fetch_data(jobs: Sequence[Job]) -> None:
     from bench.data import load
 
     for name, place in {(j.config["workload"]["dataset"], j.config["data_dir"]) for j in jobs}:
-        assert name in DATASETS
         load(name, None if place is None else Path(place))
 
 
@@ -211,8 +210,8 @@ def _run_task(task: list[Job]) -> list[Record]:
     quiet = [replace(job, config=without_progress_bar(job.config)) for job in task]
     try:
         return single_job.run(quiet)
-    except BenchError as error:
-        return [single_job.fail(job, str(error)) for job in task]
+    except Exception as error:  # one task that cannot be made does not stop the others
+        return [single_job.fail(job, single_job.reason(error)) for job in task]
 
 
 def _run_on_several_devices(job: Job) -> Record:
