@@ -195,11 +195,12 @@ def microseconds(seconds: Sequence[float] | None) -> str:
 
 
 def figure(cells: Sequence[Cell], target: Path) -> None:
-    """A panel for each size: time of each contender over that of PyTorch's default."""
+    """A panel for each size: the time of a step by each contender, in the fewest tensors."""
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     cells = [cell for cell in cells if cell.tensors == min(c.tensors for c in cells)]
     sizes = list(dict.fromkeys(cell.size for cell in cells))
@@ -220,11 +221,17 @@ def figure(cells: Sequence[Cell], target: Path) -> None:
             points = [(i, c.median(name)) for i, c in enumerate(shown) if name in c.seconds]
             y, seconds = zip(*points, strict=True) if points else ((), ())
             panel.plot([1e6 * s for s in seconds], y, marker, color=colour, label=name)
-        panel.set(xscale="log", title=f"{size} parameters", xlabel="µs a step")
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set(title=f"{size} parameters", xlabel="µs a step")
         panel.set_yticks(range(len(shown)), [cell.rule for cell in shown])
         panel.grid(axis="both", alpha=0.3)
-    panels[0][-1].legend(loc="best", fontsize="small")
-    fig.tight_layout()
+    fig.tight_layout(rect=(0, 0.06, 1, 1))
+    handles, names = panels[0][0].get_legend_handles_labels()
+    names = ["ours" if name == "auto" else name for name in names]
+    fig.legend(handles, names, loc="lower center", ncols=len(names), frameon=False)
     fig.savefig(target, metadata={"Date": None})
 
 
