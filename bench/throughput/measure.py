@@ -231,7 +231,7 @@ def job_overhead(workload: str, device: str, *, few: int = 2, many: int = 18) ->
     for count in (few, many):
         seeds = f"seed={','.join(map(str, range(count)))}"
         options = [f"workload={workload}", "trainer.max_steps=1", seeds]
-        made.append(sweep("basic", device, *options))
+        made.append(sweep("parallel", device, *options, "hydra.launcher.n_jobs=1"))
     job = (made[1].seconds - made[0].seconds) / (many - few)
     timings = [record.timing for record in made[1].records]
     training = median((t["train_seconds"] or 0) + (t["eval_seconds"] or 0) for t in timings)
