@@ -189,6 +189,11 @@ def _lead(contents: Contents, workload: str, first: str, second: str) -> str:
             f"{second} is {-ahead:.2f} points ahead on test (95 % interval {-high:.2f} to "
             f"{-low:.2f}), which is no reason to prefer it: test selects nothing."
         )
+    if low > 0:
+        return (
+            f"It is ahead of {second} by {lead}; among all {len(contents.tests)} comparisons of "
+            f"this study, that may be luck (p = {test['p_t_holm']:.2g} after Holm's correction)."
+        )
     return f"Its lead over {second} may be luck: {lead}."
 
 
