@@ -5,7 +5,7 @@ Hydra imports this file at every start, so it imports nothing heavy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
@@ -41,12 +41,17 @@ class MachineLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        from rich.console import Console
+        from rich.progress import track
+
         from bench import sweep
         from bench.jobs import plan, split
 
+        console = Console(stderr=True)
+        shown: dict[str, Any] = {"transient": True, "disable": not console.is_terminal}
         composed = (
             self.config_loader.load_sweep_config(self.config, list(overrides))
-            for overrides in job_overrides
+            for overrides in track(job_overrides, "configurations", console=console, **shown)
         )
         jobs = [plan(*split(config)) for config in composed]
         records = sweep.run(jobs, **self.options)  # type: ignore[arg-type]
