@@ -5,7 +5,7 @@ No torch at the top, as in the rest of what plans.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from bench.identity import NEUTRAL, leaves
@@ -64,7 +64,7 @@ def tasks(
     device: str,
     workers: int,
     max_stack: int | None,
-    say: Any = print,
+    say: Callable[[str], None] = print,
 ) -> list[list[Job]]:
     """Puts jobs together: each list is one task, to be trained as a stack if it holds several.
 
