@@ -62,9 +62,9 @@ class Optimizer(torch.optim.Optimizer):
     With `gradient="numeric"`, the closure is called with autograd off, and must leave `backward`
     alone then.
 
-    In a CUDA graph: take one step as usual, capture `step()` (only its kernels are recorded), and
-    call `prepare()` before each replay: it counts the step and writes its coefficients to the
-    device, so that schedules and bias corrections go on.
+    `step()` is `prepare()`, then `apply()`. In a CUDA graph: take one step as usual, capture
+    `apply()` or `step()` (which then leaves `prepare` out), and call `prepare()` before each
+    replay, so that schedules and bias corrections go on.
     """
 
     rule: ClassVar[type[Rule]]
@@ -121,21 +121,25 @@ class Optimizer(torch.optim.Optimizer):
         if closure is None and any(g["gradient"] == "numeric" for g in self.param_groups):
             raise ValueError("gradient='numeric' needs a closure that returns the loss")
         loss = None if closure is None else self._evaluate(closure)
-        batches = self._batches()
         if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
-            for batch in batches:
-                batch.prepare()
+            self.prepare()
+        self.apply()
+        return loss
+
+    def prepare(self) -> None:
+        """Count a step and write its coefficients to the device."""
+        for batch in self._batches():
+            batch.prepare()
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Take the step that was prepared; nothing here waits for the device."""
+        batches = self._batches()
         gradients = [[cast(Tensor, p.grad) for p in batch.parameters] for batch in batches]
         if any(group["clip_norm"] for group in self.param_groups):
             self._clip(batches, gradients)
         for batch, gradient in zip(batches, gradients, strict=True):
             batch.path.apply(gradient)
-        return loss
-
-    def prepare(self) -> None:
-        """Count the step that a replay of a captured graph is about to take."""
-        for batch in self._batches():
-            batch.prepare()
 
     @contextmanager
     def iterates(self) -> Iterator[None]:

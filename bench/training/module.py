@@ -42,8 +42,9 @@ class Member:
 class TrainingModule(pl.LightningModule):
     """Trains K runs by manual optimization, several optimizer steps in one ``training_step``.
 
-    A subclass says how one step and one evaluation are made: `take_step`, `evaluate`, and the
-    `members` that are still in it. All members have the same workload and the same Trainer.
+    A subclass says how one step and one evaluation are made: `compute`, `prepare` and
+    `apply_gradients` are the step, `evaluate` the other; and the `members` that are still in it.
+    All members have the same workload and the same Trainer.
 
     Args:
         members: the runs.
@@ -68,9 +69,17 @@ class TrainingModule(pl.LightningModule):
 
     # -- what a subclass says ----------------------------------------------------------------
 
-    def take_step(self, indices: Tensor) -> Tensor:
-        """One optimizer step on the samples ``indices`` [U, B], a row for each of the U seeds;
-        returns the losses before it, [K], detached."""
+    def compute(self, indices: Tensor) -> Tensor:
+        """Gradients on the samples ``indices`` [U, B], a row for each of the U seeds; returns the
+        losses, [K], detached."""
+        raise NotImplementedError
+
+    def prepare(self, step: int) -> None:
+        """Counts a step of the optimizer and sets its numbers; ``step`` were taken before."""
+        raise NotImplementedError
+
+    def apply_gradients(self) -> None:
+        """Changes the parameters."""
         raise NotImplementedError
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,10 +159,10 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batches: list[Tensor], batch_idx: int) -> None:
         started = time.perf_counter()
         first, members, values, norms = self.steps_done, self.running, [], []
-        for indices in batches:
-            values.append(self.take_step(indices))
+        for step, indices in enumerate(batches, first):
+            values.append(self.take_step(indices, step))
             norms.append(self.norms())
-            self.steps_done += 1
+        self.steps_done += len(batches)
         losses = self._mean_over_processes(torch.stack(values)).tolist()  # [S, K], waits for all
         self.train_seconds += time.perf_counter() - started
         for member, own in zip(members, zip(*losses, strict=True), strict=True):
@@ -177,6 +186,14 @@ class TrainingModule(pl.LightningModule):
             if self.is_logged(step) and member.recorder is not None:
                 lr = member.lr * member.multipliers[step - 1]
                 member.recorder.trained(step, **self._progress(step), loss=loss, lr=lr, **measured)
+
+    def take_step(self, indices: Tensor, step: int) -> Tensor:
+        """One optimizer step after ``step`` others; returns the losses before it, [K], detached."""
+        losses = self.compute(indices)
+        self.prepare(step)
+        self.apply_gradients()
+        self.count_step()
+        return losses
 
     def count_step(self) -> None:
         """Keeps Lightning's ``global_step``, by which ``max_steps`` and checkpoints go."""

@@ -1,18 +1,22 @@
 """K runs that differ only in numbers, as one."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state, vmap
 from torch.nn import functional as F
 
 from bench.data import DATASETS, Prepared
 from bench.training.module import Member, TrainingModule
+from bench.training.side_by_side import logits
+from bench.training.tracing import Tracer, by_autograd
 from bench.workloads import objective, shape_of
 from optimizers.stack import Stack
 
@@ -71,7 +75,6 @@ class StackModule(TrainingModule):
         """Goes on with these parameters, whose rows are the runs in `placed`."""
         self.parameters_now = [p.requires_grad_() for p in parameters]
         seeds = sorted({member.config["seed"] for member in self.placed})
-        self.grid = (len(seeds), len(self.placed) // len(seeds))  # (U, G)
         self.seed_rows = torch.tensor(
             [self.executions.seeds.index(seed) for seed in seeds], device=self.device
         )
@@ -79,38 +82,38 @@ class StackModule(TrainingModule):
             [member.multipliers for member in self.placed]
         )  # [K, T]
         l2 = torch.tensor([member.config["workload"]["l2"] for member in self.placed])
-        self.l2 = l2.to(self.device).view(self.grid) if l2.any() else None
+        self.l2 = [l2.to(self.device)] if l2.any() else []
+        parts = [self.workload[part] for part in ("dataset", "model")]
+        self.tracer = Tracer(self._losses, json.dumps([*parts, len(self.placed)]))
 
-    def take_step(self, indices: Tensor) -> Tensor:
+    def compute(self, indices: Tensor) -> Tensor:
         indices = indices.index_select(0, self.seed_rows)  # [U, B]
         images, labels = self.data.train.batch(indices.flatten())
-        parameters = {
-            name: p.unflatten(0, self.grid)
-            for name, p in zip(self.names, self.parameters_now, strict=True)
-        }
-        losses = vmap(vmap(self._loss, (0, None, None, 0)), (0, 0, 0, 0))(
-            parameters,
-            images.unflatten(0, indices.shape),
-            labels.unflatten(0, indices.shape),
-            torch.zeros(self.grid, device=self.device) if self.l2 is None else self.l2,
-        ).flatten()  # [K]
-        gradients = torch.autograd.grad(losses.sum(), self.parameters_now)
-        self.optimizer.step(gradients, lr=self.rates[:, self.steps_done])
-        self.count_step()
-        return losses.detach()
+        data = (images.unflatten(0, indices.shape), labels.unflatten(0, indices.shape), *self.l2)
+        gradients = self.tracer.find(self.parameters_now, *data) or by_autograd(self._losses)
+        losses, self.gradients = gradients(self.parameters_now, *data)
+        return losses
 
-    def _loss(
-        self, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor, l2: Tensor
+    def _losses(
+        self, parameters: Sequence[Tensor], images: Tensor, labels: Tensor, *l2: Tensor
     ) -> Tensor:
-        logits = functional_call(self.model, dict(parameters), (images,))
-        return objective(logits, labels, parameters.values(), 0.0 if self.l2 is None else l2)
+        found = logits(self.model, dict(zip(self.names, parameters, strict=True)), images)
+        own = labels.repeat_interleave(len(found) // len(labels), 0)  # [K, B]
+        objectives = vmap(partial(objective, l2=0.0) if not l2 else objective)
+        return objectives(found, own, list(parameters), *l2)
+
+    def prepare(self, step: int) -> None:
+        self.optimizer.prepare(lr=self.rates[:, step])
+
+    def apply_gradients(self) -> None:
+        self.optimizer.apply(self.gradients)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         parameters = dict(zip(self.names, self.parameters_now, strict=True))
-        logits = vmap(lambda own: functional_call(self.model, own, (images,)))(parameters)
+        found = logits(self.model, parameters, images.unsqueeze(0))
         wanted = labels.expand(len(self.placed), -1)  # [K, B]
-        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
-        return loss.view_as(wanted).sum(1), (logits.argmax(2) == wanted).sum(1)
+        loss = F.cross_entropy(found.flatten(0, 1), wanted.flatten(), reduction="none")
+        return loss.view_as(wanted).sum(1), (found.argmax(2) == wanted).sum(1)
 
     def leave(self) -> None:
         rows = grid(self.placed)

@@ -1,0 +1,88 @@
+"""Losses and gradients as the plain list of operators that they consist of.
+
+Where a step takes less than a millisecond, a CPU spends much of it on finding out what to compute
+(calls of modules, the autograd graph and its engine), and that is the same in every step.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.graph import CodeGen
+
+log = logging.getLogger(__name__)
+
+Losses = Callable[..., Tensor]  # (parameters, *data) -> losses, each of its own parameters
+Gradients = Callable[..., tuple[Tensor, Sequence[Tensor]]]  # (parameters, *data) -> losses, theirs
+
+
+def by_autograd(losses: Losses) -> Gradients:
+    def gradients(parameters: Sequence[Tensor], *data: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        values = losses(parameters, *data)
+        return values.detach(), torch.autograd.grad(
+            values, list(parameters), torch.ones_like(values)
+        )
+
+    return gradients
+
+
+class Tracer:
+    """Gives the gradients of `losses`, for each shape of the data, as a list of operators.
+
+    A list is recorded on the first data of a shape and carried out on all that follow, with the
+    results of autograd to the last bit. Recording takes as long as a hundred small steps, so lists
+    are shared by all tracers of one `key`, which must say everything about `losses`.
+    """
+
+    recordings: ClassVar[dict[Any, Gradients | None]] = {}
+
+    def __init__(self, losses: Losses, key: Any) -> None:
+        self.losses, self.key = losses, key
+
+    def find(self, parameters: Sequence[Tensor], *data: Tensor) -> Gradients | None:
+        """What computes the gradients for such data; None where a list would be wrong."""
+        key = (self.key, *((x.shape, x.stride(), x.dtype) for x in data))
+        if key not in self.recordings:
+            self.recordings[key] = record(self.losses, parameters, *data)
+        return self.recordings[key]
+
+
+def record(losses: Losses, parameters: Sequence[Tensor], *data: Tensor) -> Gradients | None:
+    """The operators behind the gradients; None, with a line in the log, if they are not the same in
+    every step: if what comes next depends on a value, on randomness, or on tensors besides the
+    arguments."""
+    count = len(parameters)
+    gradients = by_autograd(losses)
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        values, found = gradients(tensors[:count], *tensors[count:])
+        return [values, *found]
+
+    leaves = [p.detach().requires_grad_() for p in parameters]
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            module = make_fx(flat)(*leaves, *data)
+    except Exception as error:
+        log.info("steps are not traced: %s", str(error).splitlines()[0])
+        return None
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            log.info("steps are not traced: the model holds tensors that are no parameters")
+            return None
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            log.info("steps are not traced: %s is random", node.target)
+            return None
+    module.graph.eliminate_dead_code()
+    module.graph.set_codegen(CodeGen())  # tensors in, a list of tensors out
+    module.recompile()
+    run = module.forward
+
+    @torch.no_grad()
+    def carry_out(parameters: Sequence[Tensor], *data: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        values, *found = run(*parameters, *data)
+        return values, found
+
+    return carry_out
