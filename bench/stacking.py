@@ -5,7 +5,10 @@ No torch at the top, as in the rest of what plans.
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count, pairwise
+from math import inf
 from typing import Any, Literal
 
 from bench.identity import NEUTRAL, leaves
@@ -19,14 +22,15 @@ FREE = {"seed", "workload.l2", "workload.model.init"} | {
     f"workload.model.init_{what}" for what in ("std", "bias")
 }
 
-# Kinds of workload for which a stack was faster than parallel processes, by device; measured with
-# scripts/benchmark_throughput. On a CPU vmap turns small convolutions into grouped ones, which are
-# many times slower; on a GPU small models wait for kernel launches, which a stack shares.
-STACK_IS_FASTER = {
-    ("cpu", "mlp"): False,
-    ("cpu", "cnn"): False,
-    ("cuda", "mlp"): True,
-    ("cuda", "cnn"): True,
+# How many runs must share a seed, and so their batches, for a stack to be faster than parallel
+# processes, by device and kind of workload; measured with scripts/benchmark_throughput. On a CPU
+# only what is shared saves time, and vmap turns small convolutions into grouped ones, which are
+# many times slower; on a GPU small models wait for kernel launches, which any stack shares.
+SHARING_THAT_PAYS = {
+    ("cpu", "mlp"): 2,
+    ("cpu", "cnn"): inf,
+    ("cuda", "mlp"): 1,
+    ("cuda", "cnn"): 1,
 }
 
 
@@ -71,33 +75,65 @@ def tasks(
     Args:
         strategy: ``parallel`` leaves every job alone.
         device: ``cpu`` or ``cuda``.
-        workers: how many tasks run at a time; a group is divided so that each has some.
+        workers: how many tasks run at a time; there are enough stacks to keep them all busy.
         max_stack: the most runs of a stack; None for as many as memory holds.
         say: is told of each group what is done with it, and why.
     """
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(stack_key(job.config), []).append(job)
-    result = []
-    for group in groups.values():
+    alone: list[list[Job]] = []
+    stacked: dict[str, list[list[Job]]] = {}
+    for key, group in groups.items():
         config = group[0].config
-        name = f"{config['workload']['name']}, {config['optimizer']['name']}"
         reason = "it stands alone" if len(group) == 1 else refusal(config)
-        faster = STACK_IS_FASTER[device, config["workload"]["model"]["family"]]
-        if strategy == "parallel" or (strategy == "auto" and not faster) or reason is not None:
+        sharing = max(Counter(job.config["seed"] for job in group).values())
+        pays = sharing >= SHARING_THAT_PAYS[device, config["workload"]["model"]["family"]]
+        if strategy == "parallel" or (strategy == "auto" and not pays) or reason is not None:
             if strategy == "stacked":
-                say(f"{name}: {len(group)} run(s) not stacked: {reason}")
-            result += [[job] for job in group]
-            continue
-        size = min(
-            -(-len(group) // workers),
-            most_that_fit(config, device, share=workers),
-            max_stack or len(group),
-        )
-        group.sort(key=lambda job: job.config["seed"])  # so that runs of a stack share batches
-        result += [group[start : start + size] for start in range(0, len(group), size)]
-        say(f"{name}: {len(group)} runs in stacks of up to {size}")
-    return result
+                say(f"{_name(config)}: {len(group)} run(s) not stacked: {reason}")
+            alone += [[job] for job in group]
+        else:
+            most = min(most_that_fit(config, device, share=workers), max_stack or len(group))
+            apart = device == "cpu" and sharing > 1
+            stacked[key] = [
+                part
+                for runs in (by_seed(group) if apart else [group])
+                for part in up_to(most, runs)
+            ]
+    stacks = sum(map(len, stacked.values()))
+    parts = next(n for n in count(1) if n * stacks % workers == 0 or n * stacks > MANY * workers)
+    for key, whole in stacked.items():
+        stacked[key] = [part for runs in whole for part in divided(runs, parts)]
+        runs, most = sum(map(len, stacked[key])), max(map(len, stacked[key]))
+        say(f"{_name(groups[key][0].config)}: {runs} runs in stacks of up to {most}")
+    return [*chain.from_iterable(stacked.values()), *alone]
+
+
+# Tasks for each process: with so many it hardly matters that the last ones end at different times.
+MANY = 8
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    return f"{config['workload']['name']}, {config['optimizer']['name']}"
+
+
+def by_seed(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs of each seed: as a stack they share every batch."""
+    seeds = sorted({job.config["seed"] for job in jobs})
+    return [[job for job in jobs if job.config["seed"] == seed] for seed in seeds]
+
+
+def up_to(most: int, jobs: Sequence[Job]) -> list[list[Job]]:
+    """In parts of at most so many jobs, those of a seed beside each other."""
+    ordered = sorted(jobs, key=lambda job: job.config["seed"])
+    return divided(ordered, -(-len(jobs) // most))
+
+
+def divided(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
+    """In consecutive parts of nearly the same size, none of them empty."""
+    bounds = [len(jobs) * n // parts for n in range(parts + 1)]
+    return [list(jobs[a:b]) for a, b in pairwise(bounds) if a < b]
 
 
 def most_that_fit(config: Mapping[str, Any], device: str, *, share: int) -> int:

@@ -55,6 +55,8 @@ class Run:
         if options["threads"] is not None:
             torch.set_num_threads(options["threads"])
         pl.seed_everything(config["seed"], verbose=False)
+        # Deterministic algorithms would first fill all new memory with NaN, a tenth of a step.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.make_optimizer = optimizer_factory(config["optimizer"])
         self.trainer = make_trainer(
             options, directories[0], validates=workload["val_size"] > 0, alone=len(configs) == 1

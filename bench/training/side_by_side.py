@@ -47,7 +47,7 @@ def dense(
             h = Linear.apply(parameters[f"{name}.weight"], parameters[f"{name}.bias"], h)
         elif isinstance(layer, nn.ReLU):
             h = h.relu()
-    return h.transpose(1, 2)
+    return h.transpose(1, 2).contiguous()
 
 
 class Linear(torch.autograd.Function):

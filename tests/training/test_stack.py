@@ -1,6 +1,6 @@
 """A run in a stack gives what the run alone gives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,24 +184,67 @@ def job(*overrides: str) -> Job:
     return Job(config=config, hydra={}, overrides=(), directory=Path(digest(config)))
 
 
-def test_tasks_divide_groups_among_processes() -> None:
-    jobs = [job(f"seed={s}", f"optimizer.lr={lr}") for s in range(4) for lr in (1e-3, 1e-2, 1e-1)]
-    jobs += [job("workload.model.dropout=0.5")]
+def sizes(jobs: list[Job], **options: Any) -> list[int]:
+    """How many jobs each task has; every job is in one."""
+    chosen: dict[str, Any] = {"strategy": "stacked", "workers": 2, "max_stack": None}
+    chosen |= {"device": "cpu", "say": lambda text: None} | options
+    made = tasks(jobs, **chosen)
+    found = sorted(job.directory for task in made for job in task)
+    assert found == sorted(job.directory for job in jobs)
+    return [len(task) for task in made]
+
+
+def grid_of_jobs(*, seeds: int, rates: int, more: Sequence[str] = ()) -> list[Job]:
+    return [
+        job(f"seed={s}", f"optimizer.lr={10.0**-n:g}", *more)
+        for n in range(rates)
+        for s in range(seeds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rates", "options", "expected"),
+    [
+        (4, 3, {}, [3, 3, 3, 3]),  # a stack for each seed
+        (4, 3, {"max_stack": 2}, [1, 2] * 4),
+        (4, 3, {"strategy": "parallel"}, [1] * 12),
+        (4, 3, {"strategy": "auto"}, [3, 3, 3, 3]),
+        (3, 4, {"strategy": "auto"}, [2] * 6),  # three would leave a process without work
+        (1, 8, {"strategy": "auto"}, [4, 4]),
+        (17, 2, {"strategy": "auto"}, [2] * 17),
+        (8, 1, {"strategy": "auto"}, [1] * 8),  # nothing is shared
+        (8, 1, {}, [4, 4]),
+        (4, 3, {"device": "cuda"}, [6, 6]),
+        (8, 1, {"device": "cuda", "strategy": "auto", "workers": 1}, [8]),
+    ],
+)
+def test_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+    seeds: int,
+    rates: int,
+    options: dict[str, Any],
+    expected: list[int],
+) -> None:
+    monkeypatch.setattr("bench.stacking.most_that_fit", lambda *_, **__: 1000)
+    assert sizes(grid_of_jobs(seeds=seeds, rates=rates), **options) == expected
+
+
+def test_tasks_of_one_stack_share_a_seed_on_a_cpu() -> None:
+    jobs = grid_of_jobs(seeds=3, rates=4)
+    for task in tasks(jobs, strategy="auto", device="cpu", workers=2, max_stack=None):
+        assert len({job.config["seed"] for job in task}) == 1
+
+
+def test_what_is_not_stacked_says_why() -> None:
     said: list[str] = []
-
-    def sizes(**options: Any) -> list[int]:
-        chosen: dict[str, Any] = {"strategy": "stacked", "workers": 2, "max_stack": None}
-        chosen |= {"device": "cpu", "say": said.append} | options
-        made = tasks(jobs, **chosen)
-        assert sorted(j.directory for task in made for j in task) == sorted(
-            j.directory for j in jobs
-        )
-        return [len(task) for task in made]
-
-    assert sizes() == [6, 6, 1]
-    assert any("stands alone" in line for line in said)
-    assert sizes(max_stack=5) == [5, 5, 2, 1]
-    assert sizes(strategy="parallel") == [1] * 13
+    jobs = [*grid_of_jobs(seeds=2, rates=2), job("workload.model.dropout=0.5")]
+    assert sizes(jobs, say=said.append) == [2, 2, 1]
+    assert said == [
+        "mnist_mlp, adam: 1 run(s) not stacked: it stands alone",
+        "mnist_mlp, adam: 4 runs in stacks of up to 2",
+    ]
+    convolutions = grid_of_jobs(seeds=1, rates=2, more=["workload=cifar10_cnn"])
+    assert sizes(convolutions, strategy="auto") == [1, 1]
 
 
 def test_memory_estimate_is_of_the_right_size() -> None:

@@ -1,0 +1,44 @@
+"""Models side by side against each model on its own."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench.training.side_by_side import logits
+from bench.workloads import build_model
+
+OPTIONS = {"init": "kaiming", "init_std": 0.01, "init_bias": 0.1, "dropout": 0.0}
+
+
+def networks(runs: int, *, family: str, hidden_sizes: list[int]) -> list[nn.Module]:
+    model = {"family": family, "hidden_sizes": hidden_sizes, **OPTIONS}
+    if family == "cnn":
+        model["channels"] = [4]
+    return [build_model(model, (1, 6, 6), 10, seed=seed).double() for seed in range(runs)]
+
+
+@pytest.mark.parametrize(("seeds", "each"), [(1, 1), (1, 3), (3, 1), (2, 3)])
+@pytest.mark.parametrize(("family", "hidden"), [("mlp", []), ("mlp", [8, 7]), ("cnn", [8])])
+def test_logits_and_gradients(seeds: int, each: int, family: str, hidden: list[int]) -> None:
+    models = networks(seeds * each, family=family, hidden_sizes=hidden)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(seeds, 5, 1, 6, 6, dtype=torch.float64, generator=generator)
+    weights = torch.randn(seeds * each, 5, 10, dtype=torch.float64, generator=generator)
+    stacked = {
+        name: torch.stack([dict(model.named_parameters())[name].detach() for model in models])
+        for name, _ in models[0].named_parameters()
+    }
+    for p in stacked.values():
+        p.requires_grad_()
+    found = logits(models[0], stacked, images)
+    gradients = torch.autograd.grad((weights * found).sum(), list(stacked.values()))
+    for k, model in enumerate(models):
+        own = functional_call(model, {}, (images[k // each],))
+        torch.testing.assert_close(found[k], own)
+        expected: tuple[Tensor, ...] = torch.autograd.grad(
+            (weights[k] * own).sum(), list(model.parameters())
+        )
+        for gradient, wanted in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(gradient[k], wanted)
+            assert gradient.is_contiguous() or family == "cnn"
