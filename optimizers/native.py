@@ -54,16 +54,24 @@ def kernel(rule: type[Rule], dtype: torch.dtype) -> Kernel | None:
 
 @cache
 def load(source: Source) -> Kernel | None:
-    try:
-        library = ctypes.CDLL(str(build(source.text)))
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = str(getattr(error, "stderr", None) or error).splitlines()[0]
-        log.warning("%s runs uncompiled, which is slower: %s", source.rule, reason)
+    library = load_library(source.text, source.rule)
+    if library is None:
         return None
     i64, address = ctypes.c_int64, ctypes.c_void_p
     library.step.argtypes = [i64, address, address, i64, address, ctypes.c_int]
     library.step.restype = None
     return Kernel(library.step, source.coefficients)
+
+
+def load_library(text: str, what: str) -> ctypes.CDLL | None:
+    """The library of a text in C++; None, with one line in the log about `what`, where it cannot be
+    built."""
+    try:
+        return ctypes.CDLL(str(build(text)))
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = str(getattr(error, "stderr", None) or error).splitlines()[0]
+        log.warning("%s runs uncompiled, which is slower: %s", what, reason)
+        return None
 
 
 def build(text: str, folder: Path | None = None) -> Path:
@@ -92,6 +100,10 @@ def processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     features = [line for line in lines if line.lower().startswith(("flags", "features"))]
     return features[0] if features else torch.backends.cpu.get_cpu_capability()
+
+
+def threads_for(elements: int) -> int:
+    return min(torch.get_num_threads(), 1 + elements // GRAIN)
 
 
 def suits(parameter: Tensor) -> bool:
@@ -145,6 +157,5 @@ class Native:
                 for p, g in zip(self.parameters, gradients, strict=True)
             ]
         self.pointers[:, 1] = [g.data_ptr() for g in gradients]
-        threads = min(torch.get_num_threads(), 1 + self.elements // GRAIN)
-        self.kernel.call(*self.arguments, threads)
+        self.kernel.call(*self.arguments, threads_for(self.elements))
         increment_version(self.parameters)

@@ -16,6 +16,7 @@ from bench import data
 from bench.errors import BenchError
 from bench.records import Record
 from bench.training.environment import environment
+from bench.training.fusion import fuse
 from bench.training.memory import keep_freed_memory
 from bench.training.module import Member, TrainingModule
 from bench.training.progress import StepProgressBar
@@ -104,7 +105,7 @@ class Run:
         ]
         if len(members) == 1:
             module: TrainingModule = SoloModule(
-                members[0], self.data, self.models[0], self.make_optimizer
+                members[0], self.data, fuse(self.models[0]), self.make_optimizer
             )
             if members[0].recorder is not None:
                 trainer.loggers = members[0].recorder.loggers
