@@ -71,7 +71,7 @@ class Workload:
 
 @dataclass
 class Trainer:
-    """Lightning's own names; the last three are ours.
+    """Lightning's own names; the last four are ours.
 
     Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given.
     """
@@ -93,6 +93,7 @@ class Trainer:
     steps_per_execution: Union[int, str] = field(  # noqa: UP007
         default="auto", metadata={"whole_or": "auto"}
     )
+    cuda_graph: str = accepts("auto", None, "auto", "never")
     threads: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
 

@@ -23,6 +23,7 @@ NEUTRAL = frozenset(
         "trainer.enable_checkpointing",
         "trainer.keep_freed_memory",
         "trainer.steps_per_execution",
+        "trainer.cuda_graph",
     }
 )
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, nan
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.data import Prepared, Split
+from bench.training.capture import CapturedStep
 from bench.training.executions import Executions, Slices, steps_per_execution
 from bench.training.recorder import Recorder
 from bench.workloads import FAMILIES
@@ -65,6 +67,7 @@ class TrainingModule(pl.LightningModule):
         self.eval_seconds = 0.0
         self.steps_done = 0
         self.validated_at: int | None = None
+        self.captured: CapturedStep | None = None
         self.evaluation_batch = FAMILIES[self.workload["model"]["family"]].evaluation_batch
 
     # -- what a subclass says ----------------------------------------------------------------
@@ -189,11 +192,32 @@ class TrainingModule(pl.LightningModule):
 
     def take_step(self, indices: Tensor, step: int) -> Tensor:
         """One optimizer step after ``step`` others; returns the losses before it, [K], detached."""
-        losses = self.compute(indices)
-        self.prepare(step)
-        self.apply_gradients()
+        if self.captured is not None:
+            losses = self.captured.step(indices, partial(self.prepare, step))
+        else:
+            losses = self.compute(indices)
+            self.prepare(step)
+            self.apply_gradients()
         self.count_step()
         return losses
+
+    def capture_step(self) -> None:
+        """Has steps taken by a CUDA graph from here on, where that is possible."""
+        self.captured = (
+            CapturedStep(self.compute, self.apply_gradients) if self.can_capture else None
+        )
+
+    @property
+    def can_capture(self) -> bool:
+        """Whether each step launches the same kernels, and the host adds only coefficients."""
+        return (
+            self.device.type == "cuda"
+            and self.options["cuda_graph"] == "auto"
+            and self.executions.steps > 1
+            and not self.diagnostics  # which read the gradients of every step
+            and not self.trainer.precision.endswith("-mixed")  # casts are made as they are needed
+            and self.workload["model"]["dropout"] == 0  # draws other numbers in a graph
+        )
 
     def count_step(self) -> None:
         """Keeps Lightning's ``global_step``, by which ``max_steps`` and checkpoints go."""
@@ -235,6 +259,9 @@ class TrainingModule(pl.LightningModule):
         }
 
     # -- evaluation --------------------------------------------------------------------------
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Leaves gradients where they are: a captured step goes on writing to them."""
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation()

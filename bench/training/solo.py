@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 
 from bench.data import Prepared
 from bench.training.module import Member, TrainingModule
-from bench.training.tracing import Tracer
+from bench.training.tracing import Tracer, by_autograd
 from bench.workloads import objective
 from optimizers.optimizer import Optimizer
 
@@ -40,7 +40,8 @@ class SoloModule(TrainingModule):
     ) -> None:
         super().__init__([member], data)
         self.model = model
-        self.weights = list(model.parameters())
+        self.names, self.weights = zip(*model.named_parameters(), strict=True)
+        self.tracer: Tracer | None = None
         self.make_optimizer = make_optimizer
         self._norms: Mapping[str, float] = {}
 
@@ -55,16 +56,11 @@ class SoloModule(TrainingModule):
         return self.optimizer
 
     def on_train_start(self) -> None:
-        traceable = self.device.type == "cpu" and self.trainer.precision in ("32-true", "64-true")
-        names = [name for name, _ in self.model.named_parameters()]
-
-        def losses(parameters: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
-            named = dict(zip(names, parameters, strict=True))
-            logits = functional_call(self.model, named, (images,))
-            return objective(logits, labels, parameters, self.workload["l2"])
-
-        key = json.dumps([self.workload[part] for part in ("dataset", "model", "l2")])
-        self.tracer = Tracer(losses, key) if traceable and self.executions.steps > 1 else None
+        if self.executions.steps > 1 and self.trainer.precision in ("32-true", "64-true"):
+            parts = [self.workload[part] for part in ("dataset", "model", "l2")]
+            self.tracer = Tracer(self._losses, json.dumps(parts))
+        if self.is_ours:
+            self.capture_step()
 
     def take_step(self, indices: Tensor, step: int) -> Tensor:
         if not (self.diagnostics and self.is_logged(step + 1)):
@@ -92,29 +88,30 @@ class SoloModule(TrainingModule):
 
     def compute(self, indices: Tensor) -> Tensor:
         train = self.data.train
-        images, labels = (
-            (train.images, train.labels) if self.full_batch else train.batch(indices[0])
-        )
+        batch = (train.images, train.labels) if self.full_batch else train.batch(indices[0])
         if not torch.is_grad_enabled():  # the gradient is numeric
-            return self._loss(images, labels).reshape(1)
-        if self.tracer is not None and (
-            (traced := self.tracer.find(self.weights, images, labels)) is not None
-        ):
-            loss, gradients = traced(self.weights, images, labels)
+            loss = self._loss(*batch)
+        elif self.executions.steps == 1:
+            for p in self.weights:  # zero_grad, without what it costs
+                p.grad = None
+            loss = self._loss(*batch)
+            self.manual_backward(loss)
+        else:
+            traced = None if self.tracer is None else self.tracer.find(self.weights, *batch)
+            gradients_of = traced or by_autograd(self._losses)
+            loss, gradients = gradients_of(self.weights, *batch)
             for p, gradient in zip(self.weights, gradients, strict=True):
                 p.grad = gradient
-            return loss.reshape(1)
-        for p in self.weights:  # zero_grad, without what it costs
-            p.grad = None
-        loss = self._loss(images, labels)
-        if self.executions.steps > 1:
-            loss.backward()
-        else:
-            self.manual_backward(loss)
         return loss.detach().reshape(1)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return objective(self.model(images), labels, self.weights, self.workload["l2"])
+
+    def _losses(self, parameters: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """The same as a function of the parameters."""
+        named = dict(zip(self.names, parameters, strict=True))
+        logits = functional_call(self.model, named, (images,))
+        return objective(logits, labels, parameters, self.workload["l2"])
 
     def prepare(self, step: int) -> None:
         self._set_learning_rate(step)

@@ -85,6 +85,7 @@ class StackModule(TrainingModule):
         self.l2 = [l2.to(self.device)] if l2.any() else []
         parts = [self.workload[part] for part in ("dataset", "model")]
         self.tracer = Tracer(self._losses, json.dumps([*parts, len(self.placed)]))
+        self.capture_step()
 
     def compute(self, indices: Tensor) -> Tensor:
         indices = indices.index_select(0, self.seed_rows)  # [U, B]
