@@ -71,9 +71,10 @@ class Workload:
 
 @dataclass
 class Trainer:
-    """Lightning's own names; the last four are ours.
+    """Lightning's own names; the last five are ours.
 
-    Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given.
+    Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. After
+    ``patience`` validations without a better accuracy it stops.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
@@ -93,6 +94,7 @@ class Trainer:
     steps_per_execution: Union[int, str] = field(  # noqa: UP007
         default="auto", metadata={"whole_or": "auto"}
     )
+    patience: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     cuda_graph: str = accepts("auto", None, "auto", "never")
     threads: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
@@ -219,6 +221,11 @@ def _check_together(config: Mapping[str, Any]) -> None:
         raise BenchError(
             f"trainer.val_check_interval={interval}: at most the {steps} steps of an epoch; "
             "for longer ones use trainer.check_val_every_n_epoch"
+        )
+    if trainer["patience"] is not None and workload["val_size"] == 0:
+        raise BenchError(
+            f"trainer.patience={trainer['patience']}: waits for a better validation accuracy, and "
+            "there is no validation split; set workload.val_size"
         )
     if trainer["max_steps"] == 0:
         raise BenchError("trainer.max_steps=0: must be at least 1, or -1 for no limit")

@@ -28,9 +28,17 @@ NEUTRAL = frozenset(
 )
 
 
+# Keys that came later, with what was done before: so set, they leave a run what it was.
+ADDED: Mapping[str, Any] = {"trainer.patience": None}
+
+
 def digest(config: Mapping[str, Any]) -> str:
     """16 hexadecimal digits over everything in ``config`` that decides the result."""
-    decisive = {key: value for key, value in leaves(config) if key not in NEUTRAL}
+    decisive = {
+        key: value
+        for key, value in leaves(config)
+        if key not in NEUTRAL and ADDED.get(key, ...) != value
+    }
     text = json.dumps(decisive, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

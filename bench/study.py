@@ -86,7 +86,7 @@ def read(directory: Path) -> Study:
         try:
             record = records.read(path)
             row = _row(record)
-            config = {
+            config = dict(identity.ADDED) | {
                 key: json.dumps(value) if isinstance(value, list) else value
                 for key, value in identity.leaves(record.config)
             }

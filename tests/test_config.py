@@ -122,6 +122,15 @@ def test_digest_is_of_what_decides_the_result() -> None:
         assert digest(composed(change)) != base
 
 
+def test_a_key_that_came_later_leaves_older_runs_what_they_were() -> None:
+    config = composed()
+    older = config | {
+        "trainer": {key: value for key, value in config["trainer"].items() if key != "patience"}
+    }
+    assert digest(older) == digest(config)
+    assert digest(composed("trainer.patience=3")) != digest(config)
+
+
 def test_hyperparameters_are_numbers() -> None:
     numbers = hyperparameters(composed("schedule=step", "optimizer=momentum"))
     assert numbers["momentum"] == 0.9

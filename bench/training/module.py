@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,7 +29,11 @@ class Member:
             at each of them.
         lr: the learning rate before its schedule.
         multipliers: of the learning rate, one a step.
-        steps: optimizer steps that count; those after a divergence do not.
+        steps: optimizer steps that count; those after the run is over do not.
+        diverged: its loss is not finite.
+        stopped: its validation accuracy has not risen for ``trainer.patience`` validations.
+        best: the highest validation accuracy so far.
+        waited: validations since then.
     """
 
     config: Mapping[str, Any]
@@ -39,6 +43,21 @@ class Member:
     multipliers: Sequence[float] = ()
     steps: int = 0
     diverged: bool = False
+    stopped: bool = False
+    best: float = -inf
+    waited: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.diverged or self.stopped
+
+    def wait(self, accuracy: float, patience: int | None) -> None:
+        """Stops the run if it has waited long enough for a better validation accuracy."""
+        if accuracy > self.best:
+            self.best, self.waited = accuracy, 0
+        else:
+            self.waited += 1
+            self.stopped = self.waited == patience
 
 
 class TrainingModule(pl.LightningModule):
@@ -95,7 +114,7 @@ class TrainingModule(pl.LightningModule):
         return self.members
 
     def leave(self) -> None:
-        """Some members have diverged."""
+        """Some members are over."""
 
     def norms(self) -> Mapping[str, float]:
         """Gradient and update norms of the last step, if they were asked for."""
@@ -169,9 +188,9 @@ class TrainingModule(pl.LightningModule):
         losses = self._mean_over_processes(torch.stack(values)).tolist()  # [S, K], waits for all
         self.train_seconds += time.perf_counter() - started
         for member, own in zip(members, zip(*losses, strict=True), strict=True):
-            if not member.diverged:
+            if not member.over:
                 self._follow(member, first, own, norms)
-        self._leave_diverged()
+        self._end_what_is_over()
 
     def _follow(
         self,
@@ -233,11 +252,11 @@ class TrainingModule(pl.LightningModule):
         if member.recorder is not None:
             member.recorder.diverged(member.steps, f"{what} is not finite")
 
-    def _leave_diverged(self) -> None:
-        if all(member.diverged for member in self.members):
-            self.trainer.should_stop = True
-        elif any(member.diverged for member in self.running):
+    def _end_what_is_over(self) -> None:
+        if any(member.over for member in self.running):
             self.leave()
+        if all(member.over for member in self.members):
+            self.trainer.should_stop = True
 
     def _mean_over_processes(self, values: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(values, reduce_op="mean")
@@ -279,18 +298,19 @@ class TrainingModule(pl.LightningModule):
         results = self._end_evaluation()
         self.validated_at = self.steps_done
         for member, (loss, accuracy) in zip(self.running, results, strict=True):
-            if member.diverged:
+            if member.over:
                 continue
             if not isfinite(loss):
                 self._diverge(member, "validation loss")
                 continue
+            member.wait(accuracy, self.options["patience"])
             if member.recorder is not None:
                 progress = self._progress(member.steps)
                 member.recorder.validated(member.steps, **progress, loss=loss, accuracy=accuracy)
         if len(results) == 1:  # for the progress bar, and for callbacks that monitor a metric
             values = {"val/loss": results[0][0], "val/accuracy": results[0][1]}
             self.log_dict(values, logger=False, prog_bar=True)
-        self._leave_diverged()
+        self._end_what_is_over()
 
     def on_test_epoch_end(self) -> None:
         results = self._end_evaluation()

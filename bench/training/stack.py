@@ -25,8 +25,9 @@ class StackModule(TrainingModule):
     """Trains models of one shape side by side: parameters are ``[K, ...]``.
 
     The K runs lie ordered by seed, G for each of U seeds, so that a batch ``[U, B, ...]`` serves
-    the G runs of its seed without being copied. When runs diverge, the stack shrinks to the
-    largest number that a seed has left; where a seed has fewer, finished runs keep the places.
+    the G runs of its seed without being copied. When runs are over, the stack shrinks to the
+    largest number that a seed has left; where a seed has fewer, such runs keep the places. Runs
+    that were stopped early come back for the test.
 
     Args:
         models: one for each member, initialised.
@@ -43,6 +44,7 @@ class StackModule(TrainingModule):
         ]
         super().__init__(placed, data)
         self.placed = placed
+        self.stopped: list[tuple[Member, list[Tensor]]] = []  # with their weights
         self.model = models[0]
         stacked, _ = stack_module_state([models[k] for k in rows])
         self.names = list(stacked)
@@ -117,13 +119,28 @@ class StackModule(TrainingModule):
         return loss.view_as(wanted).sum(1), (found.argmax(2) == wanted).sum(1)
 
     def leave(self) -> None:
+        kept = [member for member, _ in self.stopped]
+        for row, member in enumerate(self.placed):
+            if member.stopped and all(member is not other for other in kept):
+                self.stopped.append(
+                    (member, [p[row].detach().clone() for p in self.parameters_now])
+                )
         rows = grid(self.placed)
-        if len(rows) < len(self.placed):
+        if 0 < len(rows) < len(self.placed):
             self.placed = [self.placed[row] for row in rows]
             self._adopt(self.optimizer.keep(rows))
 
+    def on_test_start(self) -> None:
+        """The runs that trained to the end, and those that were stopped as they were then."""
+        rows = [row for row, member in enumerate(self.placed) if not member.over]
+        self.parameters_now = [
+            torch.stack([*p[rows], *(weights[i] for _, weights in self.stopped)])
+            for i, p in enumerate(self.parameters_now)
+        ]
+        self.placed = [*(self.placed[row] for row in rows), *(member for member, _ in self.stopped)]
+
     def save_weights(self) -> None:
-        """Writes for each run that is still in the stack what its checkpoint would hold when it
+        """Writes for each run that was tested what its checkpoint would hold when it
         trained alone, as far as it is the model's."""
         for row, member in enumerate(self.placed):
             if member.recorder is not None:
@@ -141,7 +158,7 @@ def grid(members: Sequence[Member]) -> list[int]:
     that run, and as many others as fill the places; a run twice if nothing else is there."""
     rows: dict[int, tuple[list[int], list[int]]] = {}
     for row, member in enumerate(members):
-        rows.setdefault(member.config["seed"], ([], []))[member.diverged].append(row)
+        rows.setdefault(member.config["seed"], ([], []))[member.over].append(row)
     most = max(len(running) for running, _ in rows.values())
     filled = []
     for _, (running, over) in sorted(rows.items()):

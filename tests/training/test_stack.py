@@ -111,6 +111,36 @@ def test_runs_that_diverge_leave_without_touching_the_others(tmp_path: Path) -> 
         assert_same(alone, together)
 
 
+def test_runs_that_stop_early_are_tested_as_they_were_then(tmp_path: Path) -> None:
+    rates = {0: (1e-3, 0.0, 1e20), 1: (1e-2, 1e-4, 0.0)}
+    configs = [
+        composed(f"optimizer.lr={lr}", f"seed={seed}", "trainer.max_epochs=7", "trainer.patience=2")
+        for seed, values in rates.items()
+        for lr in values
+    ]
+    pairs = alone_and_together(tmp_path, configs)
+    for alone, together in pairs:
+        assert_same(alone, together)
+    idle = [record for record, _ in pairs if record.hyperparameters["lr"] == 0]
+    assert [(record.status, record.epochs) for record in idle] == [("completed", 3.0)] * 2
+    assert len({record.steps for record, _ in pairs}) > 2
+    stopped = tmp_path / "together" / idle[0].id / "checkpoints" / "last.ckpt"
+    alone = tmp_path / "alone" / idle[0].id / "checkpoints" / "last.ckpt"
+    weights, expected = (torch.load(path)["state_dict"] for path in (stopped, alone))
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value)
+
+
+def test_all_stop_early(tmp_path: Path) -> None:
+    configs = [
+        composed("optimizer.lr=0", f"seed={s}", "trainer.max_epochs=9", "trainer.patience=1")
+        for s in (0, 1)
+    ]
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert_same(alone, together)
+        assert together.epochs == 2
+
+
 def test_all_diverge(tmp_path: Path) -> None:
     configs = [composed("optimizer=sgd", "optimizer.lr=1e20", f"seed={s}") for s in (0, 1)]
     assert [r.status for r in train(tmp_path, configs)] == ["diverged"] * 2
