@@ -13,6 +13,7 @@ from typing import Any, Optional, Union, cast
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from bench.data import DATASETS
 from bench.errors import BenchError
@@ -150,7 +151,12 @@ def validate(config: DictConfig) -> dict[str, Any]:
     Raises:
         BenchError: a value is missing or out of range.
     """
-    for key, value, metadata in _described(config):
+    try:
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise BenchError(f"{error.full_key}: a value is needed, none was given") from error
+    plain = cast(dict[str, Any], container)
+    for key, value, metadata in _described(config, plain):
         if "declared" in metadata:
             _check(key, value, metadata["declared"])
         for item in value if "each" in metadata else ():
@@ -158,7 +164,6 @@ def validate(config: DictConfig) -> dict[str, Any]:
         word = metadata.get("whole_or", value)
         if value != word and not (isinstance(value, int) and value >= 1):
             raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     trainer = plain["trainer"]
     if trainer["max_epochs"] is None and trainer["max_steps"] == -1:
         trainer["max_epochs"] = DEFAULT_EPOCHS
@@ -172,17 +177,17 @@ def as_yaml(plain: Any) -> str:
     return yaml.dump(plain, Dumper=dumper, sort_keys=False)
 
 
-def _described(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    """Every value of a structured config: its key, itself, and the metadata of its field."""
+def _described(
+    node: DictConfig, plain: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Every value of a structured config, which is also given as plain containers (to read those
+    takes a tenth of the time): its key, itself, and the metadata of its field."""
     schema = OmegaConf.get_type(node)
     metadata = {f.name: f.metadata for f in fields(schema)} if is_dataclass(schema) else {}
-    for name in map(str, node):
+    for name, value in plain.items():
         key = f"{prefix}{name}"
-        if OmegaConf.is_missing(node, name):
-            raise BenchError(f"{key}: a value is needed, none was given")
-        value = node[name]
-        if isinstance(value, DictConfig):
-            yield from _described(value, f"{key}.")
+        if isinstance(value, dict):
+            yield from _described(node[name], value, f"{key}.")
         else:
             yield key, value, metadata.get(name, {})
 
