@@ -57,6 +57,19 @@ def stack_key(config: Mapping[str, Any]) -> str:
     return json.dumps(fixed, sort_keys=True)
 
 
+def most_that_fit(config: Mapping[str, Any], device: str, *, share: int) -> int:
+    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks."""
+    from bench.training.stack import bytes_per_run
+
+    if device == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info()
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, int(free / 2 / share / bytes_per_run(config)))
+
+
 def tasks(
     jobs: Sequence[Job],
     *,
@@ -64,6 +77,7 @@ def tasks(
     device: str,
     workers: int,
     max_stack: int | None,
+    capacity: Callable[..., int] = most_that_fit,
     say: Callable[[str], None] = print,
 ) -> list[list[Job]]:
     """Puts jobs together: each list is one task, to be trained as a stack if it holds several.
@@ -73,6 +87,7 @@ def tasks(
         device: ``cpu`` or ``cuda``.
         workers: how many tasks run at a time; a group is divided so that each has some.
         max_stack: the most runs of a stack; None for as many as memory holds.
+        capacity: how many that are; called as `most_that_fit`.
         say: is told of each group what is done with it, and why.
     """
     groups: dict[str, list[Job]] = {}
@@ -91,23 +106,10 @@ def tasks(
             continue
         size = min(
             -(-len(group) // workers),
-            most_that_fit(config, device, share=workers),
+            capacity(config, device, share=workers),
             max_stack or len(group),
         )
         group.sort(key=lambda job: job.config["seed"])  # so that runs of a stack share batches
         result += [group[start : start + size] for start in range(0, len(group), size)]
         say(f"{name}: {len(group)} runs in stacks of up to {size}")
     return result
-
-
-def most_that_fit(config: Mapping[str, Any], device: str, *, share: int) -> int:
-    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks."""
-    from bench.training.stack import bytes_per_run
-
-    if device == "cuda":
-        import torch
-
-        free, _ = torch.cuda.mem_get_info()
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, int(free / 2 / share / bytes_per_run(config)))
