@@ -171,6 +171,22 @@ def validate(config: DictConfig) -> dict[str, Any]:
     return plain
 
 
+def total_steps(config: Mapping[str, Any]) -> int:
+    """Optimizer steps of a run that nothing ends early."""
+    trainer, limits = config["trainer"], []
+    if trainer["max_steps"] != -1:
+        limits.append(trainer["max_steps"])
+    if trainer["max_epochs"] is not None:
+        limits.append(trainer["max_epochs"] * _steps_per_epoch(config["workload"]))
+    return min(limits)
+
+
+def _steps_per_epoch(workload: Mapping[str, Any]) -> int:
+    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
+    batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
+    return size // batch_size if workload["drop_last"] else -(-size // batch_size)
+
+
 def as_yaml(plain: Any) -> str:
     """Plain containers as YAML, by libyaml: in pure Python it takes many times as long."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -212,12 +228,12 @@ def _check_together(config: Mapping[str, Any]) -> None:
             f"workload.val_size={workload['val_size']}: must leave training samples; "
             f"{workload['dataset']} has {DATASETS[workload['dataset']].train_size}"
         )
-    batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
-    if batch_size > size:
+    if workload["batch_size"] != "full" and workload["batch_size"] > size:
         raise BenchError(
-            f"workload.batch_size={batch_size}: at most the {size} training samples, or 'full'"
+            f"workload.batch_size={workload['batch_size']}: at most the {size} training samples, "
+            "or 'full'"
         )
-    steps = size // batch_size if workload["drop_last"] else -(-size // batch_size)
+    steps = _steps_per_epoch(workload)
     interval = trainer["val_check_interval"]
     if interval is not None and interval > steps:
         raise BenchError(

@@ -8,7 +8,7 @@ import functools
 import logging
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -106,11 +106,14 @@ def _usual(*choices: str) -> dict[str, Any]:
     return validate(compose("config", list(choices)))
 
 
-def run(jobs: Sequence[Job]) -> list[Record]:
+def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) -> list[Record]:
     """Makes one run, or several as a stack, and leaves the directory of each: configuration, log,
     curves and record.
 
     A failure while training is recorded as ``failed``, with its traceback in ``run.log``.
+
+    Args:
+        tell: is told as they train of the optimizer steps done, and how many runs have diverged.
 
     Returns:
         The records; none in a process that is not the first of several.
@@ -120,7 +123,7 @@ def run(jobs: Sequence[Job]) -> list[Record]:
     """
     from bench.training import Run
 
-    ready = Run([job.config for job in jobs], [job.directory for job in jobs])
+    ready = Run([job.config for job in jobs], [job.directory for job in jobs], tell)
     if not ready.is_first_process:
         return ready.train()
     for job in jobs:

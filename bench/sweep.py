@@ -73,7 +73,7 @@ def run(
         console.print(
             f"{len(missing)} runs{kept}: {workers} process(es) of {threads} thread(s)", style="dim"
         )
-        with Display(console, len(missing)) as display:
+        with Display(console, missing) as display:
             pool = Pool(workers=workers, threads=threads, gpus=gpus, display=display)
             done |= pool.run(plan)
     else:

@@ -14,23 +14,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import wait
+from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench import jobs as single_job
-from bench.display import Display
+from bench.display import Display, Running
 from bench.jobs import Job
 from bench.records import Record
 
 T = TypeVar("T")
+_reports: "Reports"  # of this process, where it is a worker
 
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # Apple's libraries cannot be forked
+SHOWN_EVERY = 0.2  # seconds
 LOST = "its process ended without a word (killed, or out of memory)"
 
 
@@ -100,15 +102,18 @@ class Pool:
     def _attempt(self, tasks: Sequence[list[Job]], workers: int) -> list[list[Job]]:
         """Runs tasks until all are done or a process dies; returns those that were not done."""
         context = multiprocessing.get_context(METHOD)
-        start = (self.threads, self.gpus, context.Value("i", 0))
+        reports = Reports(context, len(tasks))
+        start = (self.threads, self.gpus, context.Value("i", 0), reports)
         pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=start)
         try:
-            futures = {pool.submit(_run_task, task): task for task in tasks}
-            self._show_running(tasks, workers)
-            for future in as_completed(futures):
-                with suppress(BrokenProcessPool):
-                    self._add(futures[future], future.result())
-                    self._show_running(tasks, workers)
+            made = {pool.submit(_run_task, *numbered): numbered for numbered in enumerate(tasks)}
+            while made:
+                self._show(tasks, workers, reports)
+                for future in wait(made, SHOWN_EVERY, return_when=FIRST_COMPLETED).done:
+                    _, task = made.pop(future)
+                    with suppress(BrokenProcessPool):
+                        self._add(task, future.result())
+            self._show(tasks, workers, reports)
         except BaseException:
             for process in list((pool._processes or {}).values()):
                 process.kill()  # Lightning makes SIGTERM an exception, and a worker would go on
@@ -117,24 +122,38 @@ class Pool:
             pool.shutdown(cancel_futures=True)
         return [task for task in tasks if task[0].directory not in self.done]
 
-    def _show_running(self, tasks: Sequence[list[Job]], workers: int) -> None:
+    def _show(self, tasks: Sequence[list[Job]], workers: int, reports: "Reports") -> None:
         """Tasks start in order, so those running are the first that are not done."""
-        open_tasks = [task for task in tasks if task[0].directory not in self.done]
-        self.display.show(running=sum(map(len, open_tasks[:workers])))
+        numbered = enumerate(tasks)
+        open_tasks = [(n, task) for n, task in numbered if task[0].directory not in self.done]
+        self.display.show(
+            Running(task, reports.steps[n], reports.diverged[n]) for n, task in open_tasks[:workers]
+        )
 
     def _add(self, task: Sequence[Job], made: Sequence[Record]) -> None:
         for job, record in zip(task, made, strict=True):
             self.done[job.directory] = record
-            self.display.add(record)
+            self.display.add(job, record)
 
 
-def _start_worker(threads: int, gpus: int, started: Any) -> None:
+class Reports:
+    """What workers say of each task by its number, in shared memory: no lock, since only one writes
+    to a place, and nothing that a worker could leave half done."""
+
+    def __init__(self, context: BaseContext, tasks: int) -> None:
+        self.steps = context.RawArray("q", tasks)
+        self.diverged = context.RawArray("q", tasks)
+
+
+def _start_worker(threads: int, gpus: int, started: Any, reports: Reports) -> None:
     """Ends this process with its parent, and prepares it to train, each on the next GPU in turn."""
+    global _reports
+    _reports = reports
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
-        wait([parent.sentinel])
+        connection.wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
@@ -154,12 +173,16 @@ def _leave_to_parent(*_: object) -> None:
     """^C reaches every process of a terminal; Lightning would answer it with a long farewell."""
 
 
-def _run_task(task: list[Job]) -> list[Record]:
+def _run_task(number: int, task: list[Job]) -> list[Record]:
+    def tell(steps: int, diverged: int) -> None:
+        _reports.steps[number] = steps
+        _reports.diverged[number] = diverged
+
     if task[0].config["trainer"]["devices"] != 1:
         return [_run_on_several_devices(job) for job in task]
     quiet = [replace(job, config=without_progress_bar(job.config)) for job in task]
     try:
-        return single_job.run(quiet)
+        return single_job.run(quiet, tell=tell)
     except Exception as error:  # one task that cannot be made does not stop the others
         return [single_job.fail(job, single_job.reason(error)) for job in task]
 
