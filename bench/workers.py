@@ -41,7 +41,8 @@ def start_importing(threads: int) -> None:
     if METHOD != "forkserver":
         return
     variables = {
-        "OMP_NUM_THREADS": str(threads),  # read where OpenMP and BLAS are loaded
+        "OMP_NUM_THREADS": str(threads),  # read when OpenMP is loaded
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's starts its threads when it is loaded
         "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
         "PYTHONSAFEPATH": "1",  # that path and nothing before it
     }
