@@ -47,14 +47,13 @@ def one_run(composed: "DictConfig") -> None:
     """Makes one run. Mistakes leave as an exit: an exception would have Hydra print lines of its
     own."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     from bench import single
     from bench.errors import BenchError
-    from bench.jobs import plan
+    from bench.jobs import plain_hydra, plan
 
     try:
-        single.main(plan(composed, OmegaConf.structured(HydraConfig.get())))
+        single.main(plan(composed, plain_hydra(HydraConfig.get())))
     except BenchError as error:
         sys.exit(f"error: {error}")
 

@@ -8,13 +8,13 @@ import functools
 import logging
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import records
 from bench.config import as_yaml, validate
@@ -62,51 +62,58 @@ class Job:
         return None if record.status == "failed" else record
 
 
-def plan(own: DictConfig, hydra: DictConfig) -> Job:
+def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
     """The job of one composed configuration: our keys, and Hydra's own.
 
     Raises:
         BenchError: a value is out of range.
     """
     config = validate(own)
-    defaults = _defaults(
-        config["workload"]["name"],
-        config["optimizer"]["name"],
-        config["optimizer"]["_target_"],
-        config["schedule"]["name"],
-    )
     return Job(
         config=config,
-        hydra=cast(dict[str, Any], OmegaConf.to_container(hydra, enum_to_str=True)),
-        overrides=tuple(hydra.overrides.task),
-        directory=run_directory(config, defaults),
+        hydra=hydra,
+        overrides=tuple(hydra["overrides"]["task"]),
+        directory=run_directory(config, _defaults(config)),
     )
 
 
-def split(composed: DictConfig) -> tuple[DictConfig, DictConfig]:
-    """Our part of what Hydra composed, and Hydra's."""
-    own = [key for key in map(str, composed) if key != "hydra"]
-    return OmegaConf.masked_copy(composed, own), composed.hydra
+def split(composed: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
+    """Our part of what Hydra composed, which loses the other: Hydra's, as plain containers."""
+    hydra = plain_hydra(composed.hydra)
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed, hydra
+
+
+def plain_hydra(hydra: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(hydra, enum_to_str=True))
+
+
+def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the same workload, optimizer and schedule with nothing else said."""
+    name, target = config["optimizer"]["name"], config["optimizer"]["_target_"]
+    custom = ["optimizer=custom", f"optimizer._target_={target}"]
+    optimizer = _usual(*custom if name == target else [f"optimizer={name}"])
+    schedule = _usual(f"schedule={config['schedule']['name']}")
+    workload = _usual(f"workload={config['workload']['name']}")
+    return workload | {"optimizer": optimizer["optimizer"], "schedule": schedule["schedule"]}
 
 
 @functools.cache
-def _defaults(workload: str, optimizer: str, target: str, schedule: str) -> Mapping[str, Any]:
-    """The configuration of these three with nothing else said."""
-    custom = optimizer == target
-    overrides = [
-        f"workload={workload}",
-        *(["optimizer=custom", f"optimizer._target_={target}"] if custom else []),
-        *([] if custom else [f"optimizer={optimizer}"]),
-        f"schedule={schedule}",
-    ]
-    return validate(compose("config", overrides))
+def _usual(*choices: str) -> dict[str, Any]:
+    """The configuration with nothing but these choices: one for each group, not for each
+    combination of them."""
+    return validate(compose("config", list(choices)))
 
 
-def run(jobs: Sequence[Job]) -> list[Record]:
+def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) -> list[Record]:
     """Makes one run, or several as a stack, and leaves the directory of each: configuration, log,
     curves and record.
 
     A failure while training is recorded as ``failed``, with its traceback in ``run.log``.
+
+    Args:
+        tell: is told as they train of the optimizer steps done, and how many runs have diverged.
 
     Returns:
         The records; none in a process that is not the first of several.
@@ -116,7 +123,7 @@ def run(jobs: Sequence[Job]) -> list[Record]:
     """
     from bench.training import Run
 
-    ready = Run([job.config for job in jobs], [job.directory for job in jobs])
+    ready = Run([job.config for job in jobs], [job.directory for job in jobs], tell)
     if not ready.is_first_process:
         return ready.train()
     for job in jobs:

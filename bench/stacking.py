@@ -61,6 +61,19 @@ def stack_key(config: Mapping[str, Any]) -> str:
     return json.dumps(fixed, sort_keys=True)
 
 
+def most_that_fit(config: Mapping[str, Any], device: str, *, share: int) -> int:
+    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks."""
+    from bench.training.stack import bytes_per_run
+
+    if device == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info()
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, int(free / 2 / share / bytes_per_run(config)))
+
+
 def tasks(
     jobs: Sequence[Job],
     *,
@@ -68,6 +81,7 @@ def tasks(
     device: str,
     workers: int,
     max_stack: int | None,
+    capacity: Callable[..., int] = most_that_fit,
     say: Callable[[str], None] = print,
 ) -> list[list[Job]]:
     """Puts jobs together: each list is one task, to be trained as a stack if it holds several.
@@ -77,11 +91,13 @@ def tasks(
         device: ``cpu`` or ``cuda``.
         workers: how many tasks run at a time; there are enough stacks to keep them all busy.
         max_stack: the most runs of a stack; None for as many as memory holds.
+        capacity: how many that are; called as `most_that_fit`.
         say: is told of each group what is done with it, and why.
     """
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(stack_key(job.config), []).append(job)
+    fitting: dict[str, int] = {}
     alone: list[list[Job]] = []
     stacked: dict[str, list[list[Job]]] = {}
     for key, group in groups.items():
@@ -94,7 +110,10 @@ def tasks(
                 say(f"{_name(config)}: {len(group)} run(s) not stacked: {reason}")
             alone += [[job] for job in group]
         else:
-            most = min(most_that_fit(config, device, share=workers), max_stack or len(group))
+            workload = json.dumps(config["workload"])
+            if workload not in fitting:
+                fitting[workload] = capacity(config, device, share=workers)
+            most = min(fitting[workload], max_stack or len(group))
             apart = device == "cpu" and sharing > 1
             stacked[key] = [
                 part
@@ -134,16 +153,3 @@ def divided(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
     """In consecutive parts of nearly the same size, none of them empty."""
     bounds = [len(jobs) * n // parts for n in range(parts + 1)]
     return [list(jobs[a:b]) for a, b in pairwise(bounds) if a < b]
-
-
-def most_that_fit(config: Mapping[str, Any], device: str, *, share: int) -> int:
-    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks."""
-    from bench.training.stack import bytes_per_run
-
-    if device == "cuda":
-        import torch
-
-        free, _ = torch.cuda.mem_get_info()
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, int(free / 2 / share / bytes_per_run(config)))

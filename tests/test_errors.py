@@ -73,6 +73,9 @@ WRONG: list[tuple[str, list[str]]] = [
     ("optimizer._target_=collections.OrderedDict", ["collections.OrderedDict"]),
     # sweeps, checked whole before anything starts
     ("-m optimizer.lr=1e-3,-1", ["optimizer.lr=-1"]),
+    ("-m seed=0,-1", ["seed=-1", "[0"]),
+    ("-m seed=0,1 optimizer.lr=0.1,fast", ["optimizer.lr", "fast"]),
+    ("-m optimizer=adam,sgd optimizer.momentum=0.9", ["optimizer.momentum", "weight_decay"]),
     ("-m optimizer=adam,sgdd", ["optimizer=sgdd"]),
     ("-m optimizer.lr=interval(0,1)", ["optimizer.lr", "interval"]),
     ("-m optimizer.lr=1e-3,0.001", ["lr=0.001", "same configuration"]),

@@ -19,7 +19,7 @@ from scipy import stats
 
 from bench import records
 from bench.data import Dataset
-from bench.jobs import plan, split
+from bench.jobs import plan
 from tests.conftest import config_names
 
 ROOT = Path(__file__).parents[1]
@@ -44,8 +44,8 @@ def jobs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
     def launch(self: Any, job_overrides: Sequence[list[str]], initial_job_idx: int) -> list[Any]:
         seen.extend(job_overrides)
         for job in (job_overrides[0], job_overrides[-1]):
-            composed = plan(*split(self.config_loader.load_sweep_config(self.config, list(job))))
-            assert composed.config["study"] in str(composed.directory)
+            planned = plan(*self.composer.compose(job))
+            assert planned.config["study"] in str(planned.directory)
         results = [
             SimpleNamespace(status="completed", metrics={"val/accuracy": accuracy(job)})
             for job in job_overrides

@@ -118,6 +118,25 @@ def test_interrupted_it_goes_on(tmp_path: Path) -> None:
     assert all(after[path] == done[path] for path in done)
 
 
+def test_interrupted_at_a_terminal_it_ends_at_once(tmp_path: Path) -> None:
+    """There ^C reaches the workers, too."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    arguments = ["-m", "study=s", "seed=range(0,6)", "trainer.max_epochs=1000"]
+    process = subprocess.Popen(
+        command(*arguments), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/**/events*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, message = process.communicate(timeout=20)  # until all that could write have ended
+    assert process.returncode == 130
+    assert "goes on" in message
+    assert "Traceback" not in message
+    assert not times(tmp_path)
+
+
 @pytest.fixture
 def tensorboard(swept: Path) -> str:
     """The address of a TensorBoard that shows the sweep."""

@@ -18,12 +18,27 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.formats import Arrays
-from bench.data.specs import Specification
+from bench.data.specs import Specification, default_data_dir
 from bench.errors import BenchError
 
 MANIFEST = "manifest.json"
 
 log = logging.getLogger(__name__)
+
+
+def obtain(spec: Specification, data_dir: Path | None) -> Arrays:
+    """The cached arrays, as `open_arrays` gives them; fetched first if they are not there.
+
+    Raises:
+        BenchError: the cache is damaged, or no source gave the data.
+    """
+    place = (data_dir or default_data_dir()).expanduser()
+    arrays = open_arrays(spec, place)
+    if arrays is None:
+        fetch(spec, place)
+        arrays = open_arrays(spec, place)
+        assert arrays is not None
+    return arrays
 
 
 def open_arrays(spec: Specification, data_dir: Path, *, verify: bool = False) -> Arrays | None:

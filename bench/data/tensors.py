@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.data import cache
 from bench.data.formats import Arrays
-from bench.data.specs import DATASETS, default_data_dir
+from bench.data.specs import DATASETS
 from bench.errors import BenchError
 
 FeatureScaling = Literal["none", "unit", "channel", "feature"]
@@ -63,12 +63,8 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     """
     if name not in DATASETS:
         raise BenchError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
-    spec, data_dir = DATASETS[name], (data_dir or default_data_dir()).expanduser()
-    arrays = cache.open_arrays(spec, data_dir)
-    if arrays is None:
-        cache.fetch(spec, data_dir)
-        arrays = cache.open_arrays(spec, data_dir)
-        assert arrays is not None
+    spec = DATASETS[name]
+    arrays = cache.obtain(spec, data_dir)
     return Dataset(name, spec.classes, split(arrays, "train"), split(arrays, "test"))
 
 

@@ -154,9 +154,9 @@ class TrainingModule(pl.LightningModule):
         return self._slices(self.data.test)
 
     def _slices(self, split: Split) -> Slices:
-        return Slices(
-            split, self.evaluation_batch, rank=self.global_rank, world_size=self.trainer.world_size
-        )
+        processes = self.trainer.world_size
+        size = min(self.evaluation_batch, -(-len(split) // processes))  # a slice for each process
+        return Slices(split, size, rank=self.global_rank, world_size=processes)
 
     @property
     def needs_lightning(self) -> bool:

@@ -21,6 +21,7 @@ from bench.training.memory import keep_freed_memory
 from bench.training.module import Member, TrainingModule
 from bench.training.progress import StepProgressBar
 from bench.training.recorder import Recorder
+from bench.training.reports import Report
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
 from bench.workloads import FAMILIES, build_model
@@ -41,12 +42,18 @@ class Run:
         configs: the resolved configuration of each run, as plain containers. Those of a stack
             differ only in what `bench.stacking` allows.
         directories: where each run is to leave its files; need not exist yet.
+        tell: is told how far training is, as `Report` says.
 
     Raises:
         BenchError: a part cannot be built from what a configuration says.
     """
 
-    def __init__(self, configs: Sequence[Mapping[str, Any]], directories: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        configs: Sequence[Mapping[str, Any]],
+        directories: Sequence[Path],
+        tell: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.configs = configs
         self.directories = directories
         config = configs[0]
@@ -62,6 +69,8 @@ class Run:
         self.trainer = make_trainer(
             options, directories[0], validates=workload["val_size"] > 0, alone=len(configs) == 1
         )
+        if tell is not None:
+            self.trainer.callbacks.append(Report(tell))  # type: ignore[attr-defined]
         self.data = prepared(
             workload["dataset"],
             config["data_dir"],

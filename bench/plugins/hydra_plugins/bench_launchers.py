@@ -35,8 +35,9 @@ class MachineLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.config_loader = hydra_context.config_loader
-        self.config = config
+        from bench.composition import Composer
+
+        self.composer = Composer(hydra_context.config_loader, config)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -45,15 +46,14 @@ class MachineLauncher(Launcher):
         from rich.progress import track
 
         from bench import sweep
-        from bench.jobs import plan, split
+        from bench.jobs import plan
 
         console = Console(stderr=True)
         shown: dict[str, Any] = {"transient": True, "disable": not console.is_terminal}
-        composed = (
-            self.config_loader.load_sweep_config(self.config, list(overrides))
+        jobs = [
+            plan(*self.composer.compose(overrides))
             for overrides in track(job_overrides, "configurations", console=console, **shown)
-        )
-        jobs = [plan(*split(config)) for config in composed]
+        ]
         records = sweep.run(jobs, **self.options)  # type: ignore[arg-type]
         return [
             JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=record)
