@@ -217,7 +217,8 @@ def job(*overrides: str) -> Job:
 def sizes(jobs: list[Job], **options: Any) -> list[int]:
     """How many jobs each task has; every job is in one."""
     chosen: dict[str, Any] = {"strategy": "stacked", "workers": 2, "max_stack": None}
-    chosen |= {"device": "cpu", "say": lambda text: None} | options
+    chosen |= {"device": "cpu", "capacity": lambda *_, **__: 1000, "say": lambda text: None}
+    chosen |= options
     made = tasks(jobs, **chosen)
     found = sorted(job.directory for task in made for job in task)
     assert found == sorted(job.directory for job in jobs)
@@ -237,6 +238,7 @@ def grid_of_jobs(*, seeds: int, rates: int, more: Sequence[str] = ()) -> list[Jo
     [
         (4, 3, {}, [3, 3, 3, 3]),  # a stack for each seed
         (4, 3, {"max_stack": 2}, [1, 2] * 4),
+        (4, 3, {"capacity": lambda *_, **__: 1}, [1] * 12),
         (4, 3, {"strategy": "parallel"}, [1] * 12),
         (4, 3, {"strategy": "auto"}, [3, 3, 3, 3]),
         (3, 4, {"strategy": "auto"}, [2] * 6),  # three would leave a process without work
@@ -248,14 +250,7 @@ def grid_of_jobs(*, seeds: int, rates: int, more: Sequence[str] = ()) -> list[Jo
         (8, 1, {"device": "cuda", "strategy": "auto", "workers": 1}, [8]),
     ],
 )
-def test_tasks(
-    monkeypatch: pytest.MonkeyPatch,
-    seeds: int,
-    rates: int,
-    options: dict[str, Any],
-    expected: list[int],
-) -> None:
-    monkeypatch.setattr("bench.stacking.most_that_fit", lambda *_, **__: 1000)
+def test_tasks(seeds: int, rates: int, options: dict[str, Any], expected: list[int]) -> None:
     assert sizes(grid_of_jobs(seeds=seeds, rates=rates), **options) == expected
 
 
