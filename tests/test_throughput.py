@@ -53,15 +53,27 @@ def test_page_has_every_section(tmp_path: Path) -> None:
         "run_over_loop": Ratio(1.0, 0.9, 1.1),
         "contenders": dict.fromkeys((OURS, LOOP, "conventional"), contender),
     }
+    slower = run | {"workload": "cifar10_cnn"}
     rates = {"rate": 800.0, "start_up_seconds": 2.0, "peak_bytes": 2**30}
     over = dict.fromkeys(
         ("over_loop", "over_loop_with_start_up", "over_conventional"), Ratio(2.0, 1.9, 2.1)
     )
     results: dict[str, Any] = {
         "machine": {"device": "one"},
-        "runs": [run],
+        "runs": [run, slower],
         "sweeps": [
-            {"workload": "mnist_mlp", "runs": 64, "steps": 430, "launchers": {"auto": rates | over}}
+            {
+                "workload": "mnist_mlp",
+                "runs": 64,
+                "steps": 430,
+                "launchers": {"auto": rates | over},
+            },
+            {
+                "workload": "cifar10_cnn",
+                "runs": 64,
+                "steps": 9,
+                "launchers": {"basic": rates | over, "auto": rates | over},
+            },
         ],
         "stacks": [],
         "costs": [],
@@ -70,4 +82,5 @@ def test_page_has_every_section(tmp_path: Path) -> None:
     page = (tmp_path / "README.md").read_text()
     assert "| mnist_mlp | 0.9 (0.8–1) |" in page  # noqa: RUF001 - a range
     assert "| mnist_mlp | 64 | 430 | auto | 800 | 2 (1.9–2.1) |" in page  # noqa: RUF001
+    assert write.read(tmp_path) == results
     assert {"runs.svg", "sweeps.svg", "throughput.json"} < {p.name for p in tmp_path.iterdir()}

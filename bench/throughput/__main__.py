@@ -12,7 +12,8 @@ from bench.__main__ import PLUGINS
 from bench.errors import BenchError
 from bench.sweep import cores
 from bench.throughput import measure
-from bench.throughput.write import write
+from bench.throughput.measure import LAUNCHERS
+from bench.throughput.write import read, write
 
 # Each with its number of rounds.
 SECTIONS = {
@@ -30,9 +31,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="mnist_mlp alone, fewer rounds")
     parser.add_argument("--workloads", nargs="+", choices=names, metavar="NAME", default=names)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--launchers", nargs="+", choices=LAUNCHERS, default=list(LAUNCHERS))
     parser.add_argument("--rounds", type=int, help=f"default: {rounds}")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=Path, default=Path("docs/results/throughput"))
+    parser.add_argument(
+        "--append", action="store_true", help="keep what was measured before and is not now"
+    )
     options = parser.parse_args()
     if options.quick:
         options.workloads, options.sections = ["mnist_mlp"], ["runs", "sweeps", "costs"]
@@ -49,19 +54,36 @@ def main() -> None:
 
 def results(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """On what machine, and what every section found; again after each measurement, so that an
-    interrupted benchmark leaves what it has."""
+    interrupted benchmark leaves what it has.
+
+    Raises:
+        BenchError: what is to be kept was measured elsewhere.
+    """
     started = time.perf_counter()
     found: dict[str, Any] = {"machine": machine(options.device)} | {name: [] for name in SECTIONS}
+    if options.append:
+        kept = read(options.out)
+        if alike(kept["machine"]) != alike(found["machine"]):
+            raise BenchError(f"{options.out}: was measured on another machine or other versions")
+        found |= {name: kept[name] for name in SECTIONS}
     for name in options.sections:
         section, rounds = SECTIONS[name]
         once = name == "costs"  # which hardly depend on the workload
         for workload in options.workloads[: 1 if once else None]:
             spent = time.perf_counter() - started
             print(f"{spent:5.0f} s  {name}: {workload}", file=sys.stderr, flush=True)
-            row = section(workload, device=options.device, rounds=options.rounds or rounds)
+            more = {"launchers": options.launchers} if name == "sweeps" else {}
+            row = section(workload, device=options.device, rounds=options.rounds or rounds, **more)
             if row is not None:
-                found[name].append(row)
+                others = [other for other in found[name] if other["workload"] != workload]
+                order = list(measure.SIZES).index
+                found[name] = sorted([*others, row], key=lambda row: order(row["workload"]))
                 yield found
+
+
+def alike(machine: dict[str, Any]) -> dict[str, Any]:
+    """What makes its measurements comparable with others."""
+    return {key: value for key, value in machine.items() if not key.startswith("git_")}
 
 
 def machine(device: str) -> dict[str, Any]:

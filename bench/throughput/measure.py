@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from math import inf
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -20,6 +20,7 @@ from bench.__main__ import CONF
 from bench.data import DATASETS
 from bench.errors import BenchError
 from bench.records import Record
+from bench.stacking import SHARING_THAT_PAYS
 from bench.throughput.contenders import CONVENTIONAL, KINDS, LOOP, OURS, Contender
 
 LAUNCHERS = ("basic", "parallel", "stacked", "auto")
@@ -47,13 +48,13 @@ class Size:
     stacks: tuple[int, ...] = ()
 
 
-# Two epochs, and sweeps of 64 epochs, where that takes seconds; parts of them for the CNNs.
+# Two epochs, and sweeps of 64 epochs, where that takes seconds; parts of an epoch for the CNNs.
 SIZES = {
     "mnist_mlp": Size(run=860, conventional=250, sweep=430, stacks=(1, 4, 16, 64)),
     "mnist_logistic": Size(run=860, conventional=250, sweep=430),
     "cifar10_linear": Size(run=704, conventional=250, sweep=352, stacks=(1, 4, 16, 64)),
-    "cifar10_cnn": Size(run=150, conventional=100, sweep=60, seeds=1),
-    "fashion_mnist_cnn": Size(run=150, conventional=100, sweep=60, seeds=1),
+    "cifar10_cnn": Size(run=150, conventional=100, sweep=176),
+    "fashion_mnist_cnn": Size(run=150, conventional=100, sweep=215),
 }
 
 
@@ -108,13 +109,15 @@ def runs(workload: str, *, device: str, rounds: int) -> Row:
     }
 
 
-def sweeps(workload: str, *, device: str, rounds: int) -> Row:
-    """A sweep by every launcher, with runs of the bare loop and the conventional project between.
+def sweeps(workload: str, *, device: str, rounds: int, launchers: Sequence[str] = LAUNCHERS) -> Row:
+    """A sweep by every launcher, with runs of the bare loop and the conventional project between;
+    not by stacks that would take hours.
 
     Rates are optimizer steps a second, over all runs. Those "with start-up" count whole commands.
     """
     size, settings = SIZES[workload], configuration(workload, device)
-    launchers = available_launchers()
+    never = SHARING_THAT_PAYS[device, settings["workload"]["model"]["family"]] == inf
+    launchers = [name for name in launchers if not (name == "stacked" and never)]
     dataset = settings["workload"]["dataset"]
     grid = [f"workload={workload}", f"trainer.max_steps={size.sweep}", *grid_of(size.seeds)]
     results: dict[str, list[Row]] = {name: [] for name in launchers}
@@ -174,7 +177,7 @@ def rates(made: "Command", start_up: float, loop_run: float, loop_start_up: floa
 def stacks(workload: str, *, device: str, rounds: int) -> Row | None:
     """Time and peak memory of one stack against the number of its runs."""
     short, long = 2, SIZES[workload].sweep
-    counts = SIZES[workload].stacks if "stacked" in available_launchers() else ()
+    counts = SIZES[workload].stacks
     if not counts:
         return None
     steps: dict[int, list[float]] = {k: [] for k in counts}
@@ -330,16 +333,3 @@ def python(*arguments: str) -> tuple[float, int]:
             raise BenchError(f"python {' '.join(arguments)} failed:\n{output.read()[-2000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
     return seconds, usage.ru_maxrss * unit
-
-
-@cache
-def available_launchers() -> list[str]:
-    """Those of `LAUNCHERS` that are there."""
-    found = []
-    for name in LAUNCHERS:
-        try:
-            python("-m", "bench", f"hydra/launcher={name}", "--cfg", "job")
-        except BenchError:
-            continue
-        found.append(name)
-    return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 
+from bench.errors import BenchError
 from bench.report.style import INK, LOOKS, MUTED, RC, figure, save
 from bench.throughput.contenders import LOOP, OURS
 from bench.throughput.measure import Ratio, Row
@@ -33,11 +34,14 @@ Everything here is a ratio of what took turns on one machine: median, and in bra
 """
 
 
+RESULTS = "throughput.json"
+
+
 def write(results: Mapping[str, Any], directory: Path) -> None:
     """Writes ``README.md``, ``throughput.json`` and the figures into ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, default=asdict)
-    (directory / "throughput.json").write_text(text + "\n", encoding="utf-8")
+    (directory / RESULTS).write_text(text + "\n", encoding="utf-8")
     (directory / "README.md").write_text("\n".join(page(results)), encoding="utf-8")
     with mpl.rc_context(RC):
         if results["runs"]:
@@ -46,6 +50,22 @@ def write(results: Mapping[str, Any], directory: Path) -> None:
         if results["sweeps"]:
             title = "Throughput of a sweep, over the bare loop's"
             save(launchers(results["sweeps"]), directory / "sweeps.svg", title=title)
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """What `write` has written.
+
+    Raises:
+        BenchError: there is nothing.
+    """
+    path = directory / RESULTS
+    if not path.exists():
+        raise BenchError(f"{path}: not found, so there is nothing to append to")
+
+    def ratios(found: dict[str, Any]) -> Any:
+        return Ratio(**found) if found.keys() == {"median", "low", "high"} else found
+
+    return json.loads(path.read_text("utf-8"), object_hook=ratios)
 
 
 def page(results: Mapping[str, Any]) -> Iterable[str]:
@@ -155,28 +175,34 @@ def epochs(rows: Sequence[Row]) -> mpl.figure.Figure:
 
 def launchers(rows: Sequence[Row]) -> mpl.figure.Figure:
     """Each launcher's throughput, with the bare loop's at 1."""
-    names = list(rows[0]["launchers"])
-    series = {name: [row["launchers"][name]["over_loop"] for row in rows] for name in names}
+    names = dict.fromkeys(chain.from_iterable(row["launchers"] for row in rows))
+    series = {
+        name: [
+            row["launchers"][name]["over_loop"] if name in row["launchers"] else None
+            for row in rows
+        ]
+        for name in names
+    }
     return dots(series, [row["workload"] for row in rows], "steps a second, bare loop = 1")
 
 
 def dots(
-    series: Mapping[str, Sequence[Ratio]], labels: Sequence[str], title: str
+    series: Mapping[str, Sequence[Ratio | None]], labels: Sequence[str], title: str
 ) -> mpl.figure.Figure:
-    """A row for each label, in it a dot and its range for each series, on a logarithmic axis."""
+    """A row for each label, in it a dot and its range for each series that has one, on a logarithmic
+    axis."""
     drawing = figure()
     axes = drawing.add_subplot()
     axes.axvline(1, color=MUTED, linewidth=0.9)
     for place, ((name, ratios), look) in enumerate(
         zip(series.items(), LOOKS.values(), strict=False)
     ):
-        heights = [at + 0.15 * (place - (len(series) - 1) / 2) for at in range(len(ratios))]
-        axes.hlines(
-            heights, [r.low for r in ratios], [r.high for r in ratios], color=look.colour, alpha=0.5
-        )
-        axes.plot(
-            *([r.median for r in ratios], heights, look.marker), color=look.colour, label=name
-        )
+        there = [(at, r) for at, r in enumerate(ratios) if r is not None]
+        heights = [at + 0.15 * (place - (len(series) - 1) / 2) for at, _ in there]
+        lows, highs = [r.low for _, r in there], [r.high for _, r in there]
+        axes.hlines(heights, lows, highs, color=look.colour, alpha=0.5)
+        medians = [r.median for _, r in there]
+        axes.plot(medians, heights, look.marker, color=look.colour, label=name)
     axes.set_xscale("log")
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params("y", length=0, labelcolor=INK)
