@@ -189,8 +189,7 @@ def launchers(rows: Sequence[Row]) -> mpl.figure.Figure:
 def dots(
     series: Mapping[str, Sequence[Ratio | None]], labels: Sequence[str], title: str
 ) -> mpl.figure.Figure:
-    """A row for each label, in it a dot and its range for each series that has one, on a logarithmic
-    axis."""
+    """A row for each label; in it a dot and its range for each series that has one; a log axis."""
     drawing = figure()
     axes = drawing.add_subplot()
     axes.axvline(1, color=MUTED, linewidth=0.9)
