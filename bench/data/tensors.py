@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data import cache
+from bench.data import cache, gather
 from bench.data.formats import Arrays
+from bench.data.gather import ByteSplit
 from bench.data.specs import DATASETS
 from bench.errors import BenchError
 
@@ -50,7 +51,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Prepared:
-    train: Split
+    train: Split | ByteSplit
     val: Split | None
     test: Split
 
@@ -83,8 +84,12 @@ def prepare(
     split_seed: int,
     device: torch.device | str,
     memory_format: torch.memory_format = torch.contiguous_format,
+    train_in_place: bool = False,
 ) -> Prepared:
     """Splits off the validation images and puts scaled float32 images on the device.
+
+    With `train_in_place` the training images are not copied, where `gather` can do without: better
+    for a training that reads them in batches, worse for one that reads all in each step.
 
     `unit` scales to 0-1. `channel` and `feature` standardise by the mean and standard deviation of
     each channel or pixel over the training split; a pixel that is constant there becomes 0
@@ -100,23 +105,39 @@ def prepare(
             f"so 0 to {size - 1:,} can be set aside"
         )
     order = torch.randperm(size, generator=generator(split_seed))
-    val_index, train_index = (part.sort().values for part in order.tensor_split([val_size]))
-    train_images, train_labels = dataset.train.batch(train_index)
-    train = Split(train_images.to(device), train_labels)
-    shift, divisor = scaling(train.images, feature_scaling)
+    val_index, train_index = (
+        part.sort().values.to(device) for part in order.tensor_split([val_size])
+    )
+    source = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
+    shift, divisor = scaling(source.images, train_index, feature_scaling)
 
     def scale(split: Split) -> Split:
         images = split.images.to(device).to(torch.float32, memory_format=memory_format)
         return Split(images.sub_(shift).div_(divisor), split.labels.to(device))
 
-    val = scale(Split(*dataset.train.batch(val_index))) if val_size else None
-    return Prepared(scale(train), val, scale(dataset.test))
+    def of_each_feature(x: Tensor) -> Tensor:
+        return x.expand(1, *source.images.shape[1:]).contiguous(memory_format=memory_format)
+
+    train: Split | ByteSplit
+    if train_in_place and gather.suits(source.images):
+        train = ByteSplit(
+            source.images,
+            train_index,
+            source.labels.index_select(0, train_index),
+            of_each_feature(shift),
+            of_each_feature(divisor),
+        )
+    else:
+        train = scale(Split(*source.batch(train_index)))
+    val = scale(Split(*source.batch(val_index))) if val_size else None
+    return Prepared(train, val, scale(dataset.test))
 
 
-def scaling(images: Tensor, method: FeatureScaling) -> tuple[Tensor, Tensor]:
+def scaling(images: Tensor, index: Tensor, method: FeatureScaling) -> tuple[Tensor, Tensor]:
     """What to subtract from images [N, C, H, W], and what then to divide by; float32.
 
-    The sums behind the statistics are exact, hence the same on every device.
+    The statistics are those of the images at `index`. The sums behind them are exact, hence the
+    same on every device.
 
     Raises:
         BenchError: no such method.
@@ -129,11 +150,11 @@ def scaling(images: Tensor, method: FeatureScaling) -> tuple[Tensor, Tensor]:
             f"feature_scaling={method!r}: expected one of {', '.join(get_args(FeatureScaling))}"
         )
     total, squares = torch.zeros(2, *images.shape[1:], dtype=torch.int64, device=images.device)
-    for chunk in images.split(EXACT_SUM):
-        pixels = chunk.float()
+    for chunk in index.split(EXACT_SUM):
+        pixels = images.index_select(0, chunk).float()
         total += pixels.sum(0).long()
         squares += pixels.square_().sum(0).long()
-    count = len(images)
+    count = len(index)
     if method == "channel":
         count *= total[0].numel()
         total, squares = (sums.sum((1, 2), keepdim=True) for sums in (total, squares))  # [C, 1, 1]

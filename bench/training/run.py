@@ -80,12 +80,14 @@ class Run:
             device=self.trainer.strategy.root_device,
             memory_format=FAMILIES[workload["model"]["family"]].memory_format,
             dtype=TRUE_DTYPES.get(options["precision"], torch.float32),
+            full_batch=workload["batch_size"] == "full",
         )
+        dataset = data.DATASETS[workload["dataset"]]
         self.models = [
             build_model(
                 own["workload"]["model"],
-                tuple(self.data.train.images.shape[1:]),
-                data.DATASETS[workload["dataset"]].classes,
+                dataset.image_shape,
+                dataset.classes,
                 seed=own["seed"],
             )
             for own in configs
@@ -215,13 +217,15 @@ def make_trainer(
 
 @functools.lru_cache(maxsize=1)
 def prepared(
-    dataset: str, data_dir: str | None, *, dtype: torch.dtype, **options: Any
+    dataset: str, data_dir: str | None, *, dtype: torch.dtype, full_batch: bool, **options: Any
 ) -> data.Prepared:
     """The prepared splits; those of the last run are kept for the next one like it."""
     loaded = data.load(dataset, None if data_dir is None else Path(data_dir))
+    if dtype == torch.float32:
+        return data.prepare(loaded, train_in_place=not full_batch, **options)
     splits = data.prepare(loaded, **options)
 
-    def cast(split: data.Split | None) -> Any:
+    def cast(split: Any) -> Any:
         return split and data.Split(split.images.to(dtype), split.labels)
 
     return data.Prepared(cast(splits.train), cast(splits.val), cast(splits.test))

@@ -174,7 +174,7 @@ def test_a_pixel_that_is_constant_in_training_becomes_zero(dataset):
 @pytest.mark.parametrize("size", [1, tensors.EXACT_SUM, tensors.EXACT_SUM + 1])
 def test_the_statistics_are_exact_for_the_brightest_images(size):
     images = torch.full((size, 1, 1, 1), 255, dtype=torch.uint8)
-    mean, deviation = tensors.scaling(images, "feature")
+    mean, deviation = tensors.scaling(images, torch.arange(size), "feature")
     assert mean.item() == 255
     assert deviation.item() == float("inf")
 

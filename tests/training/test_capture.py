@@ -78,7 +78,7 @@ class RecordedOperators(TorchDispatchMode):
 
 @pytest.fixture(autouse=True)
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Coefficients lie in device memory, and PyTorch's operators carry the rules out."""
+    """Data and coefficients lie in device memory, and PyTorch's operators do all the rest."""
 
     def eager(path: str, *arguments: Any) -> Eager:
         made = Eager(*arguments)
@@ -87,6 +87,7 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr("optimizers.optimizer.choose", eager)
     monkeypatch.setattr("optimizers.stack.choose", eager)
+    monkeypatch.setattr("bench.data.gather.kernel", lambda: None)
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
     monkeypatch.setattr(RecordedOperators, "replays", 0)
     with initialize_config_dir(str(CONF), version_base="1.3"):
