@@ -175,7 +175,7 @@ def rates(made: "Command", start_up: float, loop_run: float, loop_start_up: floa
 
 
 def stacks(workload: str, *, device: str, rounds: int) -> Row | None:
-    """Time and peak memory of one stack against the number of its runs."""
+    """Time and peak memory of one stack against the number of its runs, which share their seed."""
     short, long = 2, SIZES[workload].sweep
     counts = SIZES[workload].stacks
     if not counts:
@@ -184,10 +184,10 @@ def stacks(workload: str, *, device: str, rounds: int) -> Row | None:
     peaks: dict[int, list[int]] = {k: [] for k in counts}
     for order in there_and_back(counts, rounds):
         for k in order:
-            seeds = f"seed={','.join(map(str, range(k)))}"
+            rates = f"optimizer.lr={','.join(f'{1e-4 * 1.05**i:g}' for i in range(k))}"
+            stack = [f"workload={workload}", rates, "hydra.launcher.n_jobs=1"]
             made = [
-                sweep("stacked", device, f"workload={workload}", f"trainer.max_steps={n}", seeds)
-                for n in (short, long)
+                sweep("stacked", device, f"trainer.max_steps={n}", *stack) for n in (short, long)
             ]
             steps[k].append((made[1].seconds - made[0].seconds) / (long - short) / k)
             peaks[k].append(made[1].peak_bytes)
