@@ -1,12 +1,15 @@
 """Takes the measurements. Whatever is compared takes turns, so that a machine's moods hit all."""
 
+import ctypes
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -320,16 +323,37 @@ def python(*arguments: str) -> tuple[float, int]:
     Raises:
         BenchError: it failed.
     """
+    adopt_orphans()
     with tempfile.TemporaryFile("w+") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT, process_group=0
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - started
+            peaks = [usage.ru_maxrss, *(usage.ru_maxrss for usage in left_behind(process.pid))]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             output.seek(0)
             raise BenchError(f"python {' '.join(arguments)} failed:\n{output.read()[-2000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, usage.ru_maxrss * unit
+    return seconds, max(peaks) * unit
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of what its children leave behind, on Linux: workers belong to
+    a fork server, which ends after the command that has started it."""
+    if sys.platform == "linux":
+        PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def left_behind(group: int) -> Iterator["resource.struct_rusage"]:
+    """What the orphans of a process group, and all that those had, have used; waits for them."""
+    with suppress(ChildProcessError):
+        while True:
+            yield os.wait4(-group, 0)[2]
