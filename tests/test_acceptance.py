@@ -56,3 +56,27 @@ def test_five_epochs_of_adam(shell: Shell, tmp_path: Path, workload: str, lr: fl
     accuracy = records.read(path).metrics["test/accuracy"]
     assert accuracy is not None
     assert accuracy >= REACHED[workload, lr]
+
+
+@pytest.mark.parametrize("workload", ["mnist_mlp", "cifar10_linear"])
+def test_stacked_as_in_parallel(shell: Shell, tmp_path: Path, workload: str) -> None:
+    """After an epoch losses agree within 1e-4, at every learning rate, however unstable."""
+    found = {}
+    for launcher in ("parallel", "stacked"):
+        sweep = ["optimizer=adam,momentum", "optimizer.lr=1e-4,1e-3,1e-2,1e-1,1,1e30", "seed=0,1"]
+        status, output = shell(
+            *("-m", f"hydra/launcher={launcher}", f"study={launcher}", f"workload={workload}"),
+            *("trainer.max_epochs=1", *sweep),
+        )
+        assert status == 0, output
+        made = map(records.read, tmp_path.glob(f"runs/{launcher}/**/record.json"))
+        found[launcher] = {record.id: record for record in made}
+    alone, stacked = found["parallel"], found["stacked"]
+    assert alone.keys() == stacked.keys()
+    assert len(alone) == 24
+    for key, record in alone.items():
+        assert stacked[key].timing["runs_together"] == 6
+        assert (stacked[key].status, stacked[key].steps) == (record.status, record.steps)
+        for name, value in record.metrics.items():
+            assert stacked[key].metrics[name] == pytest.approx(value, rel=1e-4), name
+    assert {record.status for record in alone.values()} == {"completed", "diverged"}

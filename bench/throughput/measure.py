@@ -179,7 +179,6 @@ def rates(made: "Command", start_up: float, loop_run: float, loop_start_up: floa
 
 def stacks(workload: str, *, device: str, rounds: int) -> Row | None:
     """Time and peak memory of one stack against the number of its runs, which share their seed."""
-    short, long = 2, SIZES[workload].sweep
     counts = SIZES[workload].stacks
     if not counts:
         return None
@@ -188,12 +187,11 @@ def stacks(workload: str, *, device: str, rounds: int) -> Row | None:
     for order in there_and_back(counts, rounds):
         for k in order:
             rates = f"optimizer.lr={','.join(f'{1e-4 * 1.05**i:g}' for i in range(k))}"
-            stack = [f"workload={workload}", rates, "hydra.launcher.n_jobs=1"]
-            made = [
-                sweep("stacked", device, f"trainer.max_steps={n}", *stack) for n in (short, long)
-            ]
-            steps[k].append((made[1].seconds - made[0].seconds) / (long - short) / k)
-            peaks[k].append(made[1].peak_bytes)
+            size = [f"workload={workload}", f"trainer.max_steps={SIZES[workload].sweep}"]
+            made = sweep("stacked", device, *size, rates, "hydra.launcher.n_jobs=1")
+            (seconds,) = {record.timing["train_seconds"] for record in made.records}  # all at once
+            steps[k].append((seconds or 0.0) / SIZES[workload].sweep / k)
+            peaks[k].append(made.peak_bytes)
     return {
         "workload": workload,
         "rounds": rounds,
@@ -241,15 +239,10 @@ def job_overhead(workload: str, device: str, *, few: int = 2, many: int = 18) ->
     job = (made[1].seconds - made[0].seconds) / (many - few)
     timings = [record.timing for record in made[1].records]
     training = median((t["train_seconds"] or 0) + (t["eval_seconds"] or 0) for t in timings)
-    started = time.perf_counter()
-    for seed in range(many):
-        compose_in_full(f"seed={seed}")
-    hydra = (time.perf_counter() - started) / many
     return {
         "job_seconds": job,
         "training_and_evaluation_seconds": training,
-        "hydra_seconds": hydra,
-        "overhead_seconds": job - training - hydra,
+        "overhead_seconds": job - training,
     }
 
 
@@ -260,11 +253,6 @@ def configuration(workload: str, device: str) -> dict[str, Any]:
     overrides = [f"workload={workload}", f"trainer.accelerator={device}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return config.validate(compose("config", overrides))
-
-
-def compose_in_full(*overrides: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        compose("config", list(overrides), return_hydra_config=True)
 
 
 def steps_per_epoch(workload: Mapping[str, Any]) -> int:

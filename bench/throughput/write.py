@@ -91,7 +91,7 @@ def page(results: Mapping[str, Any]) -> Iterable[str]:
         yield "## Beside training\n"
         commands = results["costs"][0]["commands"].items()
         yield from table(("command", "seconds"), ((f"`{n}`", ratio(at)) for n, at in commands))
-        yield "One more job of one step in a sweep, its parts, and what remains, in ms:\n"
+        yield "One more job of one step in a sweep, in ms; what remains is Hydra's part, too:\n"
         yield from table(JOB_HEAD, map(job_cells, results["costs"]))
 
 
@@ -112,7 +112,7 @@ SWEEP_HEAD = (
     *("both with start-up", "over the conventional", "start-up, s", "peak memory"),
 )
 STACK_HEAD = ("workload", "K", "µs a step and run", "over K = 1", "peak memory")
-JOB_HEAD = ("workload", "job", "training and evaluation", "Hydra's composition", "overhead")
+JOB_HEAD = ("workload", "job", "training and evaluation", "overhead")
 
 
 def run_cells(row: Row) -> Sequence[str]:
