@@ -209,5 +209,6 @@ def dots(
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlabel(title)
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else "")
     drawing.legend(loc="outside upper center", ncols=len(series), frameon=False)
     return drawing
