@@ -121,7 +121,7 @@ def tasks(
                 for part in up_to(most, runs)
             ]
     stacks = sum(map(len, stacked.values()))
-    parts = next(n for n in count(1) if n * stacks % workers == 0 or n * stacks > MANY * workers)
+    parts = next(n for n in count(1) if -(-n * stacks // workers) * workers <= SLACK * n * stacks)
     for key, whole in stacked.items():
         stacked[key] = [part for runs in whole for part in divided(runs, parts)]
         runs, most = sum(map(len, stacked[key])), max(map(len, stacked[key]))
@@ -129,8 +129,8 @@ def tasks(
     return [*chain.from_iterable(stacked.values()), *alone]
 
 
-# Tasks for each process: with so many it hardly matters that the last ones end at different times.
-MANY = 8
+# How much longer than by even shares processes may take: smaller stacks would cost more.
+SLACK = 1.15
 
 
 def _name(config: Mapping[str, Any]) -> str:

@@ -243,7 +243,7 @@ def grid_of_jobs(*, seeds: int, rates: int, more: Sequence[str] = ()) -> list[Jo
         (4, 3, {"strategy": "auto"}, [3, 3, 3, 3]),
         (3, 4, {"strategy": "auto"}, [2] * 6),  # three would leave a process without work
         (1, 8, {"strategy": "auto"}, [4, 4]),
-        (17, 2, {"strategy": "auto"}, [2] * 17),
+        (9, 2, {"strategy": "auto"}, [2] * 9),  # the process that is left waiting waits little
         (8, 1, {"strategy": "auto"}, [1] * 8),  # nothing is shared
         (8, 1, {}, [4, 4]),
         (4, 3, {"device": "cuda"}, [6, 6]),
