@@ -163,11 +163,17 @@ def _start_worker(threads: int, gpus: int, started: Any, reports: Reports) -> No
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if gpus > 1:
         with started.get_lock():
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(started.value % gpus)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu_in_turn(started.value, gpus)
             started.value += 1
     import torch
 
     torch.set_num_threads(threads)
+
+
+def gpu_in_turn(turn: int, gpus: int) -> str:
+    """One of the GPUs that are visible here, by its own name."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
+    return visible.split(",")[turn % gpus]
 
 
 def _leave_to_parent(*_: object) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from bench import records
 from bench.data import Dataset
+from bench.workers import gpu_in_turn
 
 ROOT = Path(__file__).parents[1]
 SWEEP = ["-m", "study=s", "optimizer=momentum,adam", "optimizer.lr=1e-3,1e20", "seed=0,1"]
@@ -94,6 +95,16 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
     assert "Traceback" not in made.stderr
     statuses = [records.read(path).status for path in times(tmp_path)]
     assert sorted(statuses) == ["completed", "failed"]
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, ["0", "1", "0"]), ("2,5", ["2", "5", "2"])])
+def test_gpus_are_taken_in_turn(
+    visible: str | None, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu_in_turn(turn, 2) for turn in range(3)] == seen
 
 
 def test_interrupted_it_goes_on(tmp_path: Path) -> None:

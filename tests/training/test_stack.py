@@ -112,7 +112,7 @@ def test_runs_that_diverge_leave_without_touching_the_others(tmp_path: Path) -> 
 
 
 def test_runs_that_stop_early_are_tested_as_they_were_then(tmp_path: Path) -> None:
-    rates = {0: (1e-3, 0.0, 1e20), 1: (1e-2, 1e-4, 0.0)}
+    rates = {0: (1e-3, 0.0, 1e20), 1: (3e-4, 1e-4, 0.0)}
     configs = [
         composed(f"optimizer.lr={lr}", f"seed={seed}", "trainer.max_epochs=7", "trainer.patience=2")
         for seed, values in rates.items()
