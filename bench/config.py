@@ -180,11 +180,12 @@ def total_steps(config: Mapping[str, Any]) -> int:
     if trainer["max_steps"] != -1:
         limits.append(trainer["max_steps"])
     if trainer["max_epochs"] is not None:
-        limits.append(trainer["max_epochs"] * _steps_per_epoch(config["workload"]))
+        limits.append(trainer["max_epochs"] * steps_per_epoch(config["workload"]))
     return min(limits)
 
 
-def _steps_per_epoch(workload: Mapping[str, Any]) -> int:
+def steps_per_epoch(workload: Mapping[str, Any]) -> int:
+    """Optimizer steps of an epoch."""
     size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
     batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
     return size // batch_size if workload["drop_last"] else -(-size // batch_size)
@@ -236,7 +237,7 @@ def _check_together(config: Mapping[str, Any]) -> None:
             f"workload.batch_size={workload['batch_size']}: at most the {size} training samples, "
             "or 'full'"
         )
-    steps = _steps_per_epoch(workload)
+    steps = steps_per_epoch(workload)
     interval = trainer["val_check_interval"]
     if interval is not None and interval > steps:
         raise BenchError(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from math import inf
@@ -20,7 +20,6 @@ from hydra import compose, initialize_config_dir
 
 from bench import config, records
 from bench.__main__ import CONF
-from bench.data import DATASETS
 from bench.errors import BenchError
 from bench.records import Record
 from bench.stacking import SHARING_THAT_PAYS
@@ -85,7 +84,7 @@ def runs(workload: str, *, device: str, rounds: int) -> Row:
             {each.name: each.run(steps=steps[each.name], seed=turn) for each in order}
             for turn, order in enumerate(there_and_back(contenders, rounds))
         ]
-    epoch = steps_per_epoch(settings["workload"])
+    epoch = config.steps_per_epoch(settings["workload"])
     epochs = {name: [turn[name].epoch(epoch) for turn in timings] for name in KINDS}
     whole = {name: [turn[name].run for turn in timings] for name in KINDS}
     conventional = min(CONVENTIONAL, key=lambda name: median(epochs[name]))
@@ -253,11 +252,6 @@ def configuration(workload: str, device: str) -> dict[str, Any]:
     overrides = [f"workload={workload}", f"trainer.accelerator={device}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return config.validate(compose("config", overrides))
-
-
-def steps_per_epoch(workload: Mapping[str, Any]) -> int:
-    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
-    return -(-size // workload["batch_size"])
 
 
 def there_and_back(items: Sequence[Any], rounds: int) -> Iterator[Sequence[Any]]:

@@ -87,6 +87,6 @@ class CapturedStep:
                 self.apply_gradients()
         except RuntimeError as error:
             self.failed = True
-            log.warning("no CUDA graph, steps are slower: %s", str(error).splitlines()[0])
+            log.warning("no CUDA graph, steps are slower: %s", str(error).partition("\n")[0])
         else:
             self.indices = own

@@ -8,7 +8,8 @@ from pytorch_lightning.callbacks import Callback
 
 
 class Report(Callback):
-    """
+    """Reports after each execution and each validation.
+
     Args:
         tell: is given the optimizer steps done, and how many of the runs have diverged.
     """

@@ -44,7 +44,7 @@ class Tracer:
 
     def find(self, parameters: Sequence[Tensor], *data: Tensor) -> Gradients | None:
         """What computes the gradients for such data; None where a list would be wrong."""
-        key = (self.key, *((x.shape, x.stride(), x.dtype) for x in data))
+        key = (self.key, *((x.shape, x.stride(), x.dtype, x.device) for x in data))
         if key not in self.recordings:
             self.recordings[key] = record(self.losses, parameters, *data)
         return self.recordings[key]
@@ -66,7 +66,7 @@ def record(losses: Losses, parameters: Sequence[Tensor], *data: Tensor) -> Gradi
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             module = make_fx(flat)(*leaves, *data)
     except Exception as error:
-        log.info("steps are not traced: %s", str(error).splitlines()[0])
+        log.info("steps are not traced: %s", str(error).partition("\n")[0])
         return None
     for node in module.graph.nodes:
         if node.op == "get_attr":

@@ -131,6 +131,19 @@ def test_runs_that_stop_early_are_tested_as_they_were_then(tmp_path: Path) -> No
         torch.testing.assert_close(weights[name], value)
 
 
+def test_stopping_within_an_epoch_leaves_the_weights_of_that_step(tmp_path: Path) -> None:
+    often = ["optimizer=sgd", "trainer.val_check_interval=10", "trainer.patience=2"]
+    configs = [composed(*often, "trainer.max_epochs=6", f"optimizer.lr={lr}") for lr in (0.3, 1e-9)]
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert_same(alone, together)
+        name = f"{alone.id}/checkpoints/last.ckpt"
+        saved = torch.load(tmp_path / "alone" / name)
+        assert saved["global_step"] == alone.steps < 6 * 40
+        weights = torch.load(tmp_path / "together" / name)["state_dict"]
+        for key, value in saved["state_dict"].items():
+            torch.testing.assert_close(weights[key], value)
+
+
 def test_all_stop_early(tmp_path: Path) -> None:
     configs = [
         composed("optimizer.lr=0", f"seed={s}", "trainer.max_epochs=9", "trainer.patience=1")
