@@ -38,31 +38,28 @@ class Eager:
     """
 
     def __init__(
-        self,
-        rule: type[Rule],
-        parameters: Sequence[Tensor],
-        slots: Sequence[Sequence[Tensor]],
-        rows: int | None = None,
+        self, rule: type[Rule], parameters: Sequence[Tensor], rows: int | None = None
     ) -> None:
-        self.rule, self.parameters, self.slots, self.rows = rule, parameters, slots, rows
-        self.on_host = rows is None and parameters[0].device.type == "cpu"
+        self.rule, self.rows = rule, rows
+        self.axes = {p.ndim for p in parameters}
+        self.dtype, self.device = state_dtype(parameters[0]), parameters[0].device
+        self.on_host = rows is None and self.device.type == "cpu"
         self.names: list[str] = []
         self.buffer: Tensor | None = None  # [C] or [C, K]
         self.shaped: dict[int, SimpleNamespace] = {}  # coefficients for tensors of that many axes
 
     def prepare(self, coefficients: Mapping[str, Any]) -> None:
         """Set the coefficients of the next step; each a float, or in a stack an array `[K]`."""
-        axes = {p.ndim for p in self.parameters}
         if self.on_host:
-            self.shaped = dict.fromkeys(axes, SimpleNamespace(**coefficients))
+            self.shaped = dict.fromkeys(self.axes, SimpleNamespace(**coefficients))
             return
         shape = () if self.rows is None else (self.rows,)
         stacked = np.stack([np.broadcast_to(value, shape) for value in coefficients.values()])
-        values = torch.from_numpy(stacked).to(state_dtype(self.parameters[0]))
+        values = torch.from_numpy(stacked).to(self.dtype)
         if self.buffer is None:
             self.names = list(coefficients)
-            self.buffer = values.to(self.parameters[0].device)
-            self.shaped = {n: self.views(n) for n in axes}
+            self.buffer = values.to(self.device)
+            self.shaped = {n: self.views(n) for n in self.axes}
         else:
             self.buffer.copy_(values, non_blocking=True)  # pageable memory is staged at once
 
@@ -81,7 +78,12 @@ class Eager:
         else:
             self.buffer[self.names.index("scale")] *= factor
 
-    def apply(self, gradients: Sequence[Tensor]) -> None:
-        """Take the step that was prepared."""
-        for p, g, slots in zip(self.parameters, gradients, self.slots, strict=True):
-            advance(self.rule, p, g, slots, self.shaped[p.ndim])
+    def apply(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        slots: Sequence[Sequence[Tensor]],
+    ) -> None:
+        """Take the step that was prepared, on tensors like those that this path was made for."""
+        for i, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
+            advance(self.rule, p, g, [slot[i] for slot in slots], self.shaped[p.ndim])

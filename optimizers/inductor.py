@@ -34,25 +34,23 @@ class Inductor(Eager):
     """Every tensor is handed over as `[P]`, or in a stack `[K, P]`."""
 
     def __init__(
-        self,
-        rule: type[Rule],
-        parameters: Sequence[Tensor],
-        slots: Sequence[Sequence[Tensor]],
-        rows: int | None = None,
+        self, rule: type[Rule], parameters: Sequence[Tensor], rows: int | None = None
     ) -> None:
-        self.strides = [p.stride() for p in parameters]
-        self.originals = parameters
+        super().__init__(rule, parameters, rows)
         self.step: Callable[..., None] = compiled(rule)  # type: ignore[arg-type]  # classes can be hashed
-        flat_slots = [[flat(s, rows) for s in tensors] for tensors in slots]
-        super().__init__(rule, [flat(p.detach(), rows) for p in parameters], flat_slots, rows)
+        self.axes = {1 if rows is None else 2}
         self.on_host = False  # numbers would be compiled in
 
-    def apply(self, gradients: Sequence[Tensor]) -> None:
-        for i, g in enumerate(gradients):
-            if g.stride() != self.strides[i]:
-                g = torch.empty_like(self.originals[i]).copy_(g)
-            p = self.parameters[i]
-            arguments = p, flat(g, self.rows), self.slots[i], self.shaped[p.ndim]
+    def apply(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        slots: Sequence[Sequence[Tensor]],
+    ) -> None:
+        for i, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
+            own = [flat(slot[i], self.rows) for slot in slots]
+            (axes,) = self.axes
+            arguments = flat(p.detach(), self.rows), flat(g, self.rows), own, self.shaped[axes]
             try:
                 self.step(*arguments)
             except TorchDynamoException as error:

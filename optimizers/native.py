@@ -111,7 +111,11 @@ def suits(parameter: Tensor) -> bool:
 
 
 class Native:
-    """The compiled path on a CPU; for a stack too, each row with its own coefficients."""
+    """The compiled path on a CPU; for a stack too, each row with its own coefficients.
+
+    It knows addresses, not tensors: whoever calls `apply` has made sure that the parameters and
+    slots are still those that it was made for.
+    """
 
     def __init__(
         self,
@@ -120,15 +124,10 @@ class Native:
         slots: Sequence[Sequence[Tensor]],
         rows: int | None = None,
     ) -> None:
-        self.kernel, self.parameters = kernel, parameters
-        self.layouts = [(p.stride(), p.dtype) for p in parameters]
-        # Aliases keep the memory alive that the kernel writes to, whatever happens to `.data`.
-        self.aliases = [
-            [p.detach(), *tensors] for p, tensors in zip(parameters, slots, strict=True)
-        ]
-        self.pointers = np.array(  # [tensors, 2 + slots]; a gradient's is set at each step
-            [[p.data_ptr(), 0, *(s.data_ptr() for s in own)] for p, *own in self.aliases], np.int64
-        )
+        self.kernel = kernel
+        self.addresses = np.zeros((2 + len(slots), len(parameters)), np.int64)
+        for operand, tensors in zip(self.addresses, [parameters, [], *slots], strict=True):
+            operand[: len(tensors)] = [x.data_ptr() for x in tensors]
         rows = 1 if rows is None else rows
         self.sizes = np.array([p.numel() // rows for p in parameters], np.int64)
         self.elements = rows * int(self.sizes.sum())
@@ -137,7 +136,7 @@ class Native:
         ).numpy()
         self.arguments = (
             len(parameters),
-            self.pointers.ctypes.data,
+            self.addresses.ctypes.data,
             self.sizes.ctypes.data,
             rows,
             self.coefficients.ctypes.data,
@@ -150,12 +149,16 @@ class Native:
     def rescale(self, factor: Tensor) -> None:
         self.coefficients[:, self.kernel.coefficients.index("scale")] *= np.asarray(factor)
 
-    def apply(self, gradients: Sequence[Tensor]) -> None:
-        if [(g.stride(), g.dtype) for g in gradients] != self.layouts:
-            gradients = [
-                torch.empty_like(p).copy_(g)
-                for p, g in zip(self.parameters, gradients, strict=True)
-            ]
-        self.pointers[:, 1] = [g.data_ptr() for g in gradients]
+    def apply(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        slots: Sequence[Sequence[Tensor]],
+    ) -> None:
+        """Take the step that was prepared; gradients have the parameters' layout and dtype."""
+        addresses = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
+        if not addresses.all() and any(g.numel() and not g.data_ptr() for g in gradients):
+            raise RuntimeError("a gradient has no memory: its storage was resized")
+        self.addresses[1] = addresses
         self.kernel.call(*self.arguments, threads_for(self.elements))
-        increment_version(self.parameters)
+        increment_version(parameters)

@@ -1,64 +1,49 @@
 """A rule as a `torch.optim.Optimizer`.
 
-`step()` groups parameters into batches that take one step together, and hands each batch's
-tensors and coefficients to a path. Nothing here knows what a rule computes.
+`step()` reads the param_groups, groups parameters into batches that take one step together, and
+hands each batch's tensors and coefficients to a path. Nothing here knows what a rule computes.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature
 from itertools import chain
 from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.optim.optimizer import ParamsT
+from torch.optim.optimizer import (
+    ParamsT,
+    _global_optimizer_post_hooks,
+    _global_optimizer_pre_hooks,
+)
 
-from .eager import state_dtype
+from .grouping import (
+    Grouping,
+    Ready,
+    check_parameter,
+    coefficients,
+    new_slot,
+    parameters_of,
+)
+from .groups import FLAGS, Groups
 from .interop import from_torch, is_from_torch
 from .numeric import numeric_gradients
-from .paths import PATH, choose, clip_factor
+from .paths import PATH, clip_factor
 from .rule import OPTIONS, Hyperparameter, Rule
-
-
-class Batch:
-    """Parameters of one group that share rule, dtype, device and count of steps."""
-
-    def __init__(
-        self,
-        rule: type[Rule],
-        group: dict[str, Any],
-        decays: bool,
-        members: Sequence[tuple[Tensor, dict[str, Any]]],
-    ) -> None:
-        self.rule, self.group, self.decays = rule, group, decays
-        self.parameters = [p for p, _ in members]
-        self.states = [state for _, state in members]
-        self.slots = [[state[slot] for slot in rule.slots] for state in self.states]
-        self.path = choose(group["path"], rule, self.parameters, self.slots)
-
-    def coefficients(self) -> dict[str, Any]:
-        """Those of the last step that was counted."""
-        h = SimpleNamespace(**self.group)
-        if not self.decays:
-            h.weight_decay = 0.0
-        return self.rule.all_coefficients(h, self.states[0]["step"])
-
-    def prepare(self) -> None:
-        step = self.states[0]["step"] + 1
-        for state in self.states:
-            state["step"] = step
-        self.path.prepare(self.coefficients())
 
 
 class Optimizer(torch.optim.Optimizer):
     """Base of all methods; takes `(params, lr, *, <hyperparameters and options by name>)`.
 
     Their defaults and what they accept are the rule's `hyperparameters`, `OPTIONS` and `PATH`.
+    PyTorch's `betas` may stand for beta1 and beta2; its flags, such as `fused`, have no effect.
+    A step goes by what parameters, gradients, `state` and `param_groups` hold when it is taken.
     With `gradient="numeric"`, the closure is called with autograd off, and must leave `backward`
     alone then.
 
@@ -68,7 +53,8 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[type[Rule]]
-    _key: Any = None
+    _groups: Groups
+    _grouping: Grouping | None = None
 
     def __init_subclass__(cls) -> None:
         cls.__doc__ = cls.__doc__ or cls.rule.__doc__
@@ -80,22 +66,30 @@ class Optimizer(torch.optim.Optimizer):
         lr = next(p for p in named if p.name == "lr")
         named.remove(lr)
         lr = lr.replace(kind=Parameter.POSITIONAL_OR_KEYWORD)
-        cls.__signature__ = Signature([params, lr, *named])  # type: ignore[attr-defined]
+        theirs = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None)
+            for name in (*["betas"] * ("beta1" in cls.declared()), *FLAGS)
+        ]
+        cls.__signature__ = Signature([params, lr, *named, *theirs])  # type: ignore[attr-defined]
 
     def __init__(self, params: ParamsT, lr: float | None = None, **hyperparameters: Any) -> None:
         if lr is not None:
             hyperparameters["lr"] = lr
-        declared = self.declared()
-        if unknown := hyperparameters.keys() - declared.keys():
+        self._groups = Groups(type(self).__name__, self.declared())
+        given = {name: value for name, value in hyperparameters.items() if name not in FLAGS}
+        if given.get("betas", ...) is None:
+            del given["betas"]
+        if unknown := given.keys() - self._groups.defaults().keys():
             raise TypeError(
                 f"{type(self).__name__} has no {', '.join(sorted(unknown))}: "
-                f"it takes {', '.join(declared)}"
+                f"it takes {', '.join(self.declared())}"
             )
-        super().__init__(params, {k: d.default for k, d in declared.items()} | hyperparameters)
+        super().__init__(params, self._groups.complete(given, self._groups.defaults()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._key = None
+        self._groups = Groups(type(self).__name__, self.declared())
+        self._grouping = None
 
     @classmethod
     def declared(cls) -> dict[str, Hyperparameter]:
@@ -103,67 +97,102 @@ class Optimizer(torch.optim.Optimizer):
         return {**cls.rule.hyperparameters, **OPTIONS, "path": PATH}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if isinstance(param_group, dict):
+            self._groups.complete(param_group, self.defaults)
         super().add_param_group(param_group)
-        self._key = None
-        group = self.param_groups[-1]
         try:
-            for name, declared in self.declared().items():
-                declared.check(name, group[name])
-            for p in group["params"]:
-                if not p.is_floating_point():
-                    raise TypeError(f"a parameter is {p.dtype}: only real floats can be optimized")
+            self._groups.read(self.param_groups)
+            for j, p in enumerate(self.param_groups[-1]["params"]):
+                check_parameter(p, f"parameter {j} of group {len(self.param_groups) - 1}")
         except (TypeError, ValueError):
             del self.param_groups[-1]
             raise
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        if closure is None and any(g["gradient"] == "numeric" for g in self.param_groups):
+        return (self._watched_step if self._is_watched else self._step)(closure)
+
+    # PyTorch would wrap `step` in hooks and a label for profilers, at 20 microseconds a step.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether anybody would notice PyTorch's wrapper."""
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()
+        )
+
+    @torch.no_grad()
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if closure is None and any(g.get("gradient") == "numeric" for g in self.param_groups):
             raise ValueError("gradient='numeric' needs a closure that returns the loss")
         loss = None if closure is None else self._evaluate(closure)
+        ready = self._ready()
         if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
-            self.prepare()
-        self.apply()
+            for batch in ready:
+                batch.prepare()
+        self._apply(ready)
         return loss
+
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def prepare(self) -> None:
         """Count a step and write its coefficients to the device."""
-        for batch in self._batches():
+        for batch in self._ready():
             batch.prepare()
 
     @torch.no_grad()
     def apply(self) -> None:
         """Take the step that was prepared; nothing here waits for the device."""
-        batches = self._batches()
-        gradients = [[cast(Tensor, p.grad) for p in batch.parameters] for batch in batches]
-        if any(group["clip_norm"] for group in self.param_groups):
-            self._clip(batches, gradients)
-        for batch, gradient in zip(batches, gradients, strict=True):
-            batch.path.apply(gradient)
+        self._apply(self._ready())
 
     @contextmanager
     def iterates(self) -> Iterator[None]:
         """Inside, parameters are the method's iterates: other points only for `Nesterov`."""
-        moves = self.rule.iterate is not Rule.iterate
-        params = [p for g in self.param_groups for p in g["params"] if moves and p in self.state]
-        with torch.no_grad():
-            held = [p.clone() for p in params]
-            for batch in self._group(params):
-                c = SimpleNamespace(**batch.coefficients())
-                for p, slots in zip(batch.parameters, batch.slots, strict=True):
-                    p.copy_(batch.rule.iterate(p, tuple(slots), c))
+        moved: list[tuple[Tensor, Tensor]] = []
+        if self.rule.iterate is not Rule.iterate:
+            with torch.no_grad():
+                for group, h in zip(
+                    self.param_groups, self._groups.read(self.param_groups), strict=True
+                ):
+                    moved += [(p, self._iterate(p, h)) for p in group["params"] if p in self.state]
+        held = [p.detach().clone() for p, _ in moved]
         try:
+            with torch.no_grad():
+                for p, iterate in moved:
+                    p.copy_(iterate)
             yield
         finally:
             with torch.no_grad():
-                for p, value in zip(params, held, strict=True):
+                for (p, _), value in zip(moved, held, strict=True):
                     p.copy_(value)
+
+    def _iterate(self, p: Tensor, h: SimpleNamespace) -> Tensor:
+        rule, state = self.rule.variant(h), self.state[p]
+        c = coefficients(rule, h, True, state["step"])
+        return rule.iterate(p, tuple(state[slot] for slot in rule.slots), SimpleNamespace(**c))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Without the state of parameters that are in no group any more."""
+        held = self.state
+        present = set(parameters_of(self.param_groups))
+        self.state = defaultdict(dict, {p: s for p, s in held.items() if p in present})
+        try:
+            return super().state_dict()
+        finally:
+            self.state = held
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also takes the state dict of PyTorch's optimizer of the same method."""
         if is_from_torch(state_dict):
             state_dict = from_torch(self.rule, state_dict)
-        groups = [{**self.defaults, **group} for group in state_dict["param_groups"]]
+        groups = [
+            self._groups.complete(dict(group), self.defaults)
+            for group in state_dict["param_groups"]
+        ]
         super().load_state_dict({**state_dict, "param_groups": groups})
         # PyTorch has cast the state to the parameter's dtype; ours has its own.
         saved = chain.from_iterable(group["params"] for group in groups)
@@ -171,11 +200,11 @@ class Optimizer(torch.optim.Optimizer):
         for index, p in zip(saved, params, strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, Tensor):
-                    self.state[p][name] = self._slot(p).copy_(value)
+                    self.state[p][name] = new_slot(p).copy_(value)
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
         """The loss; without autograd for groups whose gradient is numeric."""
-        numeric = [group for group in self.param_groups if group["gradient"] == "numeric"]
+        numeric = [group for group in self.param_groups if group.get("gradient") == "numeric"]
         with torch.set_grad_enabled(len(numeric) < len(self.param_groups)):
             loss = closure()
         params = [p for group in numeric for p in group["params"]]
@@ -183,55 +212,32 @@ class Optimizer(torch.optim.Optimizer):
             p.grad = gradient
         return loss
 
-    def _clip(self, batches: list[Batch], gradients: list[list[Tensor]]) -> None:
-        """By the joint norm of all gradients, each group to its own `clip_norm`."""
-        norm = get_total_norm(chain.from_iterable(gradients))
-        for batch in batches:
-            if (clip_norm := batch.group["clip_norm"]) is not None:
-                factor = clip_factor(norm, clip_norm)
-                batch.path.rescale(factor.to(batch.parameters[0].device))
+    def _ready(self) -> list[Ready]:
+        """The batches of all parameters that have a gradient."""
+        hyperparameters = self._groups.read(self.param_groups)
+        arguments = self.rule, hyperparameters, self.param_groups, self.state
+        ready = None if self._grouping is None else self._grouping.ready(*arguments)
+        if ready is not None:
+            return ready
+        self._grouping = None  # also where the next line raises
+        self._grouping = Grouping(*arguments)
+        ready = self._grouping.ready(*arguments)
+        assert ready is not None
+        for batch in ready:
+            batch.renew()
+        return ready
 
-    def _batches(self) -> list[Batch]:
-        """The batches of all parameters that have a gradient, kept while nothing else changes."""
-        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        ways = [
-            (group["path"], group["weight_decay_on"], self._variant(group))
-            for group in self.param_groups
-        ]
-        key = ([p.data_ptr() for p in params], ways)
-        if key != self._key:
-            if any(cast(Tensor, p.grad).layout is not torch.strided for p in params):
-                raise TypeError("a gradient is sparse: only dense gradients can be used")
-            self._kept, self._key = self._group(params), key
-        return self._kept
-
-    def _group(self, params: Sequence[Tensor]) -> list[Batch]:
-        """Parameters that start, or had no gradient at times, have counted other steps."""
-        wanted = set(params)
-        members: dict[Any, list[tuple[Tensor, dict[str, Any]]]] = {}
-        for i, group in enumerate(self.param_groups):
-            for p in filter(wanted.__contains__, group["params"]):
-                state = self._state(p, self._variant(group))
-                decays = group["weight_decay_on"] == "all" or p.ndim > 1
-                key = (i, decays, p.dtype, p.device, state["step"])
-                members.setdefault(key, []).append((p, state))
-        return [
-            Batch(self._variant(self.param_groups[i]), self.param_groups[i], decays, alike)
-            for (i, decays, *_), alike in members.items()
-        ]
-
-    def _variant(self, group: dict[str, Any]) -> type[Rule]:
-        return self.rule.variant(SimpleNamespace(**group))
-
-    def _state(self, p: Tensor, rule: type[Rule]) -> dict[str, Any]:
-        """What is kept for a parameter; zero where nothing is yet."""
-        state = self.state[p]
-        state.setdefault("step", 0)
-        for slot in rule.slots:
-            if slot not in state:
-                state[slot] = self._slot(p)
-        return state
+    def _apply(self, ready: Sequence[Ready]) -> None:
+        if any(batch.h.clip_norm for batch in ready):
+            self._clip(ready)
+        for batch in ready:
+            batch.apply()
 
     @staticmethod
-    def _slot(p: Tensor) -> Tensor:
-        return torch.zeros_like(p, dtype=state_dtype(p))
+    def _clip(ready: Sequence[Ready]) -> None:
+        """By the joint norm of all gradients, each group to its own `clip_norm`."""
+        norm = get_total_norm(chain.from_iterable(batch.gradients for batch in ready))
+        for batch in ready:
+            if (clip_norm := batch.h.clip_norm) is not None:
+                factor = clip_factor(norm, clip_norm)
+                batch.batch.path.rescale(factor.to(batch.parameters[0].device))

@@ -27,7 +27,10 @@ def choose(
     slots: Sequence[Sequence[Tensor]],
     rows: int | None = None,
 ) -> Eager | Native:
-    """The path for tensors of one dtype on one device that take each step together."""
+    """The path for tensors of one dtype on one device that take each step together.
+
+    The state of a slot is a tensor for each parameter; unless `path` is eager, of its layout.
+    """
     if path != "eager" and all(dense(p, rows) for p in parameters):
         if native.suits(parameters[0]):
             if (kernel := native.kernel(rule, parameters[0].dtype)) is not None:
@@ -35,8 +38,8 @@ def choose(
         elif path == "compiled" or worth_compiling(parameters):
             from .inductor import Inductor  # brings in all of torch.compile
 
-            return Inductor(rule, parameters, slots, rows)
-    return Eager(rule, parameters, slots, rows)
+            return Inductor(rule, parameters, rows)
+    return Eager(rule, parameters, rows)
 
 
 def dense(p: Tensor, rows: int | None) -> bool:

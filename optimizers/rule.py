@@ -57,7 +57,7 @@ class Hyperparameter:
             )
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):
             return False
         low, high = (float(bound) for bound in self.interval[1:-1].split(","))
         above = number > low or (number == low and self.interval[0] == "[")

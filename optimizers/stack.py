@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -10,8 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .eager import Eager, state_dtype
-from .native import Native
+from .grouping import (
+    Memory,
+    Path,
+    check_gradient,
+    check_parameter,
+    check_slot,
+    conform,
+    new_slot,
+    way_for,
+)
 from .paths import PATH, choose, clip_factor
 from .rule import OPTIONS, Rule
 from .rules import RULES
@@ -20,7 +29,7 @@ from .rules import RULES
 class Batch(NamedTuple):
     members: list[int]
     decays: bool
-    path: Eager | Native
+    path: Path
 
 
 class Stack:
@@ -56,10 +65,7 @@ class Stack:
         if self.hyperparameters["gradient"] != "autograd":
             raise ValueError("a stack takes gradients that autograd has computed")
         self.variant = self._variant()
-        self.slots = [
-            [torch.zeros_like(p, dtype=state_dtype(p)) for _ in self.variant.slots]
-            for p in self.parameters
-        ]
+        self.slots = [[new_slot(p) for p in self.parameters] for _ in self.variant.slots]
         self._choose_paths()
 
     def step(self, gradients: Sequence[Tensor] | None = None, **changes: Any) -> None:
@@ -71,18 +77,18 @@ class Stack:
         self._set(changes)
         if changes.keys() - {"lr"} and self._variant() is not self.variant:
             raise ValueError(f"{', '.join(changes)}: needs state that the stack did not start with")
+        self._verify()
         self.steps += 1
-        for batch in self.batches:
-            h = SimpleNamespace(**self.hyperparameters)
-            if not batch.decays:
-                h.weight_decay = np.zeros(self.runs)
-            batch.path.prepare(self.variant.all_coefficients(h, self.steps))
+        self._set_coefficients()
 
     @torch.no_grad()
     def apply(self, gradients: Sequence[Tensor] | None = None) -> None:
         """Take the step that was prepared; nothing here waits for the device."""
         if gradients is None:
             gradients = [cast(Tensor, p.grad) for p in self.parameters]
+        self._verify()
+        for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
+            check_gradient(g, p, f"parameter {i}")
         if np.isfinite(self.hyperparameters["clip_norm"]).any():
             norms = torch.stack([g.reshape(self.runs, -1).norm(dim=1) for g in gradients]).norm(
                 dim=0
@@ -91,7 +97,9 @@ class Stack:
             for batch in self.batches:
                 batch.path.rescale(factor)
         for batch in self.batches:
-            batch.path.apply([gradients[i] for i in batch.members])
+            parameters = [self.parameters[i] for i in batch.members]
+            own = conform([gradients[i] for i in batch.members], parameters)
+            batch.path.apply(parameters, own, self._slots(batch.members))
 
     @torch.no_grad()
     def keep(self, rows: Sequence[int] | Tensor) -> list[Tensor]:
@@ -99,7 +107,7 @@ class Stack:
         index = torch.as_tensor(rows, device=self.parameters[0].device)
         for i, p in enumerate(self.parameters):
             self.parameters[i] = p[index].requires_grad_(p.requires_grad)
-            self.slots[i] = [slot[index] for slot in self.slots[i]]
+        self.slots = [[x[index] for x in slot] for slot in self.slots]
         self.hyperparameters = {
             name: value[index.cpu().numpy()] if isinstance(value, np.ndarray) else value
             for name, value in self.hyperparameters.items()
@@ -139,22 +147,35 @@ class Stack:
         numbers = {k: v for k, v in self.hyperparameters.items() if isinstance(v, np.ndarray)}
         return self.rule.variant(SimpleNamespace(**{k: v.max() for k, v in numbers.items()}))
 
+    def _slots(self, members: Sequence[int]) -> list[list[Tensor]]:
+        return [[slot[i] for i in members] for slot in self.slots]
+
+    def _verify(self) -> None:
+        """Parameters and state may have been changed since the last step."""
+        if not self.memory.holds([*self.parameters, *chain.from_iterable(self.slots)]):
+            self._choose_paths()
+            if self.steps:
+                self._set_coefficients()
+
+    def _set_coefficients(self) -> None:
+        for batch in self.batches:
+            h = SimpleNamespace(**self.hyperparameters)
+            if not batch.decays:
+                h.weight_decay = np.zeros(self.runs)
+            batch.path.prepare(self.variant.all_coefficients(h, self.steps))
+
     def _choose_paths(self) -> None:
         everywhere = self.hyperparameters["weight_decay_on"] == "all"
         members: dict[bool, list[int]] = {}
         for i, p in enumerate(self.parameters):
+            check_parameter(p, f"parameter {i}")
+            for name, slot in zip(self.variant.slots, self.slots, strict=True):
+                check_slot(slot[i], p, f"state {name!r} of parameter {i}")
             members.setdefault(everywhere or p.ndim > 2, []).append(i)
-        self.batches = [
-            Batch(
-                indices,
-                decays,
-                choose(
-                    self.path,
-                    self.variant,
-                    [self.parameters[i] for i in indices],
-                    [self.slots[i] for i in indices],
-                    self.runs,
-                ),
-            )
-            for decays, indices in members.items()
-        ]
+        self.batches = []
+        for decays, indices in members.items():
+            parameters, slots = [self.parameters[i] for i in indices], self._slots(indices)
+            path = way_for(self.path, parameters, slots)
+            chosen = choose(path, self.variant, parameters, slots, self.runs)
+            self.batches.append(Batch(indices, decays, chosen))
+        self.memory = Memory([*self.parameters, *chain.from_iterable(self.slots)])

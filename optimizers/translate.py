@@ -11,7 +11,7 @@ from typing import Any
 
 from .rule import Rule
 
-# pointers    [tensors, 2 + slots]  parameter, gradient and each slot of a tensor
+# pointers    [2 + slots, tensors]  parameter, gradient and each slot of a tensor
 # sizes       [tensors]             elements in one row of a tensor
 # coefficients [rows, C]            rows is the K of a stack, or 1
 # Threads share out all elements in equal runs of whole cache lines.
@@ -149,8 +149,7 @@ def translate(rule: type[Rule], real: str) -> Source:
             for i, name in enumerate(trace.coefficients)
         ),
         load_pointers=indent(
-            f"{'const ' * (name == 'g')}T* __restrict__ {name}_ = "
-            f"pointers[i * {len(operands)} + {i}];"
+            f"{'const ' * (name == 'g')}T* __restrict__ {name}_ = pointers[{i} * tensors + i];"
             for i, name in enumerate(operands)
         ),
         body=indent([*trace.lines, *stores], 10),

@@ -16,6 +16,7 @@ from torch.optim import lr_scheduler
 
 import optimizers
 from optimizers import OPTIMIZERS, Adam, Momentum
+from optimizers.groups import FLAGS
 from tests.cases import CASES, TOLERANCE, Case
 from tests.optimizers.helpers import (
     descend,
@@ -237,6 +238,10 @@ def test_copies_go_on_alike(copied: Callable[[Any], Any]) -> None:
         ({"weight_decay_on": "biases"}, ValueError, "weight_decay_on='biases' is not accepted"),
         ({"bias_correction": 1}, ValueError, "bias_correction=1 is not accepted"),
         ({"path": "fast"}, ValueError, "path='fast' is not accepted"),
+        ({"betas": 0.9}, ValueError, "betas=0.9 is not accepted: it must be two numbers"),
+        ({"betas": (0.9, 1.0)}, ValueError, "beta2=1.0 is not accepted"),
+        ({"betas": (0.5, 0.9), "beta1": 0.4}, ValueError, "contradicts beta1=0.4, beta2=0.9"),
+        ({"name": "all"}, TypeError, "Adam has no name"),
         ({"momentum": 0.9}, TypeError, "Adam has no momentum: it takes lr, weight_decay, beta1"),
     ],
 )
@@ -268,5 +273,7 @@ def test_complex_and_sparse() -> None:
 def test_help_names_everything(name: str) -> None:
     signature = inspect.signature(OPTIMIZERS[name])
     assert list(signature.parameters)[:2] == ["params", "lr"]
-    assert signature.parameters.keys() - {"params"} == OPTIMIZERS[name].declared().keys()
+    declared = OPTIMIZERS[name].declared().keys()
+    betas = {"betas"} if "beta1" in declared else set()
+    assert signature.parameters.keys() == {"params", *declared, *betas, *FLAGS}
     assert OPTIMIZERS[name].__doc__ == OPTIMIZERS[name].rule.__doc__

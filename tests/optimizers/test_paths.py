@@ -14,6 +14,7 @@ from torch._dynamo.utils import counters
 
 from optimizers import OPTIMIZERS, Adam, AdamW, native
 from optimizers.eager import Eager
+from optimizers.grouping import coefficients
 from optimizers.inductor import Inductor
 from optimizers.native import Native
 from optimizers.optimizer import Optimizer
@@ -33,8 +34,14 @@ ROOTLESS = {"sgd", "normalised", "momentum", "nesterov", "adamax", "lion"}
 
 
 def path_of(optimizer: Optimizer) -> object:
-    (batch,) = optimizer._batches()
-    return batch.path
+    (ready,) = optimizer._ready()
+    return ready.batch.path
+
+
+def last_step(optimizer: Optimizer) -> dict[str, object]:
+    """The coefficients of the step taken last."""
+    (ready,) = optimizer._ready()
+    return coefficients(ready.batch.rule, ready.h, True, ready.batch.step)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
@@ -112,8 +119,8 @@ def test_autograd_notices_a_step() -> None:
 
 
 def test_a_step_a_rate_or_a_size_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    p = torch.ones(4)
-    Adam([p], path="compiled")._group([p])
+    ours = make_parameters([(4,)])
+    descend([Adam(ours, path="compiled")], ours, steps=1)
     monkeypatch.setattr(native, "build", lambda *_: pytest.fail("built again"))
     for size in (5, 100, 70_000):
         ours = make_parameters([(size,)])
@@ -149,7 +156,7 @@ def test_without_a_compiler(
         with caplog.at_level(logging.WARNING):
             ours, theirs = make_parameters(), make_parameters()
             descend([Adam(ours), Adam(theirs, path="eager")], ours, theirs, steps=3)
-            Adam(make_parameters())._batches()
+            descend([Adam(more := make_parameters())], more, steps=1)
     finally:
         native.load.cache_clear()
     assert equal(ours, theirs)
@@ -160,7 +167,7 @@ def test_without_a_compiler(
 def test_a_failing_torch_compile_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = make_parameters(), make_parameters()
     reference = OPTIMIZERS["sgd"](theirs, 0.1, path="eager")
-    path = Inductor(RULES["sgd"], ours, [[] for _ in ours])
+    path = Inductor(RULES["sgd"], ours)
 
     def fails(*_: object) -> None:
         raise TorchDynamoException("no compiler\nand so on")
@@ -168,8 +175,8 @@ def test_a_failing_torch_compile_is_replaced(caplog: pytest.LogCaptureFixture) -
     path.step = fails
     descend([reference], ours, theirs, steps=1)
     with torch.no_grad():
-        path.prepare(reference._batches()[0].coefficients())
-        path.apply([p.grad for p in ours if p.grad is not None])
+        path.prepare(last_step(reference))
+        path.apply(ours, [p.grad for p in ours if p.grad is not None], [])
     assert equal(ours, theirs)
     assert caplog.messages == ["SGD runs uncompiled, which is slower: no compiler"]
 
@@ -223,15 +230,15 @@ def test_inductor(name: str) -> None:
     rule = RULES[name]
     ours, theirs = make_parameters(), make_parameters()
     reference = OPTIMIZERS[name](theirs, path="eager")
-    slots = [[torch.zeros_like(p) for _ in rule.slots] for p in ours]
-    path = Inductor(rule, ours, slots)
+    slots = [[torch.zeros_like(p) for p in ours] for _ in rule.slots]
+    path = Inductor(rule, ours)
     graphs = []
     for step in range(1, 6):
         reference.param_groups[0]["lr"] = 0.1 / step
         descend([reference], ours, theirs, start=step, steps=1)
         with torch.no_grad():
-            path.prepare(reference._batches()[0].coefficients())
-            path.apply([p.grad for p in ours if p.grad is not None])
+            path.prepare(last_step(reference))
+            path.apply(ours, [p.grad for p in ours if p.grad is not None], slots)
         graphs.append(counters["stats"]["unique_graphs"])
     assert relative_error(ours, theirs) <= 1e-6
     assert graphs[0] == graphs[-1]
@@ -244,12 +251,12 @@ def test_inductor_in_a_stack() -> None:
     ours, theirs = make_parameters(shapes), make_parameters(shapes)
     with torch.no_grad():
         stack = Stack("adamw", theirs, {"lr": [0.1, 0.01, 0.001]}, path="eager")
-        slots = [[torch.zeros_like(p) for _ in range(2)] for p in ours]
-        path = Inductor(RULES["adamw"], ours, slots, rows=3)
+        slots = [[torch.zeros_like(p) for p in ours] for _ in range(2)]
+        path = Inductor(RULES["adamw"], ours, rows=3)
         for seed in range(5):
             set_gradients(ours, theirs, seed=seed)
             stack.step()
             h = SimpleNamespace(**stack.hyperparameters)
             path.prepare(stack.rule.all_coefficients(h, stack.steps))
-            path.apply([p.grad for p in ours if p.grad is not None])
+            path.apply(ours, [p.grad for p in ours if p.grad is not None], slots)
     assert relative_error(ours, theirs) <= 1e-6

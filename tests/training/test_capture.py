@@ -80,12 +80,12 @@ class RecordedOperators(TorchDispatchMode):
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Data and coefficients lie in device memory, and PyTorch's operators do all the rest."""
 
-    def eager(path: str, *arguments: Any) -> Eager:
-        made = Eager(*arguments)
+    def eager(path: str, rule: Any, parameters: Any, slots: Any, *rows: int) -> Eager:
+        made = Eager(rule, parameters, *rows)
         made.on_host = False
         return made
 
-    monkeypatch.setattr("optimizers.optimizer.choose", eager)
+    monkeypatch.setattr("optimizers.grouping.choose", eager)
     monkeypatch.setattr("optimizers.stack.choose", eager)
     monkeypatch.setattr("bench.data.gather.kernel", lambda: None)
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
