@@ -166,7 +166,7 @@ class Grouping:
         self.ways = ways(rule, hyperparameters, groups)
         self.present = [p.grad is not None for p in parameters]
         stepping: dict[Tensor, dict[str, Any]] = {}  # with their state
-        members: dict[Any, list[tuple[int, Tensor]]] = {}
+        tensors: list[Tensor] = []
         for i, (group, h) in enumerate(zip(groups, hyperparameters, strict=True)):
             slots = rule.variant(h).slots
             for j, p in enumerate(group["params"]):
@@ -175,35 +175,41 @@ class Grouping:
                 what = f"parameter {j} of group {i}"
                 check_parameter(p, what)
                 check_gradient(p.grad, p, what)
-                entry = state.setdefault(p, {})
-                check_state(entry, slots, p, what)
-                decays = h.weight_decay_on == "all" or p.ndim > 1
-                plain = fit([p], [[entry[slot]] for slot in slots])
-                key = i, decays, p.dtype, p.device, entry["step"], plain
-                members.setdefault(key, []).append((len(stepping), p))
-                stepping[p] = entry
+                stepping[p] = state.setdefault(p, {})
+                check_state(stepping[p], slots, p, what)
+                tensors += [p, *(stepping[p][slot] for slot in slots)]
         others = {p: entry for p, entry in state.items() if p not in stepping}
         state.clear()
         state.update(stepping | others)  # in order, so that no look-up is needed later
+        shared = overlapping(tensors)
+        places = {p: place for place, p in enumerate(stepping)}
         self.batches = []
-        tensors = list(stepping)
-        for (i, decays, _, _, step, _), alike in members.items():
-            variant = rule.variant(hyperparameters[i])
-            of_batch = [p for _, p in alike]
-            slots_of_batch = [[stepping[p][name] for p in of_batch] for name in variant.slots]
-            tensors += chain.from_iterable(slots_of_batch)
-            way = way_for(hyperparameters[i].path, of_batch, slots_of_batch)
-            self.batches.append(
-                Batch(
-                    rule=variant,
-                    group=i,
-                    decays=decays,
-                    where=[place for place, _ in alike],
-                    step=step,
-                    path=choose(way, variant, of_batch, slots_of_batch),
-                    gradients=Layout([p.detach() for p in of_batch]),
+        for i, (group, h) in enumerate(zip(groups, hyperparameters, strict=True)):
+            variant = rule.variant(h)
+            members: dict[Any, list[Tensor]] = {}
+            for p in filter(stepping.__contains__, group["params"]):
+                decays = h.weight_decay_on == "all" or p.ndim > 1
+                plain = fit([p], [[stepping[p][slot]] for slot in variant.slots]) and not shared
+                turn = places[p] if shared else None  # then each goes by what the last one left
+                key = decays, p.dtype, p.device, stepping[p]["step"], plain, turn
+                members.setdefault(key, []).append(p)
+            for (decays, _, _, step, plain, _), alike in members.items():
+                of_slots = [[stepping[p][slot] for p in alike] for slot in variant.slots]
+                self.batches.append(
+                    Batch(
+                        rule=variant,
+                        group=i,
+                        decays=decays,
+                        where=[places[p] for p in alike],
+                        step=step,
+                        path=choose(h.path if plain else "eager", variant, alike, of_slots),
+                        gradients=Layout([p.detach() for p in alike]),
+                    )
                 )
-            )
+        tensors = list(stepping)
+        for batch in self.batches:
+            for slot in batch.rule.slots:
+                tensors += [state[tensors[place]][slot] for place in batch.where]
         self.memory = Memory(tensors)
 
     def ready(
@@ -344,9 +350,13 @@ def check_memory(x: Tensor, what: str) -> None:
     """PyTorch's own operators would read and write where it has none."""
     if type(x) not in PLAIN or x.layout is not torch.strided or x.numel() == 0 or x.is_meta:
         return
-    last = sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
-    if (x.storage_offset() + last + 1) * x.element_size() > x.untyped_storage().nbytes():
+    if (x.storage_offset() + extent(x)) * x.element_size() > x.untyped_storage().nbytes():
         raise RuntimeError(f"{what} lies outside its storage, which was resized")
+
+
+def extent(x: Tensor) -> int:
+    """How many elements of its storage it spans."""
+    return 1 + sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
 
 
 def readable(value: Any) -> str:
@@ -355,13 +365,6 @@ def readable(value: Any) -> str:
 
 def new_slot(p: Tensor) -> Tensor:
     return torch.zeros_like(p, dtype=state_dtype(p))
-
-
-def way_for(path: str, parameters: Sequence[Tensor], slots: Sequence[Sequence[Tensor]]) -> str:
-    """The path that is wished for, or `eager` where tensors are not what a kernel takes them for:
-    plain memory in one order, each apart from the others."""
-    together = [*parameters, *chain.from_iterable(slots)]
-    return path if fit(parameters, slots) and not overlapping(together) else "eager"
 
 
 def fit(parameters: Sequence[Tensor], slots: Sequence[Sequence[Tensor]]) -> bool:
@@ -375,9 +378,11 @@ def fit(parameters: Sequence[Tensor], slots: Sequence[Sequence[Tensor]]) -> bool
 
 
 def overlapping(tensors: Sequence[Tensor]) -> bool:
-    """Whether two of them, all dense, share memory: then the order of operators matters."""
+    """Whether two of them share memory: then the order of operators matters."""
     spans = sorted(
-        (x.data_ptr(), x.data_ptr() + x.numel() * x.element_size()) for x in tensors if x.numel()
+        (x.data_ptr(), x.data_ptr() + extent(x) * x.element_size())
+        for x in tensors
+        if type(x) in PLAIN and x.numel()
     )
     return any(end > start for (_, end), (start, _) in pairwise(spans))
 

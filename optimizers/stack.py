@@ -18,8 +18,9 @@ from .grouping import (
     check_parameter,
     check_slot,
     conform,
+    fit,
     new_slot,
-    way_for,
+    overlapping,
 )
 from .paths import PATH, choose, clip_factor
 from .rule import OPTIONS, Rule
@@ -172,10 +173,12 @@ class Stack:
             for name, slot in zip(self.variant.slots, self.slots, strict=True):
                 check_slot(slot[i], p, f"state {name!r} of parameter {i}")
             members.setdefault(everywhere or p.ndim > 2, []).append(i)
+        tensors = [*self.parameters, *chain.from_iterable(self.slots)]
+        plain = not overlapping(tensors)
         self.batches = []
         for decays, indices in members.items():
             parameters, slots = [self.parameters[i] for i in indices], self._slots(indices)
-            path = way_for(self.path, parameters, slots)
+            path = self.path if plain and fit(parameters, slots) else "eager"
             chosen = choose(path, self.variant, parameters, slots, self.runs)
             self.batches.append(Batch(indices, decays, chosen))
-        self.memory = Memory([*self.parameters, *chain.from_iterable(self.slots)])
+        self.memory = Memory(tensors)
