@@ -6,7 +6,7 @@ tensors and coefficients to a path. Nothing here knows what a rule computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature
 from itertools import chain
@@ -19,7 +19,8 @@ from torch.nn.utils import get_total_norm
 from torch.optim.optimizer import ParamsT
 
 from .eager import state_dtype
-from .interop import from_torch, is_from_torch
+from .interop import in_our_words, to_torch
+from .loading import check_form, hooked, loadable, slots_of
 from .numeric import numeric_gradients
 from .paths import PATH, choose, clip_factor
 from .rule import OPTIONS, Hyperparameter, Rule
@@ -86,11 +87,7 @@ class Optimizer(torch.optim.Optimizer):
         if lr is not None:
             hyperparameters["lr"] = lr
         declared = self.declared()
-        if unknown := hyperparameters.keys() - declared.keys():
-            raise TypeError(
-                f"{type(self).__name__} has no {', '.join(sorted(unknown))}: "
-                f"it takes {', '.join(declared)}"
-            )
+        hyperparameters = in_our_words(self.rule, declared, hyperparameters)
         super().__init__(params, {k: d.default for k, d in declared.items()} | hyperparameters)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -159,19 +156,43 @@ class Optimizer(torch.optim.Optimizer):
                 for p, value in zip(params, held, strict=True):
                     p.copy_(value)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also takes the state dict of PyTorch's optimizer of the same method."""
-        if is_from_torch(state_dict):
-            state_dict = from_torch(self.rule, state_dict)
-        groups = [{**self.defaults, **group} for group in state_dict["param_groups"]]
-        super().load_state_dict({**state_dict, "param_groups": groups})
-        # PyTorch has cast the state to the parameter's dtype; ours has its own.
-        saved = chain.from_iterable(group["params"] for group in groups)
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "method": self.rule.__name__}
+
+    def torch_state_dict(self) -> dict[str, Any]:
+        """The state dict of PyTorch's optimizer of this method, which goes on alike; a copy.
+
+        A velocity remembers past learning rates, PyTorch's buffer does not: in that form both go on
+        alike while the learning rate stays. ValueError for what PyTorch's optimizer cannot do.
+        """
         params = chain.from_iterable(group["params"] for group in self.param_groups)
-        for index, p in zip(saved, params, strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor):
-                    self.state[p][name] = self._slot(p).copy_(value)
+        return to_torch(self.rule, self.state_dict(), params)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also takes the state dict of PyTorch's optimizer of the same method.
+
+        ValueError, before anything changes, for one of another method or of other parameters.
+        """
+        check_form(state_dict)
+        loaded: dict[str, Any] = {}
+
+        def translate(given: Mapping[str, Any]) -> dict[str, Any]:
+            loaded.update(loadable(self.rule, self.declared(), self.param_groups, given))
+            groups = [{**self.defaults, **group} for group in loaded["param_groups"]]
+            return {**loaded, "param_groups": groups}
+
+        def restore() -> None:
+            """PyTorch has cast the state to the parameter's dtype; ours has its own."""
+            saved = chain.from_iterable(group["params"] for group in loaded["param_groups"])
+            params = chain.from_iterable(group["params"] for group in self.param_groups)
+            slots = slots_of(self.rule)
+            for index, p in zip(saved, params, strict=True):
+                for name, value in loaded["state"].get(index, {}).items():
+                    if name in slots:
+                        self.state[p][name] = self._slot(p).copy_(value)
+
+        with hooked(self, translate, restore):
+            super().load_state_dict(state_dict)
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
         """The loss; without autograd for groups whose gradient is numeric."""

@@ -237,7 +237,7 @@ def test_copies_go_on_alike(copied: Callable[[Any], Any]) -> None:
         ({"weight_decay_on": "biases"}, ValueError, "weight_decay_on='biases' is not accepted"),
         ({"bias_correction": 1}, ValueError, "bias_correction=1 is not accepted"),
         ({"path": "fast"}, ValueError, "path='fast' is not accepted"),
-        ({"momentum": 0.9}, TypeError, "Adam has no momentum: it takes lr, weight_decay, beta1"),
+        ({"momentum": 0.9}, TypeError, "Adam has no momentum: Momentum, Nesterov, RMSProp have it"),
     ],
 )
 def test_mistakes_at_construction(
