@@ -110,7 +110,7 @@ def same_family(rule: type[Rule], group: Mapping[str, Any]) -> type[Rule] | None
     for candidate in COUNTERPARTS:
         if names(candidate) == names(rule) and candidate is not rule:
             theirs = COUNTERPARTS[candidate].theirs
-            if all(group.get(name, value) == value for name, value in theirs.items()):
+            if all(name in group and group[name] == v for name, v in theirs.items()):
                 return candidate
     return None
 
