@@ -35,7 +35,7 @@ class Resumable(torch.optim.Optimizer):
 
     def _checked(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         name = type(self).__name__
-        if any(self.defaults.keys() - group.keys() for group in state_dict["param_groups"]):
+        if any(self.hyperparameters.keys() - group.keys() for group in state_dict["param_groups"]):
             state_dict = {"method": "another method", **state_dict}
         check_groups(name, self.hyperparameters, self.param_groups, state_dict)
         return dict(state_dict)

@@ -160,7 +160,7 @@ def advice(rule: type[Rule], taken: Collection[str], given: Mapping[str, Any], n
 def their_optimizers() -> dict[str, set[str]]:
     """The arguments of everything in `torch.optim`."""
     return {
-        name: {"decoupled_weight_decay", *inspect.signature(optimizer).parameters} - {"params"}
+        name: inspect.signature(optimizer).parameters.keys() - {"params"}
         for name, optimizer in vars(torch.optim).items()
         if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
         if optimizer is not torch.optim.Optimizer
@@ -185,12 +185,17 @@ def is_ours(state_dict: Mapping[str, Any]) -> bool:
 def from_torch(rule: type[Rule], state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict that our optimizer of the same method would have; ValueError if none."""
     groups = [group_from_torch(rule, group) for group in state_dict["param_groups"]]
+    slots = {SLOTS[name]: name for name in COUNTERPARTS[rule].slots}
     state = {}
-    for group in groups:
+    for group, theirs in zip(groups, state_dict["param_groups"], strict=True):
         for index in group["params"]:
             entries = state_dict["state"].get(index, {})
             if not isinstance(entries, Mapping):
                 state[index] = entries  # is refused with everything else that does not fit
+            elif (has := entries.keys() & SLOTS.keys()) - {*slots.values()} and (
+                {slots[slot] for slot in rule.slots} - has
+            ):  # an old RAdam's group has no other names than Adamax's
+                raise ValueError(f"the state dict is {whose(theirs)}, not one of {rule.__name__}'s")
             elif any(value is not None for value in entries.values()):
                 state[index] = state_from_torch(rule, group, entries)
     return {"state": state, "param_groups": groups, "method": rule.__name__}
@@ -221,7 +226,9 @@ def whose(group: Mapping[str, Any]) -> str:
     given = their_hyperparameters(group)
     arguments = {n: a - FLAGS - {"maximize"} for n, a in their_optimizers().items()}
     likest = min(arguments, key=lambda name: len(arguments[name] ^ given))
-    if FLAGS & group.keys() and given <= arguments[likest]:
+    if likest == "Adam" and group.get("decoupled_weight_decay"):
+        likest = "AdamW"  # whose arguments do not show it
+    if FLAGS & group.keys() and given - arguments[likest] <= {"decoupled_weight_decay"}:
         return f"torch.optim.{likest}'s"
     return f"of a method with {', '.join(n for n in group if n != 'params') or 'no names'}"
 

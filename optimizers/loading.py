@@ -88,22 +88,27 @@ def check_groups(
 
 
 def check_names(rule: type[Rule], state_dict: Mapping[str, Any]) -> None:
-    """ValueError if the names in a state dict are those of another rule."""
-    if not fits(rule, state_dict):
-        others = " or ".join(r.__name__ for r in RULES.values() if fits(r, state_dict))
-        raise ValueError(f"the state dict is {others or 'another method'}'s, not {rule.__name__}'s")
+    """ValueError if its names are another rule's: exactly, or but for newer hyperparameters."""
+    fitting = [r for r in {rule: 0, **dict.fromkeys(RULES.values())} if fits(r, state_dict)]
+    exact = [r for r in fitting if fits(r, state_dict, exactly=True)]
+    if rule not in (candidates := exact or fitting):
+        others = " or ".join(candidate.__name__ for candidate in candidates) or "another method"
+        raise ValueError(f"the state dict is {others}'s, not {rule.__name__}'s")
 
 
-def fits(rule: type[Rule], state_dict: Mapping[str, Any]) -> bool:
+def fits(rule: type[Rule], state_dict: Mapping[str, Any], exactly: bool = False) -> bool:
     every = set(rule.hyperparameters).union(*(r.hyperparameters for r in RULES.values()))
+    given = [every & group.keys() for group in state_dict["param_groups"]]
     slots = slots_of(rule, *RULES.values())
-    return all(
-        every & group.keys() <= rule.hyperparameters.keys() for group in state_dict["param_groups"]
-    ) and all(
-        not held or held in [set(variant.slots) for variant in variants(rule)]
+    held = [
+        slots & entries.keys()
         for entries in state_dict["state"].values()
-        if isinstance(entries, Mapping)
-        for held in [slots & entries.keys()]
+        if isinstance(entries, Mapping) and "step" in entries
+    ]
+    return (
+        all(names <= rule.hyperparameters.keys() for names in given)
+        and all(names in [set(variant.slots) for variant in variants(rule)] for names in held)
+        and not (exactly and any(names != set(rule.hyperparameters) for names in given))
     )
 
 
@@ -134,7 +139,9 @@ def checked_state(
             raise ValueError(f"the state of parameter {index} lacks {', '.join(sorted(missing))}")
         for slot in held - {"step"}:
             if not is_dense(value := entries[slot]):
-                what = f"{value.layout} {value.dtype}" if isinstance(value, Tensor) else repr(value)
+                what = repr(value)
+                if isinstance(value, Tensor):
+                    what = f"{value.layout} {value.dtype} on {value.device}"
                 raise ValueError(f"{slot} of parameter {index} is {what}: no tensor of real floats")
             if value.shape != p.shape:
                 raise ValueError(

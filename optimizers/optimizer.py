@@ -178,7 +178,8 @@ class Optimizer(torch.optim.Optimizer):
 
         def translate(given: Mapping[str, Any]) -> dict[str, Any]:
             loaded.update(loadable(self.rule, self.declared(), self.param_groups, given))
-            groups = [{**self.defaults, **group} for group in loaded["param_groups"]]
+            newer = {name: self.defaults[name] for name in self.declared()}
+            groups = [{**newer, **group} for group in loaded["param_groups"]]
             return {**loaded, "param_groups": groups}
 
         def restore() -> None:
