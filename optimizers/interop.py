@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from . import rules
 from .eager import state_dtype
-from .rule import OPTIONS, Rule
+from .rule import OPTIONS, Rule, shown
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,13 @@ def same_family(rule: type[Rule], group: Mapping[str, Any]) -> type[Rule] | None
     for candidate in COUNTERPARTS:
         if names(candidate) == names(rule) and candidate is not rule:
             theirs = COUNTERPARTS[candidate].theirs
-            if all(name in group and group[name] == v for name, v in theirs.items()):
+            if all(name in group and same(group[name], v) for name, v in theirs.items()):
                 return candidate
     return None
+
+
+def same(value: object, fixed: float) -> bool:
+    return isinstance(value, int | float) and value == fixed
 
 
 def in_our_words(
@@ -123,11 +127,11 @@ def in_our_words(
     TypeError for every other name that is not among the `taken`, with what to use instead.
     """
     fixed = COUNTERPARTS[rule].theirs if rule in COUNTERPARTS else {}
-    refused = [n for n in given if n not in taken and not (n in fixed and given[n] == fixed[n])]
+    refused = [n for n in given if n not in taken and not (n in fixed and same(given[n], fixed[n]))]
     if refused:
         advices: dict[str, list[str]] = {}
         for name in refused:
-            what = f"{name}={given[name]!r}" if name in fixed else name
+            what = f"{name}={shown(given[name])}" if name in fixed else name
             advices.setdefault(advice(rule, taken, given, name), []).append(what)
         what = "; ".join(f"no {', '.join(some)}: {advice}" for advice, some in advices.items())
         raise TypeError(f"{rule.__name__} has {what}")
@@ -177,9 +181,8 @@ def is_ours(state_dict: Mapping[str, Any]) -> bool:
     """Whether it says so, or has names that PyTorch's never have."""
     ours = {"path", *OPTIONS}.union(*(rule.hyperparameters for rule in rules.RULES.values()))
     ours -= {"maximize"}.union(*their_optimizers().values())
-    return "method" in state_dict or any(
-        ours & group.keys() for group in state_dict["param_groups"]
-    )
+    groups = state_dict["param_groups"]
+    return "method" in state_dict or not groups or any(ours & group.keys() for group in groups)
 
 
 def from_torch(rule: type[Rule], state_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,17 +211,25 @@ def group_from_torch(rule: type[Rule], theirs: Mapping[str, Any]) -> dict[str, A
         raise ValueError(f"the state dict is {whose(theirs)}, not one of {rule.__name__}'s")
     other = COUNTERPARTS[rule]
     for name, accepted in other.theirs.items():
-        if theirs.get(name, accepted) != accepted:
+        if not same(theirs.get(name, accepted), accepted):
             beside = same_family(rule, theirs)
             hint = f": use {beside.__name__}" if beside else ""
-            raise ValueError(f"{name}={theirs[name]} has no counterpart in {rule.__name__}{hint}")
+            what = f"{name}={shown(theirs[name])}"
+            raise ValueError(f"{what} has no counterpart in {rule.__name__}{hint}")
     ours = {
         HYPERPARAMETERS.get(name, name): value
         for name, value in theirs.items()
         if name not in {"betas", *FLAGS, *other.theirs}
     }
-    ours |= dict(zip(("beta1", "beta2"), theirs.get("betas", ()), strict=False))
-    return {**ours, **other.ours}
+    if "betas" in given:
+        betas = theirs["betas"]
+        if not (isinstance(betas, tuple | list) and len(betas) == 2):
+            raise ValueError(f"betas={shown(betas)} is not accepted: it must be two numbers")
+        ours["beta1"], ours["beta2"] = betas
+    ours |= other.ours
+    for name, declared in rule.hyperparameters.items():
+        declared.check(name, ours[name])
+    return ours
 
 
 def whose(group: Mapping[str, Any]) -> str:
@@ -226,9 +237,10 @@ def whose(group: Mapping[str, Any]) -> str:
     given = their_hyperparameters(group)
     arguments = {n: a - FLAGS - {"maximize"} for n, a in their_optimizers().items()}
     likest = min(arguments, key=lambda name: len(arguments[name] ^ given))
-    if likest == "Adam" and group.get("decoupled_weight_decay"):
-        likest = "AdamW"  # whose arguments do not show it
-    if FLAGS & group.keys() and given - arguments[likest] <= {"decoupled_weight_decay"}:
+    if likest in ("Adam", "AdamW"):  # an old version's look the same
+        likest = "AdamW" if group.get("decoupled_weight_decay") else "Adam"
+    unlike = (arguments[likest] ^ given) - {"decoupled_weight_decay"}
+    if not unlike or (FLAGS & group.keys() and unlike <= arguments[likest]):
         return f"torch.optim.{likest}'s"
     return f"of a method with {', '.join(n for n in group if n != 'params') or 'no names'}"
 
@@ -238,9 +250,18 @@ def state_from_torch(
 ) -> dict[str, Any]:
     ours = {"step": theirs.get("step", 1)}
     ours |= {SLOTS[name]: theirs[name] for name in COUNTERPARTS[rule].slots if name in theirs}
-    if rule is rules.AdaGrad and isinstance(ours.get("s"), Tensor):
-        ours["s"] = ours["s"] - group["initial_accumulator"]
+    if rule is rules.AdaGrad and is_dense(s := ours.get("s")):
+        ours["s"] = s - float(group["initial_accumulator"])
     return ours
+
+
+def is_dense(value: object) -> TypeGuard[Tensor]:
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.layout is torch.strided
+        and not value.is_meta
+    )
 
 
 def to_torch(
@@ -312,7 +333,7 @@ def state_to_torch(
         theirs["momentum_buffer"] /= force
     scalar = torch.promote_types(torch.get_default_dtype(), torch.float32)
     if rule is rules.NAdam:
-        product = rules.nadam_product(step) * h.beta1**step
+        product = float(rules.nadam_product(step) * h.beta1**step)
         theirs["mu_product"] = torch.tensor(product, dtype=scalar)
     if other.name != "SGD":
         theirs["step"] = torch.tensor(float(step), dtype=scalar)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .interop import from_torch, is_ours
-from .rule import Hyperparameter, Rule
+from .interop import from_torch, is_dense, is_ours
+from .rule import Hyperparameter, Rule, shown
 from .rules import RULES
 
 
@@ -54,12 +54,28 @@ def loadable(
 
 def check_form(state_dict: object) -> None:
     """ValueError for what is no optimizer's state dict: a whole checkpoint, a model's."""
-    parts: dict[str, type] = {"state": Mapping, "param_groups": list}
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"a state dict is needed, not {type(state_dict).__name__}")
-    if not all(isinstance(state_dict.get(name), kind) for name, kind in parts.items()):
+    groups = state_dict.get("param_groups")
+    if not (
+        isinstance(state_dict.get("state"), Mapping)
+        and isinstance(groups, list)
+        and all(isinstance(group, Mapping) and is_group(group) for group in groups)
+    ):
         has = ", ".join(map(str, [*state_dict][:4])) or "nothing"
-        raise ValueError(f"no optimizer's state dict has {has}: it has state and param_groups")
+        raise ValueError(
+            f"this is no optimizer's state dict, which is state and param_groups with params: "
+            f"it has {has}"
+        )
+
+
+def is_group(group: Mapping[Any, Any]) -> bool:
+    params = group.get("params")
+    return (
+        isinstance(params, list | tuple)
+        and all(isinstance(index, int | str) for index in params)
+        and all(isinstance(name, str) for name in group)
+    )
 
 
 def check_groups(
@@ -70,9 +86,10 @@ def check_groups(
 ) -> None:
     """ValueError if it is of another method than `name`, for other groups, or has wrong values."""
     if (method := state_dict.get("method", name)) != name:
+        method = shown(method).strip("'")
         raise ValueError(f"the state dict is {method}'s, not {name}'s")
     saved = state_dict["param_groups"]
-    sizes, own = ([len(group.get("params", ())) for group in some] for some in (saved, groups))
+    sizes, own = ([len(group["params"]) for group in some] for some in (saved, groups))
     if sizes != own:
         raise ValueError(
             f"the state dict is for param_groups of {sizes} parameters, the optimizer has {own}"
@@ -81,15 +98,16 @@ def check_groups(
         for key in declared.keys() & theirs.keys():
             declared[key].check(key, theirs[key])
         old, new = theirs.get("param_names"), ours.get("param_names")
-        if old and new and old != new and sorted(old) == sorted(new):
+        if isinstance(old, list) and new and old != new and sorted(map(str, old)) == sorted(new):
             raise ValueError(
-                f"the state dict has the same parameters in another order: {old}, not {new}"
+                "the state dict has the same parameters in another order: "
+                f"{shown(old)}, not {shown(new)}"
             )
 
 
 def check_names(rule: type[Rule], state_dict: Mapping[str, Any]) -> None:
     """ValueError if its names are another rule's: exactly, or but for newer hyperparameters."""
-    fitting = [r for r in {rule: 0, **dict.fromkeys(RULES.values())} if fits(r, state_dict)]
+    fitting = [r for r in dict.fromkeys([rule, *RULES.values()]) if fits(r, state_dict)]
     exact = [r for r in fitting if fits(r, state_dict, exactly=True)]
     if rule not in (candidates := exact or fitting):
         others = " or ".join(candidate.__name__ for candidate in candidates) or "another method"
@@ -125,23 +143,28 @@ def slots_of(*some: type[Rule]) -> set[str]:
 def checked_state(
     rule: type[Rule], groups: list[dict[str, Any]], state_dict: Mapping[str, Any]
 ) -> dict[Any, Any]:
-    saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+    saved = list(chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
     params = chain.from_iterable(group["params"] for group in groups)
     state = dict(state_dict["state"])
-    slots = slots_of(rule)
+    known = {"step", *slots_of(rule)}
+    for index in state.keys() - set(saved):
+        if isinstance(state[index], Mapping) and known & state[index].keys():
+            raise ValueError(f"there is state for {shown(index)}, which is in no param_group")
+    if len({*saved}) < len(saved):
+        raise ValueError(f"a parameter is in the param_groups twice: {shown(saved)}")
     for index, p in zip(saved, params, strict=True):
         entries = state.get(index, {})
         if not isinstance(entries, Mapping):
-            raise ValueError(f"the state of parameter {index} is {entries!r}, no dict")
-        if not (held := {"step", *slots} & entries.keys()):
+            raise ValueError(f"the state of parameter {index} is {shown(entries)}, no dict")
+        if not (held := known & entries.keys()):
             continue
         if missing := {"step", *rule.slots} - held:
             raise ValueError(f"the state of parameter {index} lacks {', '.join(sorted(missing))}")
-        for slot in held - {"step"}:
+        for slot in sorted(held - {"step"}):
             if not is_dense(value := entries[slot]):
-                what = repr(value)
+                what = shown(value)
                 if isinstance(value, Tensor):
-                    what = f"{value.layout} {value.dtype} on {value.device}"
+                    what = f"a tensor of {value.layout} {value.dtype} on {value.device}"
                 raise ValueError(f"{slot} of parameter {index} is {what}: no tensor of real floats")
             if value.shape != p.shape:
                 raise ValueError(
@@ -152,19 +175,13 @@ def checked_state(
     return state
 
 
-def is_dense(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.layout is torch.strided
-        and not value.is_meta
-    )
-
-
 def count(value: Any, index: Any) -> int:
     single = isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta
-    if single or (isinstance(value, int | float) and not isinstance(value, bool)):
-        number = float(value)
-        if number >= 0 and number.is_integer():
-            return int(number)
-    raise ValueError(f"step of parameter {index} is {value!r}: it must be a whole number from 0")
+    number = value.item() if single else value
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63:
+        return number
+    raise ValueError(
+        f"step of parameter {index} is {shown(number)}: it must be a whole number from 0"
+    )
