@@ -189,10 +189,10 @@ def from_torch(rule: type[Rule], state_dict: Mapping[str, Any]) -> dict[str, Any
     """The state dict that our optimizer of the same method would have; ValueError if none."""
     groups = [group_from_torch(rule, group) for group in state_dict["param_groups"]]
     slots = {SLOTS[name]: name for name in COUNTERPARTS[rule].slots}
-    state = {}
+    state = dict(state_dict["state"])
     for group, theirs in zip(groups, state_dict["param_groups"], strict=True):
         for index in group["params"]:
-            entries = state_dict["state"].get(index, {})
+            entries = state.pop(index, {})
             if not isinstance(entries, Mapping):
                 state[index] = entries  # is refused with everything else that does not fit
             elif (has := entries.keys() & SLOTS.keys()) - {*slots.values()} and (

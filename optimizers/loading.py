@@ -44,12 +44,24 @@ def loadable(
     state_dict: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state dict in our words, counts of steps as integers; ValueError if it does not fit."""
+    state_dict = {**state_dict, "state": numbered(state_dict)}
     if not is_ours(state_dict):
         state_dict = from_torch(rule, state_dict)
     if "method" not in state_dict:
         check_names(rule, state_dict)
     check_groups(rule.__name__, declared, groups, state_dict)
     return {**state_dict, "state": checked_state(rule, groups, state_dict)}
+
+
+def numbered(state_dict: Mapping[str, Any]) -> dict[Any, Any]:
+    """The state, where JSON or a distributed checkpoint made text of the numbers of parameters."""
+    state = dict(state_dict["state"])
+    for index in chain.from_iterable(group["params"] for group in state_dict["param_groups"]):
+        before, text = state.get(index, {}), state.get(str(index))
+        if isinstance(index, int) and isinstance(before, Mapping) and isinstance(text, Mapping):
+            state[index] = {**before, **text}
+            del state[str(index)]
+    return state
 
 
 def check_form(state_dict: object) -> None:

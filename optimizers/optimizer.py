@@ -190,7 +190,7 @@ class Optimizer(torch.optim.Optimizer):
             for index, p in zip(saved, params, strict=True):
                 for name, value in loaded["state"].get(index, {}).items():
                     if name in slots:
-                        self.state[p][name] = self._slot(p).copy_(value)
+                        self.state[p][name] = self._slot(p).copy_(value.detach())
 
         with hooked(self, translate, restore):
             super().load_state_dict(state_dict)

@@ -6,11 +6,13 @@ import copy
 import random
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -199,9 +201,9 @@ def damaged(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
             lambda d: d["state"][1].update(m=d["state"][1]["m"].numpy()),
             r"m of parameter 1 is array\(.{60,90}\.\.\.: no tensor of real floats$",
         ),
-        (  # as JSON makes them
-            lambda d: d["state"].update({"0": d["state"].pop(0)}),
-            r"there is state for '0', which is in no param_group",
+        (
+            lambda d: d["state"].update({7: d["state"].pop(0)}),
+            "there is state for 7, which is in no param_group",
         ),
         (lambda d: d["state"][1].pop("v"), "the state of parameter 1 lacks v"),
         (lambda d: d["state"][1].pop("step"), "the state of parameter 1 lacks step"),
@@ -385,6 +387,37 @@ def test_distributed_checkpoints(name: str, flatten: bool) -> None:
     models[1].load_state_dict(models[0].state_dict())
     descend([first, second], *([*model.parameters()] for model in models), steps=2, start=2)
     assert equal([*models[1].parameters()], [*models[0].parameters()])
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is:UserWarning")  # here in one process
+def test_a_distributed_checkpoint_of_the_optimizer_itself(tmp_path: Path) -> None:
+    """Numbers that are keys come back as text, beside those that were there."""
+    first, second = stepped(Adam)[0], stepped(Adam, steps=1)[0]
+    dcp.save({"optimizer": first}, checkpoint_id=tmp_path)
+    dcp.load({"optimizer": second}, checkpoint_id=tmp_path)
+    assert same(second.state_dict(), first.state_dict())
+
+
+@pytest.mark.parametrize("make", [Adam, torch.optim.Adam])
+def test_numbers_as_text(make: Any) -> None:
+    """As JSON or MessagePack keep them."""
+    optimizer, other = stepped(Adam, steps=0)[0], stepped(Adam, steps=0)[0]
+    saved = stepped(make)[0].state_dict()
+    other.load_state_dict(saved)
+    for index in (0, 1):
+        saved["state"][str(index)] = saved["state"].pop(index)
+    optimizer.load_state_dict(saved)
+    assert same(optimizer.state_dict(), other.state_dict())
+    saved["state"]["7"] = saved["state"]["0"]
+    refused(optimizer, saved, "there is state for '7', which is in no param_group")
+
+
+def test_state_that_requires_a_gradient() -> None:
+    first, _ = stepped(Adam)
+    first.state_dict()["state"][0]["m"].requires_grad_()
+    second, parameters = stepped(Adam)
+    second.load_state_dict(first.state_dict())
+    assert not second.state[parameters[0]]["m"].requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
