@@ -188,18 +188,18 @@ def is_ours(state_dict: Mapping[str, Any]) -> bool:
 def from_torch(rule: type[Rule], state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict that our optimizer of the same method would have; ValueError if none."""
     groups = [group_from_torch(rule, group) for group in state_dict["param_groups"]]
-    slots = {SLOTS[name]: name for name in COUNTERPARTS[rule].slots}
+    slots = COUNTERPARTS[rule].slots
+    needed = {name for name in slots if SLOTS[name] in rule.slots}
     state = dict(state_dict["state"])
     for group, theirs in zip(groups, state_dict["param_groups"], strict=True):
         for index in group["params"]:
-            entries = state.pop(index, {})
-            if not isinstance(entries, Mapping):
+            if not isinstance(entries := state.pop(index, {}), Mapping):
                 state[index] = entries  # is refused with everything else that does not fit
-            elif (has := entries.keys() & SLOTS.keys()) - {*slots.values()} and (
-                {slots[slot] for slot in rule.slots} - has
-            ):  # an old RAdam's group has no other names than Adamax's
+                continue
+            held = entries.keys() & SLOTS.keys()
+            if needed - held and held - {*slots}:  # an old RAdam's group looks like Adamax's
                 raise ValueError(f"the state dict is {whose(theirs)}, not one of {rule.__name__}'s")
-            elif any(value is not None for value in entries.values()):
+            if any(value is not None for value in entries.values()):
                 state[index] = state_from_torch(rule, group, entries)
     return {"state": state, "param_groups": groups, "method": rule.__name__}
 
@@ -300,15 +300,18 @@ def group_to_torch(rule: type[Rule], ours: Mapping[str, Any]) -> dict[str, Any]:
         theirs["betas"] = (ours["beta1"], ours["beta2"])
     if issubclass(rule, rules.Momentum):
         unit = momentum(rule, {**ours, "lr": 1.0})
-        rates = [name for name in theirs if name == "lr" or name.endswith("_lr")]
-        theirs |= {name: theirs[name] * -unit.move * unit.force for name in rates}
+        theirs |= {
+            name: value * -unit.move * unit.force
+            for name, value in theirs.items()
+            if name == "lr" or (name.endswith("_lr") and isinstance(value, float))
+        }
     defaults = getattr(torch.optim, other.name)([torch.empty(0)]).defaults
     return {**defaults, **other.theirs, **theirs}
 
 
 def momentum(rule: type[Rule], group: Mapping[str, Any]) -> SimpleNamespace:
-    """A step adds `force·g` to v and `move·v` to p: in `heavy_ball`, v is `v / force` and lr is
-    `-move·force`."""
+    """A step adds `force·g` to v and `move·v` to p: with `v / force` and `lr = -move·force`, so
+    does one of `heavy_ball`."""
     return SimpleNamespace(**rule.coefficients(SimpleNamespace(**group), 1))
 
 

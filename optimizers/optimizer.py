@@ -162,8 +162,8 @@ class Optimizer(torch.optim.Optimizer):
     def torch_state_dict(self) -> dict[str, Any]:
         """The state dict of PyTorch's optimizer of this method, which goes on alike; a copy.
 
-        A velocity remembers past learning rates, PyTorch's buffer does not: in that form both go on
-        alike while the learning rate stays. ValueError for what PyTorch's optimizer cannot do.
+        ValueError for what PyTorch's cannot do. Its momentum is in the form `heavy_ball`, which
+        goes on as `velocity` does while lr stays, and as `average` does while momentum stays.
         """
         params = chain.from_iterable(group["params"] for group in self.param_groups)
         return to_torch(self.rule, self.state_dict(), params)

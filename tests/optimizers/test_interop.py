@@ -12,7 +12,7 @@ from torch import Tensor
 
 import optimizers
 from optimizers import OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, AMSGrad, Momentum, NAdam, Nesterov
-from optimizers.interop import COUNTERPARTS
+from optimizers.interop import COUNTERPARTS, ELSEWHERE, HYPERPARAMETERS
 from tests.cases import CASES, TOLERANCE, Case
 from tests.optimizers.helpers import descend, equal, make_parameters, relative_error
 
@@ -193,6 +193,13 @@ def test_what_schedulers_and_people_write_into_groups_goes_along() -> None:
     for name in ("initial_lr", "max_lr", "min_lr", "name", "lr"):
         assert ours.param_groups[0][name] == theirs.param_groups[0][name]
         assert ours.torch_state_dict()["param_groups"][0][name] == theirs.param_groups[0][name]
+
+
+def test_a_name_elsewhere_is_none_of_ours() -> None:
+    ours = {name for method in OPTIMIZERS.values() for name in method.declared()}
+    assert {*HYPERPARAMETERS.values(), *ELSEWHERE.values()} <= ours
+    assert not {*HYPERPARAMETERS, *ELSEWHERE} & ours
+    assert not HYPERPARAMETERS.keys() & ELSEWHERE.keys()
 
 
 def test_every_rule_that_pytorch_has_is_in_the_table() -> None:
