@@ -58,8 +58,9 @@ ELSEWHERE = {
     "Stack": "stack",
 }
 
+if not TYPE_CHECKING:  # it would have every name accepted
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module(f".{ELSEWHERE.get(name, 'methods')}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            return getattr(import_module(f".{ELSEWHERE.get(name, 'methods')}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ They are here to be compared with. Each step needs a closure that returns the lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,13 +13,35 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.optimizer import ParamsT
 
+from .loading import check_form, check_groups, hooked
 from .rule import Hyperparameter, flag, nonnegative
 
 # A Hessian of so many rows takes 32 MB in float64.
 MOST_COORDINATES = 2_000
 
 
-class RandomSearch(torch.optim.Optimizer):
+class Resumable(torch.optim.Optimizer):
+    """Takes a state dict of its own method only."""
+
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "method": type(self).__name__}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_form(state_dict)
+        with hooked(self, self._checked):
+            super().load_state_dict(state_dict)
+
+    def _checked(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        name = type(self).__name__
+        if any(self.hyperparameters.keys() - group.keys() for group in state_dict["param_groups"]):
+            state_dict = {"method": "another method", **state_dict}
+        check_groups(name, self.hyperparameters, self.param_groups, state_dict)
+        return dict(state_dict)
+
+
+class RandomSearch(Resumable):
     """Draws a point and keeps it if the loss is lower there, on the same data.
 
     The point is normal about the present one with standard deviation lr, or if `local` is false
@@ -59,7 +81,7 @@ class RandomSearch(torch.optim.Optimizer):
         return loss
 
 
-class Newton(torch.optim.Optimizer):
+class Newton(Resumable):
     """`p ← p - lr·(H + damping·I)⁻¹ g`, over all parameters at once: exact on a quadratic.
 
     The closure returns the loss and leaves `backward` alone.

@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from .rule import Hyperparameter
-
-# Arguments of PyTorch's optimizers that choose how a step is carried out. Here `path` does that;
-# they are accepted, and have no effect.
-FLAGS = ("foreach", "fused", "capturable", "differentiable")
+from .interop import FLAGS, in_our_words
+from .rule import Hyperparameter, Rule
 
 # What others note in a group for themselves: PyTorch, its schedulers, Lightning, timm.
 NOTES = frozenset(
@@ -38,8 +35,8 @@ class Groups:
     since the last reading is what holds, and the other follows.
     """
 
-    def __init__(self, method: str, declared: Mapping[str, Hyperparameter]) -> None:
-        self.method, self.declared = method, declared
+    def __init__(self, rule: type[Rule], declared: Mapping[str, Hyperparameter]) -> None:
+        self.rule, self.declared = rule, declared
         self.has_betas = "beta1" in declared
         self.known = NOTES.union(declared, FLAGS, ["betas"] if self.has_betas else [])
         self.readings: dict[int, Reading] = {}
@@ -48,12 +45,17 @@ class Groups:
         return self.complete({name: d.default for name, d in self.declared.items()}, {})
 
     def complete(self, group: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The group itself, with what it leaves out."""
+        """The group itself, with what it leaves out.
+
+        Raises:
+            ValueError: its betas are not those that stand beside them.
+        """
         if self.has_betas:
             pair = [group.get(name, defaults.get(name)) for name in ("beta1", "beta2")]
             betas = group.setdefault("betas", tuple(pair))
             for name, value in zip(("beta1", "beta2"), two(betas), strict=True):
-                group.setdefault(name, value)
+                if number(group.setdefault(name, value)) != value:
+                    raise ValueError(f"betas={betas} contradicts {name}={group[name]}")
         for name, value in defaults.items():
             group.setdefault(name, value)
         return group
@@ -76,10 +78,11 @@ class Groups:
         if before is not None and equal(before.said, said):
             return before.h
         if unknown := said.keys() - self.known:
-            raise TypeError(
-                f"param_groups[{index}] has {', '.join(map(repr, sorted(map(str, unknown))))}, "
-                f"which has no effect on {self.method}: it takes {', '.join(self.declared)}"
-            )
+            strange = {name: said[name] for name in sorted(unknown, key=str)}
+            try:
+                in_our_words(self.rule, self.declared, strange)
+            except TypeError as error:
+                raise TypeError(f"param_groups[{index}]: {error}") from None
         if missing := self.declared.keys() - said.keys():
             raise KeyError(
                 f"param_groups[{index}] has no {', '.join(sorted(missing))}; "

@@ -1,13 +1,40 @@
-"""State dicts of `torch.optim`, for going on with a training that PyTorch's optimizer began."""
+"""PyTorch's words for our methods: names of hyperparameters, and state dicts in both directions.
+
+`COUNTERPARTS` is the one table. What a constructor accepts or advises, which state dict of
+`torch.optim` goes on here, and what ours becomes there, all follow from it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import inspect
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
+from types import SimpleNamespace
+from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor
 
-from .rule import Decoupled, Rule
-from .rules import AMSGrad, Nesterov
+from . import rules
+from .eager import state_dtype
+from .rule import OPTIONS, Rule, shown
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """PyTorch's optimizer of the same method, where what only one of the two has is at this value.
+
+    For `form` that is no condition: each form has the same steps as `heavy_ball`.
+    """
+
+    name: str
+    slots: Sequence[str] = ()
+    theirs: Mapping[str, Any] = field(default_factory=dict)
+    ours: Mapping[str, Any] = field(default_factory=dict)
+
 
 SLOTS = {
     "exp_avg": "m",
@@ -24,49 +51,294 @@ HYPERPARAMETERS = {
     "centered": "centred",
     "initial_accumulator_value": "initial_accumulator",
 }
+# Of Keras, optax, Lightning and transformers; only ever advised.
+ELSEWHERE = {
+    "learning_rate": "lr",
+    "eta": "lr",
+    "rho": "decay",
+    "beta_1": "beta1",
+    "beta_2": "beta2",
+    "b1": "beta1",
+    "b2": "beta2",
+    "epsilon": "eps",
+    "wd": "weight_decay",
+    "global_clipnorm": "clip_norm",
+    "gradient_clip_val": "clip_norm",
+    "max_grad_norm": "clip_norm",
+}
+# What chooses how a step of PyTorch's is carried out. Here `path` does: they have no effect.
+FLAGS = {"foreach", "fused", "capturable", "differentiable"}
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+COUPLED = {"decoupled_weight_decay": False}
+CORRECTED = {"bias_correction": True}
+HEAVY_BALL = {"form": "heavy_ball"}
+
+COUNTERPARTS: Mapping[type[Rule], Counterpart] = {
+    rules.SGD: Counterpart("SGD", (), {"momentum": 0, "dampening": 0, "nesterov": False}),
+    rules.Momentum: Counterpart(
+        "SGD", ("momentum_buffer",), {"dampening": 0, "nesterov": False}, HEAVY_BALL
+    ),
+    rules.Nesterov: Counterpart(
+        "SGD", ("momentum_buffer",), {"dampening": 0, "nesterov": True}, HEAVY_BALL
+    ),
+    rules.AdaGrad: Counterpart("Adagrad", ("sum",), {"lr_decay": 0}),
+    rules.RMSProp: Counterpart("RMSprop", ("square_avg", "grad_avg", "momentum_buffer")),
+    rules.Adam: Counterpart("Adam", MOMENTS, {"amsgrad": False, **COUPLED}, CORRECTED),
+    rules.AdamW: Counterpart(
+        "AdamW", MOMENTS, {"amsgrad": False, "decoupled_weight_decay": True}, CORRECTED
+    ),
+    rules.AMSGrad: Counterpart(
+        "Adam", (*MOMENTS, "max_exp_avg_sq"), {"amsgrad": True, **COUPLED}, CORRECTED
+    ),
+    rules.AdaMax: Counterpart("Adamax", ("exp_avg", "exp_inf")),
+    rules.NAdam: Counterpart("NAdam", MOMENTS, {"momentum_decay": 4e-3, **COUPLED}),
+    rules.RAdam: Counterpart("RAdam", MOMENTS, COUPLED),
+}
 
 
-def is_from_torch(state_dict: dict[str, Any]) -> bool:
-    return any("foreach" in group for group in state_dict["param_groups"])
+def names(rule: type[Rule]) -> set[str]:
+    """What the groups of PyTorch's optimizer call its hyperparameters, but for `maximize`."""
+    other = COUNTERPARTS[rule]
+    theirs = {ours: name for name, ours in HYPERPARAMETERS.items()}
+    theirs |= dict.fromkeys(("beta1", "beta2"), "betas")
+    shared = rule.hyperparameters.keys() - other.ours.keys()
+    return {theirs.get(name, name) for name in shared} | other.theirs.keys()
 
 
-def from_torch(rule: type[Rule], state_dict: dict[str, Any]) -> dict[str, Any]:
+def same_family(rule: type[Rule], group: Mapping[str, Any]) -> type[Rule] | None:
+    """The rule beside this one that does what the values in PyTorch's words say."""
+    for candidate in COUNTERPARTS:
+        if names(candidate) == names(rule) and candidate is not rule:
+            theirs = COUNTERPARTS[candidate].theirs
+            if all(name in group and same(group[name], v) for name, v in theirs.items()):
+                return candidate
+    return None
+
+
+def same(value: object, fixed: float) -> bool:
+    return isinstance(value, int | float) and value == fixed
+
+
+def in_our_words(
+    rule: type[Rule], taken: Collection[str], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is given, less what says in PyTorch's words what the rule does anyway.
+
+    TypeError for every other name that is not among the `taken`, with what to use instead.
+    """
+    fixed = COUNTERPARTS[rule].theirs if rule in COUNTERPARTS else {}
+    refused = [n for n in given if n not in taken and not (n in fixed and same(given[n], fixed[n]))]
+    if refused:
+        advices: dict[str, list[str]] = {}
+        for name in refused:
+            what = f"{name}={shown(given[name])}" if name in fixed else name
+            advices.setdefault(advice(rule, taken, given, name), []).append(what)
+        what = "; ".join(f"no {', '.join(some)}: {advice}" for advice, some in advices.items())
+        raise TypeError(f"{rule.__name__} has {what}")
+    return {name: value for name, value in given.items() if name in taken}
+
+
+def advice(rule: type[Rule], taken: Collection[str], given: Mapping[str, Any], name: str) -> str:
+    """What to use in place of a name that the rule does not take."""
+    fixed = COUNTERPARTS[rule].theirs if rule in COUNTERPARTS else {}
+    ours = (HYPERPARAMETERS | ELSEWHERE).get(name, name)
+    if ours in taken:
+        return f"use {ours}"
+    if name in fixed:
+        beside = same_family(rule, {**fixed, **given})
+        return f"use {beside.__name__}" if beside else f"it is always {fixed[name]!r}"
+    takes = f"it takes {', '.join(taken)}"
+    if owners := [
+        owner.__name__
+        for owner in rules.RULES.values()
+        if ours in owner.hyperparameters
+        or (owner in COUNTERPARTS and COUNTERPARTS[owner].theirs.get(name) is True)
+    ]:
+        return f"{', '.join(owners)} {'have' if owners[1:] else 'has'} it; {takes}"
+    if close := difflib.get_close_matches(name, taken, n=1):
+        return f"did you mean {close[0]}? {takes[0].upper()}{takes[1:]}"
+    return takes
+
+
+@cache
+def their_optimizers() -> dict[str, set[str]]:
+    """The arguments of everything in `torch.optim`."""
+    return {
+        name: inspect.signature(optimizer).parameters.keys() - {"params"}
+        for name, optimizer in vars(torch.optim).items()
+        if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
+        if optimizer is not torch.optim.Optimizer
+    }
+
+
+def their_hyperparameters(group: Mapping[str, Any]) -> set[str]:
+    """Leaving out what schedulers and people have written there."""
+    known = set[str]().union(*their_optimizers().values()) - FLAGS - {"maximize"}
+    return known & group.keys()
+
+
+def is_ours(state_dict: Mapping[str, Any]) -> bool:
+    """Whether it says so, or has names that PyTorch's never have."""
+    ours = {"path", *OPTIONS}.union(*(rule.hyperparameters for rule in rules.RULES.values()))
+    ours -= {"maximize"}.union(*their_optimizers().values())
+    groups = state_dict["param_groups"]
+    return "method" in state_dict or not groups or any(ours & group.keys() for group in groups)
+
+
+def from_torch(rule: type[Rule], state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict that our optimizer of the same method would have; ValueError if none."""
     groups = [group_from_torch(rule, group) for group in state_dict["param_groups"]]
-    state = {}
-    for group in groups:
+    slots = COUNTERPARTS[rule].slots
+    needed = {name for name in slots if SLOTS[name] in rule.slots}
+    state = dict(state_dict["state"])
+    for group, theirs in zip(groups, state_dict["param_groups"], strict=True):
         for index in group["params"]:
-            if entries := state_dict["state"].get(index):
+            if not isinstance(entries := state.pop(index, {}), Mapping):
+                state[index] = entries  # is refused with everything else that does not fit
+                continue
+            held = entries.keys() & SLOTS.keys()
+            if needed - held and held - {*slots}:  # an old RAdam's group looks like Adamax's
+                raise ValueError(f"the state dict is {whose(theirs)}, not one of {rule.__name__}'s")
+            if any(value is not None for value in entries.values()):
                 state[index] = state_from_torch(rule, group, entries)
-    return {"state": state, "param_groups": groups}
+    return {"state": state, "param_groups": groups, "method": rule.__name__}
 
 
-def group_from_torch(rule: type[Rule], theirs: dict[str, Any]) -> dict[str, Any]:
-    only_counterpart = {
-        "dampening": 0,
-        "lr_decay": 0,
-        "momentum_decay": 4e-3,
-        "nesterov": issubclass(rule, Nesterov),
-        "amsgrad": issubclass(rule, AMSGrad),
-        "decoupled_weight_decay": issubclass(rule, Decoupled),
+def group_from_torch(rule: type[Rule], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    given = their_hyperparameters(theirs)
+    later = {"decoupled_weight_decay"}  # not in every version
+    if rule not in COUNTERPARTS or not names(rule) - later <= given <= names(rule):
+        raise ValueError(f"the state dict is {whose(theirs)}, not one of {rule.__name__}'s")
+    other = COUNTERPARTS[rule]
+    for name, accepted in other.theirs.items():
+        if not same(theirs.get(name, accepted), accepted):
+            beside = same_family(rule, theirs)
+            hint = f": use {beside.__name__}" if beside else ""
+            what = f"{name}={shown(theirs[name])}"
+            raise ValueError(f"{what} has no counterpart in {rule.__name__}{hint}")
+    ours = {
+        HYPERPARAMETERS.get(name, name): value
+        for name, value in theirs.items()
+        if name not in {"betas", *FLAGS, *other.theirs}
     }
-    for name, accepted in only_counterpart.items():
-        if theirs.get(name, accepted) != accepted:
-            raise ValueError(f"{name}={theirs[name]} has no counterpart in {rule.__name__}")
-    ours = {HYPERPARAMETERS.get(name, name): value for name, value in theirs.items()}
-    ours |= dict(zip(("beta1", "beta2"), theirs.get("betas", ()), strict=False))
-    if "form" in rule.hyperparameters:
-        ours["form"] = "heavy_ball"
-    return {k: v for k, v in ours.items() if k in {"params", "maximize", *rule.hyperparameters}}
+    if "betas" in given:
+        betas = theirs["betas"]
+        if not (isinstance(betas, tuple | list) and len(betas) == 2):
+            raise ValueError(f"betas={shown(betas)} is not accepted: it must be two numbers")
+        ours["beta1"], ours["beta2"] = betas
+    ours |= other.ours
+    for name, declared in rule.hyperparameters.items():
+        declared.check(name, ours[name])
+    return ours
+
+
+def whose(group: Mapping[str, Any]) -> str:
+    """By the `torch.optim` class whose arguments a group's names are most like."""
+    given = their_hyperparameters(group)
+    arguments = {n: a - FLAGS - {"maximize"} for n, a in their_optimizers().items()}
+    likest = min(arguments, key=lambda name: len(arguments[name] ^ given))
+    if likest in ("Adam", "AdamW"):  # an old version's look the same
+        likest = "AdamW" if group.get("decoupled_weight_decay") else "Adam"
+    unlike = (arguments[likest] ^ given) - {"decoupled_weight_decay"}
+    if not unlike or (FLAGS & group.keys() and unlike <= arguments[likest]):
+        return f"torch.optim.{likest}'s"
+    return f"of a method with {', '.join(n for n in group if n != 'params') or 'no names'}"
 
 
 def state_from_torch(
-    rule: type[Rule], group: dict[str, Any], theirs: dict[str, Any]
+    rule: type[Rule], group: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    ours: dict[str, Any] = {"step": int(theirs.get("step", 1))}
-    for name, value in theirs.items():
-        if name in SLOTS and isinstance(value, Tensor):
-            ours[SLOTS[name]] = value
-    if "initial_accumulator" in group:
-        ours["s"] = ours["s"] - group["initial_accumulator"]
+    ours = {"step": theirs.get("step", 1)}
+    ours |= {SLOTS[name]: theirs[name] for name in COUNTERPARTS[rule].slots if name in theirs}
+    if rule is rules.AdaGrad and is_dense(s := ours.get("s")):
+        ours["s"] = s - float(group["initial_accumulator"])
     return ours
+
+
+def is_dense(value: object) -> TypeGuard[Tensor]:
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.layout is torch.strided
+        and not value.is_meta
+    )
+
+
+def to_torch(
+    rule: type[Rule], state_dict: Mapping[str, Any], parameters: Iterable[Tensor]
+) -> dict[str, Any]:
+    """The state dict of PyTorch's optimizer that goes on alike; ValueError if there is none."""
+    if rule not in COUNTERPARTS:
+        raise ValueError(f"torch.optim has no {rule.__name__}")
+    ours = state_dict["param_groups"]
+    groups = [group_to_torch(rule, group) for group in ours]
+    belongs = chain.from_iterable((group,) * len(group["params"]) for group in ours)
+    indices = chain.from_iterable(group["params"] for group in ours)
+    state = {}
+    for index, group, p in zip(indices, belongs, parameters, strict=True):
+        entries = state_dict["state"].get(index, {})
+        if rule is rules.AdaGrad and "step" not in entries:  # PyTorch's has a state before a step
+            entries = {"step": 0, "s": torch.zeros_like(p, dtype=state_dtype(p))}
+        if theirs := state_to_torch(rule, group, entries):
+            state[index] = theirs
+    return {"state": state, "param_groups": groups}
+
+
+def group_to_torch(rule: type[Rule], ours: Mapping[str, Any]) -> dict[str, Any]:
+    other = COUNTERPARTS[rule]
+    only_ours = {**other.ours, **{n: d.default for n, d in OPTIONS.items() if n != "maximize"}}
+    without_effect = {"form"} if ours["weight_decay"] else {"form", "weight_decay_on"}
+    for name, accepted in only_ours.items():
+        if ours[name] != accepted and name not in without_effect:
+            raise ValueError(
+                f"{name}={ours[name]!r} has no counterpart in torch.optim.{other.name}"
+            )
+    theirs_for = {ours: name for name, ours in HYPERPARAMETERS.items()}
+    ours_alone = {"path", "beta1", "beta2", *only_ours, *FLAGS}
+    theirs = {theirs_for.get(n, n): v for n, v in ours.items() if n not in ours_alone}
+    if "beta1" in rule.hyperparameters:
+        theirs["betas"] = (ours["beta1"], ours["beta2"])
+    if issubclass(rule, rules.Momentum):
+        unit = momentum(rule, {**ours, "lr": 1.0})
+        theirs |= {
+            name: value * -unit.move * unit.force
+            for name, value in theirs.items()
+            if name == "lr" or (name.endswith("_lr") and isinstance(value, float))
+        }
+    defaults = getattr(torch.optim, other.name)([torch.empty(0)]).defaults
+    return {**defaults, **other.theirs, **theirs}
+
+
+def momentum(rule: type[Rule], group: Mapping[str, Any]) -> SimpleNamespace:
+    """A step adds `force·g` to v and `move·v` to p: with `v / force` and `lr = -move·force`, so
+    does one of `heavy_ball`."""
+    return SimpleNamespace(**rule.coefficients(SimpleNamespace(**group), 1))
+
+
+def state_to_torch(
+    rule: type[Rule], group: Mapping[str, Any], ours: Mapping[str, Any]
+) -> dict[str, Any]:
+    if "step" not in ours:
+        return {}
+    other, h, step = COUNTERPARTS[rule], SimpleNamespace(**group), ours["step"]
+    slots = rule.variant(h).slots
+    theirs = {
+        name: ours[SLOTS[name]].clone() if SLOTS[name] in ours else torch.zeros_like(ours["s"])
+        for name in other.slots
+        if SLOTS[name] in slots
+    }
+    if rule is rules.AdaGrad:
+        theirs["sum"] += h.initial_accumulator
+    if issubclass(rule, rules.Momentum):
+        force = momentum(rule, group).force
+        if force == 0:
+            raise ValueError(f"form={h.form!r} at lr=0 has no counterpart in torch.optim.SGD")
+        theirs["momentum_buffer"] /= force
+    scalar = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    if rule is rules.NAdam:
+        product = float(rules.nadam_product(step) * h.beta1**step)
+        theirs["mu_product"] = torch.tensor(product, dtype=scalar)
+    if other.name != "SGD":
+        theirs["step"] = torch.tensor(float(step), dtype=scalar)
+    return theirs

@@ -7,7 +7,7 @@ hands each batch's tensors and coefficients to a path. Nothing here knows what a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature
 from itertools import chain
@@ -31,8 +31,9 @@ from .grouping import (
     new_slot,
     parameters_of,
 )
-from .groups import FLAGS, Groups
-from .interop import from_torch, is_from_torch
+from .groups import Groups
+from .interop import FLAGS, in_our_words, to_torch
+from .loading import check_form, hooked, loadable, slots_of
 from .numeric import numeric_gradients
 from .paths import PATH, clip_factor
 from .rule import OPTIONS, Hyperparameter, Rule
@@ -72,23 +73,26 @@ class Optimizer(torch.optim.Optimizer):
         ]
         cls.__signature__ = Signature([params, lr, *named, *theirs])  # type: ignore[attr-defined]
 
-    def __init__(self, params: ParamsT, lr: float | None = None, **hyperparameters: Any) -> None:
+    def __init__(
+        self, params: ParamsT, lr: float | None = None, *unnamed: Any, **hyperparameters: Any
+    ) -> None:
+        if unnamed:
+            raise TypeError(
+                f"{type(self).__name__} takes all but params and lr by name, not {unnamed[0]!r}"
+            )
         if lr is not None:
             hyperparameters["lr"] = lr
-        self._groups = Groups(type(self).__name__, self.declared())
+        self._groups = Groups(self.rule, self.declared())
         given = {name: value for name, value in hyperparameters.items() if name not in FLAGS}
         if given.get("betas", ...) is None:
             del given["betas"]
-        if unknown := given.keys() - self._groups.defaults().keys():
-            raise TypeError(
-                f"{type(self).__name__} has no {', '.join(sorted(unknown))}: "
-                f"it takes {', '.join(self.declared())}"
-            )
-        super().__init__(params, self._groups.complete(given, self._groups.defaults()))
+        defaults = self._groups.defaults()
+        given = in_our_words(self.rule, defaults, given)
+        super().__init__(params, self._groups.complete(given, defaults))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._groups = Groups(type(self).__name__, self.declared())
+        self._groups = Groups(self.rule, self.declared())
         self._grouping = None
 
     @classmethod
@@ -176,31 +180,55 @@ class Optimizer(torch.optim.Optimizer):
         return rule.iterate(p, tuple(state[slot] for slot in rule.slots), SimpleNamespace(**c))
 
     def state_dict(self) -> dict[str, Any]:
-        """Without the state of parameters that are in no group any more."""
-        held = self.state
-        present = set(parameters_of(self.param_groups))
+        """With the method's name, and without the state of parameters that are in no group now."""
+        held, present = self.state, set(parameters_of(self.param_groups))
         self.state = defaultdict(dict, {p: s for p, s in held.items() if p in present})
         try:
-            return super().state_dict()
+            return {**super().state_dict(), "method": self.rule.__name__}
         finally:
             self.state = held
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also takes the state dict of PyTorch's optimizer of the same method."""
-        if is_from_torch(state_dict):
-            state_dict = from_torch(self.rule, state_dict)
-        groups = [
-            self._groups.complete(dict(group), self.defaults)
-            for group in state_dict["param_groups"]
-        ]
-        super().load_state_dict({**state_dict, "param_groups": groups})
-        # PyTorch has cast the state to the parameter's dtype; ours has its own.
-        saved = chain.from_iterable(group["params"] for group in groups)
+    def torch_state_dict(self) -> dict[str, Any]:
+        """The state dict of PyTorch's optimizer of this method, which goes on alike; a copy.
+
+        ValueError for what PyTorch's cannot do. Its momentum is in the form `heavy_ball`, which
+        goes on as `velocity` does while lr stays, and as `average` does while momentum stays.
+        """
         params = chain.from_iterable(group["params"] for group in self.param_groups)
-        for index, p in zip(saved, params, strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor):
-                    self.state[p][name] = new_slot(p).copy_(value)
+        return to_torch(self.rule, self.state_dict(), params)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also takes the state dict of PyTorch's optimizer of the same method.
+
+        ValueError, before anything changes, for one of another method or of other parameters.
+        """
+        check_form(state_dict)
+        loaded: dict[str, Any] = {}
+
+        def translate(given: Mapping[str, Any]) -> dict[str, Any]:
+            loaded.update(loadable(self.rule, self.declared(), self.param_groups, given))
+            groups = [
+                self._groups.complete(dict(group), self.defaults)
+                for group in loaded["param_groups"]
+            ]
+            try:
+                self._groups.read(groups)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+            return {**loaded, "param_groups": groups}
+
+        def restore() -> None:
+            """PyTorch has cast the state to the parameter's dtype; ours has its own."""
+            saved = chain.from_iterable(group["params"] for group in loaded["param_groups"])
+            params = chain.from_iterable(group["params"] for group in self.param_groups)
+            slots = slots_of(self.rule)
+            for index, p in zip(saved, params, strict=True):
+                for name, value in loaded["state"].get(index, {}).items():
+                    if name in slots:
+                        self.state[p][name] = new_slot(p).copy_(value.detach())
+
+        with hooked(self, translate, restore):
+            super().load_state_dict(state_dict)
 
     def _evaluate(self, closure: Callable[[], Any]) -> Any:
         """The loss; without autograd for groups whose gradient is numeric."""

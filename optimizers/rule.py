@@ -28,6 +28,12 @@ Array = Any  # a tensor, or anything else that has its operators
 State = tuple[Array, ...]
 
 
+def shown(value: object) -> str:
+    """A value that may be anything, in one short line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 @dataclass(frozen=True)
 class Hyperparameter:
     """A default and what is accepted: an interval such as `"[0, 1)"`, or one of some `choices`.
@@ -48,16 +54,14 @@ class Hyperparameter:
     def check(self, name: str, value: object) -> None:
         """Raise ValueError unless `value` is accepted."""
         if not ((value is None and self.default is None) or self._accepts(value)):
-            raise ValueError(f"{name}={value!r} is not accepted: it must be {self.accepted}")
+            raise ValueError(f"{name}={shown(value)} is not accepted: it must be {self.accepted}")
 
     def _accepts(self, value: object) -> bool:
         if self.interval is None:
-            return any(value is choice or value == choice for choice in self.choices) and (
-                isinstance(value, self.kind)
-            )
+            return isinstance(value, self.kind) and value in self.choices
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is a tensor's
             return False
         low, high = (float(bound) for bound in self.interval[1:-1].split(","))
         above = number > low or (number == low and self.interval[0] == "[")

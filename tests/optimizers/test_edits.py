@@ -143,6 +143,11 @@ def swap_slot_data(world: World, i: int) -> None:
         value.data = value.data.clone()
 
 
+def share_slot_memory(world: World, i: int) -> None:
+    for value in world.slots(i).values():
+        value.share_memory_()
+
+
 def turn_slot(world: World, i: int) -> None:
     if world.parameters[i].ndim == 2:
         for value in world.slots(i).values():
@@ -228,7 +233,7 @@ COMMON: list[Edit] = [
     *(replace_data, in_place, transposed_memory, channels_last, gaps),
     *(clear, new_state, forget, zero_slot, scale_slot, clone_slots, swap_slot_data),
     *(slot_layout, copied_entry, copied_groups, split_groups, other_rate, freeze, add),
-    *(rewrap_and_forget, reload, sharing),
+    *(rewrap_and_forget, reload, sharing, share_slot_memory),
 ]
 # Where PyTorch stops, or goes on in its own way.
 ODD: list[Edit] = [
