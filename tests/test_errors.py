@@ -86,6 +86,16 @@ WRONG: list[tuple[str, list[str]]] = [
     ("trainer.callbacks=[os.path]", ["trainer.callbacks", "os.path"]),
     ("trainer.callbacks=[datetime.datetime.now]", ["trainer.callbacks", "datetime", "Callback"]),
     (f"trainer.callbacks=[{LIGHTNING}.callbacks.EarlyStopping]", ["EarlyStopping", "monitor"]),
+    (
+        f"trainer.callbacks=[{LIGHTNING}.callbacks.ModelCheckpoint,"
+        f"{LIGHTNING}.callbacks.ModelCheckpoint]",
+        ["error: trainer.callbacks: ", "ModelCheckpoint"],
+    ),
+    (
+        f"trainer.callbacks=[{LIGHTNING}.callbacks.TQDMProgressBar,"
+        f"{LIGHTNING}.callbacks.RichProgressBar]",
+        ["error: trainer.callbacks: ", "progress bar"],
+    ),
     (f"trainer.callbacks=[{LIGHTNING}.loggers.CSVLogger]", ["CSVLogger", "save_dir"]),
     (f"trainer.loggers=[{LIGHTNING}.callbacks.Timer]", ["trainer.loggers", "Timer", "Logger"]),
     (f"trainer.loggers=[{LIGHTNING}.loggers.Nothing]", ["trainer.loggers", "Nothing"]),
@@ -98,6 +108,8 @@ WRONG: list[tuple[str, list[str]]] = [
     ("-m optimizer.lr=interval(0,1)", ["optimizer.lr", "interval"]),
     ("-m optimizer.lr=1e-3,0.001", ["lr=0.001", "same configuration"]),
     ("-m seed=0,1 trainer.callbacks=[3]", ["trainer.callbacks", "3"]),
+    ("-m seed=0,1 trainer.callbacks=[no.such]", ["trainer.callbacks", "no.such"]),
+    (f"-m seed=0,1 trainer.loggers=[{LIGHTNING}.callbacks.Timer]", ["trainer.loggers", "Timer"]),
     ("-m seed=0,1 workload.batch_sise=3", ["workload.batch_sise"]),
 ]
 

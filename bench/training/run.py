@@ -145,8 +145,8 @@ class Run:
                 members[0], self.data, fuse(self.models[0]), self.make_optimizer
             )
             module.acting_on_steps = self.acting_on_steps
-            if members[0].recorder is not None:
-                trainer.loggers = members[0].recorder.loggers
+            recorder = members[0].recorder
+            trainer.loggers = self.loggers if recorder is None else recorder.loggers
         else:
             module = StackModule(members, self.data, self.models)
         trainer.fit(module)
@@ -255,8 +255,10 @@ def make_trainer(
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        given = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
-        raise BenchError(f"{given}: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split())
+        placement = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
+        given = "trainer.callbacks" if "callback" in said else placement
+        raise BenchError(f"{given}: {said}") from error
 
 
 @functools.lru_cache(maxsize=1)
