@@ -68,6 +68,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("trainer.callbacks=[{monitor:x}]", ["trainer.callbacks", "monitor", "_target_"]),
     ("trainer.callbacks=a.B", ["trainer.callbacks", "list"]),
     ("trainer.callbacks=null", ["trainer.callbacks"]),
+    ("trainer.callbacks={early:{_target_:a.B}}", ["trainer.callbacks: ", "ListConfig"]),
     ("trainer.loggers=[[a.B]]", ["trainer.loggers", "a.B", "_target_"]),
     ("trainer.precision=8", ["trainer.precision", "8", "bf16-mixed"]),
     ("schedule=step schedule.every=0", ["schedule.every=0", "[1, inf)"]),

@@ -58,6 +58,11 @@ class Ends(Callback):
         append("ends", trainer.global_step)
 
 
+class Kinds(Callback):
+    def __init__(self, numbers, options, other):
+        append("kinds", type(numbers).__name__, type(options).__name__, type(other).__name__)
+
+
 class Notes(Logger):
     name = version = "notes"
 
@@ -329,6 +334,12 @@ def test_only_a_callback_that_acts_on_steps_has_them_taken_one_by_one(
     assert said in (first / "run.log").read_text()
     assert "one by one" not in (second / "run.log").read_text()
     assert noted(tmp_path / "ends") == [[80]]
+
+
+def test_arguments_are_plain_and_may_be_made_themselves(train: Train, tmp_path: Path) -> None:
+    arguments = "numbers: [1, 2], options: {a: 1}, other: {_target_: own.Ends}"
+    train(f"trainer.callbacks=[{{_target_: own.Kinds, {arguments}}}]", "trainer.max_steps=1")
+    assert noted(tmp_path / "kinds") == [["list", "dict", "Ends"]]
 
 
 def test_lightnings_callbacks_do_what_they_do(train: Train) -> None:
