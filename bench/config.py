@@ -67,15 +67,18 @@ class Workload:
     val_size: int = accepts(5000, "[0, inf)", kind=int)
     split_seed: int = accepts(0, "[0, inf)", kind=int)
     l2: float = accepts(0.0, "[0, inf)")
+    label_smoothing: float = accepts(0.0, "[0, 1)")  # in training: no evaluation smooths
     target: float = accepts(MISSING, "[0, 1]")
 
 
 @dataclass
 class Trainer:
-    """Lightning's own names; the last five are ours.
+    """Lightning's own names, then ours, from ``steps_per_execution`` on.
 
     Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. After
-    ``patience`` validations without a better accuracy it stops.
+    ``patience`` validations without a better accuracy it stops. With ``ema_decay`` it is validated
+    and tested with the exponential moving average of its weights. ``callbacks`` and ``loggers``
+    work beside ours: each a dotted path, or ``{_target_: path, argument: value}``.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
@@ -92,6 +95,7 @@ class Trainer:
     deterministic: bool = True
     enable_progress_bar: bool = True
     enable_checkpointing: bool = True
+    enable_model_summary: bool = False
     steps_per_execution: Union[int, str] = field(  # noqa: UP007
         default="auto", metadata={"whole_or": "auto"}
     )
@@ -99,6 +103,9 @@ class Trainer:
     cuda_graph: str = accepts("auto", None, "auto", "never")
     threads: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
+    ema_decay: Optional[float] = accepts(None, "[0, 1)")  # noqa: UP045
+    callbacks: list[Any] = field(default_factory=list, metadata={"by_path": True})
+    loggers: list[Any] = field(default_factory=list, metadata={"by_path": True})
 
 
 @dataclass
@@ -164,6 +171,8 @@ def validate(config: DictConfig) -> dict[str, Any]:
             _check(key, value, metadata["declared"])
         for item in value if "each" in metadata else ():
             _check(key, item, Hyperparameter(1, metadata["each"], kind=int))
+        if "by_path" in metadata:
+            value[:] = [_by_path(key, item) for item in value]
         word = metadata.get("whole_or", value)
         if value != word and not (isinstance(value, int) and value >= 1):
             raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
@@ -219,6 +228,17 @@ def _check(key: str, value: Any, declared: Hyperparameter) -> None:
         raise BenchError(str(error)) from error
 
 
+def _by_path(key: str, item: Any) -> dict[str, Any]:
+    """What is to be made, whose path may stand alone."""
+    described = {"_target_": item} if isinstance(item, str) else item
+    if not (isinstance(described, dict) and isinstance(described.get("_target_"), str)):
+        raise BenchError(
+            f"{key}: {item!r} is not accepted: each must be a dotted path, or "
+            "{_target_: path, argument: value}"
+        )
+    return described
+
+
 def _check_together(config: Mapping[str, Any]) -> None:
     """What no key can tell alone."""
     study, workload, trainer = config["study"], config["workload"], config["trainer"]
@@ -248,6 +268,11 @@ def _check_together(config: Mapping[str, Any]) -> None:
         raise BenchError(
             f"trainer.patience={trainer['patience']}: waits for a better validation accuracy, and "
             "there is no validation split; set workload.val_size"
+        )
+    if trainer["ema_decay"] is not None and trainer["precision"] == "bf16-true":
+        raise BenchError(
+            f"trainer.ema_decay={trainer['ema_decay']}: weights in bfloat16 are too coarse to be "
+            "averaged; use trainer.precision=bf16-mixed"
         )
     if trainer["max_steps"] == 0:
         raise BenchError("trainer.max_steps=0: must be at least 1, or -1 for no limit")

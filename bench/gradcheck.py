@@ -58,7 +58,8 @@ def check(name: str) -> Check:
     parameters = dict(model.named_parameters())
 
     def loss(*_: Tensor) -> Tensor:
-        return objective(model(images), labels, parameters.values(), workload["l2"])
+        terms = (workload["l2"], workload["label_smoothing"])
+        return objective(model(images), labels, parameters.values(), *terms)
 
     tensors = list(parameters.values())
     gradients, analytic_seconds = timed(lambda: torch.autograd.grad(loss(), tensors))

@@ -21,15 +21,27 @@ NEUTRAL = frozenset(
         "data_dir",
         "trainer.enable_progress_bar",
         "trainer.enable_checkpointing",
+        "trainer.enable_model_summary",
         "trainer.keep_freed_memory",
         "trainer.steps_per_execution",
         "trainer.cuda_graph",
+        "trainer.loggers",
     }
 )
 
+# Numbers outside of optimizer, schedule and model that a study may vary.
+OWN_NAME = (
+    *("workload.batch_size", "workload.l2", "workload.label_smoothing"),
+    "trainer.ema_decay",
+)
 
 # Keys that came later, with what was done before: so set, they leave a run what it was.
-ADDED: Mapping[str, Any] = {"trainer.patience": None}
+ADDED: Mapping[str, Any] = {
+    "trainer.patience": None,
+    "trainer.ema_decay": None,
+    "trainer.callbacks": [],
+    "workload.label_smoothing": 0.0,
+}
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -74,8 +86,8 @@ def run_directory(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pat
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers a study may vary: of the optimizer and the workload by their own names, of the
-    schedule as ``schedule.<name>``."""
+    """The numbers a study may vary: by their own names, those of the schedule as
+    ``schedule.<name>``."""
     numbers: dict[str, float] = {}
     for key, value in leaves(config):
         group, _, rest = key.partition(".")
@@ -85,7 +97,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, float]:
             numbers[rest] = value
         elif group == "schedule":
             numbers[key] = value
-        elif key in ("workload.batch_size", "workload.l2") or key.startswith("workload.model."):
+        elif key in OWN_NAME or key.startswith("workload.model."):
             numbers[rest.removeprefix("model.")] = value
     return numbers
 
@@ -125,6 +137,8 @@ def _short(values: Mapping[str, Any]) -> dict[str, Any]:
 def _readable(value: Any) -> str:
     if isinstance(value, list | tuple):
         text = "-".join(map(_readable, value))
+    elif isinstance(value, Mapping):
+        text = "-".join(_readable(v if k == "_target_" else f"{k}={v}") for k, v in value.items())
     elif isinstance(value, bool) or value is None:
         text = str(value).lower()
     else:

@@ -106,7 +106,12 @@ def _usual(*choices: str) -> dict[str, Any]:
     return validate(compose("config", list(choices)))
 
 
-def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) -> list[Record]:
+def run(
+    jobs: Sequence[Job],
+    *,
+    tell: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[Record]:
     """Makes one run, or several as a stack, and leaves the directory of each: configuration, log,
     curves and record.
 
@@ -114,6 +119,7 @@ def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) 
 
     Args:
         tell: is told as they train of the optimizer steps done, and how many runs have diverged.
+        say: is told, before, how large the model is.
 
     Returns:
         The records; none in a process that is not the first of several.
@@ -128,6 +134,8 @@ def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) 
         return ready.train()
     for job in jobs:
         _open_directory(job)
+    if say is not None:
+        say(ready.size)
     with _logging_to([job.directory / "run.log" for job in jobs]):
         try:
             return ready.train()

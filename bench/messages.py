@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    ConfigTypeError,
     MissingMandatoryValue,
     OmegaConfBaseException,
     UnsupportedValueType,
@@ -34,7 +35,7 @@ def explain(error: Exception) -> str:
         return _unknown_key(cause)
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}: a value is needed, none was given"
-    if isinstance(cause, ValidationError | UnsupportedValueType):
+    if isinstance(cause, ConfigTypeError | ValidationError | UnsupportedValueType):
         return f"{cause.full_key}: {_first_line(cause)}"
     if isinstance(error, ConfigCompositionException):
         return _composition(error)

@@ -21,7 +21,7 @@ def main(job: Job) -> None:
     if record is not None:
         console.print(f"already made: {job.directory}", style="dim", markup=False)
     else:
-        made = run([job])
+        made = run([job], say=lambda text: console.print(text, style="dim", highlight=False))
         if not made:  # another process writes
             return
         (record,) = made

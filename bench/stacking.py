@@ -45,6 +45,8 @@ def refusal(config: Mapping[str, Any]) -> str | None:
         "it trains on several devices": trainer["devices"] != 1 or trainer["strategy"] != "auto",
         f"its precision is {trainer['precision']}": trainer["precision"] != "32-true",
         "diagnostics are measured run by run": config["diagnostics"],
+        "weights are averaged run by run": trainer["ema_decay"] is not None,
+        "callbacks and loggers are a run's own": bool(trainer["callbacks"] or trainer["loggers"]),
         "steps_per_execution=1 asks for the plain way": trainer["steps_per_execution"] == 1,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)

@@ -86,9 +86,9 @@ def read(directory: Path) -> Study:
         try:
             record = records.read(path)
             row = _row(record)
-            config = dict(identity.ADDED) | {
+            config = {
                 key: json.dumps(value) if isinstance(value, list) else value
-                for key, value in identity.leaves(record.config)
+                for key, value in (*identity.ADDED.items(), *identity.leaves(record.config))
             }
         except BenchError as error:
             problems.append(str(error))
@@ -157,17 +157,23 @@ def _find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
         elif CURVE_FILE in files or ".hydra" in directories:
             unfinished.append(here)
         skipped = {REPORT_DIRECTORY} if here == directory else set()
+        within = here in (*found[-1:], *unfinished[-1:])  # where loggers may have their own files
         directories[:] = sorted(
             name
             for name in directories
-            if name not in skipped and name != "checkpoints" and not name.startswith(".")
+            if not (within and here != directory)
+            and name not in skipped
+            and name != "checkpoints"
+            and not name.startswith(".")
         )
     return found, unfinished
 
 
 def _row(record: records.Record) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(record, name) for name in RUN_COLUMNS}
-    for name, value in record.hyperparameters.items():
+    named = record.hyperparameters
+    added = identity.hyperparameters(identity.ADDED)  # which an older record does not name
+    for name, value in (named | (added | named)).items():
         row[name] = float(value)
     for group, values in (
         ("", record.metrics),

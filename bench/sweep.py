@@ -3,11 +3,14 @@
 No torch at the top: the parent process plans and shows; its workers train.
 """
 
+import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.console import Console
 
@@ -57,6 +60,7 @@ def run(
         _check_writable(missing[0])
         threads = threads or 1
         start_importing(threads)
+        try_extensions(missing)
         fetch_data(missing)
         device, gpus = accelerator(missing[0])
         workers = workers or gpus or max(1, cores() // threads)
@@ -105,6 +109,23 @@ def fetch_data(jobs: Sequence[Job]) -> None:
     """Fetches the data sets that the jobs need, once, before any process needs them."""
     for name, place in {(j.config["workload"]["dataset"], j.config["data_dir"]) for j in jobs}:
         cache.obtain(DATASETS[name], None if place is None else Path(place))
+
+
+def try_extensions(jobs: Sequence[Job]) -> None:
+    """Refuses callbacks and loggers that cannot be made, before any run has failed for them."""
+    keys = ("callbacks", "loggers")
+    for given in {json.dumps([j.config["trainer"][key] for key in keys]) for j in jobs}:
+        options = dict(zip(keys, json.loads(given), strict=True))
+        if any(options.values()):
+            ask(_make_extensions, options)
+
+
+def _make_extensions(options: Mapping[str, Any]) -> None:
+    from bench.training import extensions
+
+    with TemporaryDirectory() as directory:
+        extensions.callbacks(options)
+        extensions.loggers(options, Path(directory))
 
 
 def _refuse_twins(jobs: Sequence[Job]) -> None:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 _reports: "Reports"  # of this process, where it is a worker
 
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # Apple's libraries cannot be forked
+SHOWN = ("enable_progress_bar", "enable_model_summary")  # by one run alone
 SHOWN_EVERY = 0.2  # seconds
 LOST = "its process ended without a word (killed, or out of memory)"
 
@@ -187,7 +188,7 @@ def _run_task(number: int, task: list[Job]) -> list[Record]:
 
     if task[0].config["trainer"]["devices"] != 1:
         return [_run_on_several_devices(job) for job in task]
-    quiet = [replace(job, config=without_progress_bar(job.config)) for job in task]
+    quiet = [replace(job, config=silent(job.config)) for job in task]
     try:
         return single_job.run(quiet, tell=tell)
     except Exception as error:  # one task that cannot be made does not stop the others
@@ -196,7 +197,7 @@ def _run_task(number: int, task: list[Job]) -> list[Record]:
 
 def _run_on_several_devices(job: Job) -> Record:
     """In a command of its own: Lightning starts the other processes by repeating the command."""
-    quiet = ["hydra.mode=RUN", "trainer.enable_progress_bar=false"]
+    quiet = ["hydra.mode=RUN", *(f"trainer.{key}=false" for key in SHOWN)]
     command = [sys.executable, "-m", "bench", *job.overrides, *quiet]
     ended = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     record = job.finished()
@@ -206,5 +207,5 @@ def _run_on_several_devices(job: Job) -> Record:
     return record
 
 
-def without_progress_bar(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {"trainer": config["trainer"] | {"enable_progress_bar": False}}
+def silent(config: dict[str, Any]) -> dict[str, Any]:
+    return config | {"trainer": config["trainer"] | dict.fromkeys(SHOWN, False)}

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from bench.__main__ import CONF
 from bench.config import validate
-from bench.identity import digest, hyperparameters, run_directory
+from bench.identity import ADDED, digest, hyperparameters, leaves, run_directory
 from bench.training.run import optimizer_factory
 from bench.workloads import build_model
 from optimizers.rules import RULES
@@ -122,13 +122,13 @@ def test_digest_is_of_what_decides_the_result() -> None:
         assert digest(composed(change)) != base
 
 
-def test_a_key_that_came_later_leaves_older_runs_what_they_were() -> None:
+@pytest.mark.parametrize("key", ADDED)
+def test_a_key_that_came_later_leaves_older_runs_what_they_were(key: str) -> None:
     config = composed()
-    older = config | {
-        "trainer": {key: value for key, value in config["trainer"].items() if key != "patience"}
-    }
-    assert digest(older) == digest(config)
-    assert digest(composed("trainer.patience=3")) != digest(config)
+    flat = dict(leaves(config))
+    assert flat.pop(key) == ADDED[key]
+    assert digest(flat) == digest(config)
+    assert digest(flat | {key: 0.5}) != digest(config)
 
 
 def test_hyperparameters_are_numbers() -> None:

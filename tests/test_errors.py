@@ -8,6 +8,8 @@ import pytest
 
 Shell = Callable[..., tuple[int, str]]
 
+LIGHTNING = "pytorch_lightning"
+
 # What is typed, and what the message must say.
 WRONG: list[tuple[str, list[str]]] = [
     # keys that do not exist
@@ -58,6 +60,16 @@ WRONG: list[tuple[str, list[str]]] = [
     ("trainer.patience=2 workload.val_size=0", ["trainer.patience=2", "workload.val_size"]),
     ("trainer.cuda_graph=maybe", ["trainer.cuda_graph", "maybe", "never"]),
     ("trainer.val_check_interval=1000", ["trainer.val_check_interval=1000", "430"]),
+    ("trainer.ema_decay=1", ["trainer.ema_decay=1", "[0, 1)"]),
+    ("trainer.ema_decay=0.9 trainer.precision=bf16-true", ["trainer.ema_decay=0.9", "bf16-mixed"]),
+    ("workload.label_smoothing=1", ["workload.label_smoothing=1", "[0, 1)"]),
+    ("trainer.callbacks=[3]", ["trainer.callbacks", "3", "_target_"]),
+    ("trainer.callbacks=[null]", ["trainer.callbacks", "None", "_target_"]),
+    ("trainer.callbacks=[{monitor:x}]", ["trainer.callbacks", "monitor", "_target_"]),
+    ("trainer.callbacks=a.B", ["trainer.callbacks", "list"]),
+    ("trainer.callbacks=null", ["trainer.callbacks"]),
+    ("trainer.callbacks={early:{_target_:a.B}}", ["trainer.callbacks: ", "ListConfig"]),
+    ("trainer.loggers=[[a.B]]", ["trainer.loggers", "a.B", "_target_"]),
     ("trainer.precision=8", ["trainer.precision", "8", "bf16-mixed"]),
     ("schedule=step schedule.every=0", ["schedule.every=0", "[1, inf)"]),
     ("study=a/b", ["study=a/b"]),
@@ -71,6 +83,23 @@ WRONG: list[tuple[str, list[str]]] = [
     ("optimizer._target_=torch.optim.Nothing", ["torch.optim.Nothing"]),
     ("optimizer._target_=no.such.module", ["no.such.module"]),
     ("optimizer._target_=collections.OrderedDict", ["collections.OrderedDict"]),
+    ("trainer.callbacks=[no.such]", ["trainer.callbacks", "no.such"]),
+    ("trainer.callbacks=[os.path]", ["trainer.callbacks", "os.path"]),
+    ("trainer.callbacks=[datetime.datetime.now]", ["trainer.callbacks", "datetime", "Callback"]),
+    (f"trainer.callbacks=[{LIGHTNING}.callbacks.EarlyStopping]", ["EarlyStopping", "monitor"]),
+    (
+        f"trainer.callbacks=[{LIGHTNING}.callbacks.ModelCheckpoint,"
+        f"{LIGHTNING}.callbacks.ModelCheckpoint]",
+        ["error: trainer.callbacks: ", "ModelCheckpoint"],
+    ),
+    (
+        f"trainer.callbacks=[{LIGHTNING}.callbacks.TQDMProgressBar,"
+        f"{LIGHTNING}.callbacks.RichProgressBar]",
+        ["error: trainer.callbacks: ", "progress bar"],
+    ),
+    (f"trainer.callbacks=[{LIGHTNING}.loggers.CSVLogger]", ["CSVLogger", "save_dir"]),
+    (f"trainer.loggers=[{LIGHTNING}.callbacks.Timer]", ["trainer.loggers", "Timer", "Logger"]),
+    (f"trainer.loggers=[{LIGHTNING}.loggers.Nothing]", ["trainer.loggers", "Nothing"]),
     # sweeps, checked whole before anything starts
     ("-m optimizer.lr=1e-3,-1", ["optimizer.lr=-1"]),
     ("-m seed=0,-1", ["seed=-1", "[0"]),
@@ -79,6 +108,9 @@ WRONG: list[tuple[str, list[str]]] = [
     ("-m optimizer=adam,sgdd", ["optimizer=sgdd"]),
     ("-m optimizer.lr=interval(0,1)", ["optimizer.lr", "interval"]),
     ("-m optimizer.lr=1e-3,0.001", ["lr=0.001", "same configuration"]),
+    ("-m seed=0,1 trainer.callbacks=[3]", ["trainer.callbacks", "3"]),
+    ("-m seed=0,1 trainer.callbacks=[no.such]", ["trainer.callbacks", "no.such"]),
+    (f"-m seed=0,1 trainer.loggers=[{LIGHTNING}.callbacks.Timer]", ["trainer.loggers", "Timer"]),
     ("-m seed=0,1 workload.batch_sise=3", ["workload.batch_sise"]),
 ]
 

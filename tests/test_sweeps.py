@@ -63,6 +63,31 @@ def test_every_run_of_the_sweep_has_its_record(swept: Path) -> None:
     assert {r.environment["threads"] for r in found} == {1}
 
 
+OWN = """
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger
+
+class Marks(Callback):
+    def on_train_end(self, trainer, module):
+        open(f"{module.members[0].config['seed']}.mark", "w").close()
+"""
+
+
+def test_callbacks_and_loggers_of_a_persons_own(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    own = ["trainer.callbacks=[own.Marks]", "trainer.loggers=[own.CSVLogger]"]
+    sweep = ["-m", "study=s", "seed=0,1", "hydra/launcher=stacked", *SHORT]
+    made = bench(tmp_path, *sweep, *own)
+    assert made.returncode == 0, made.stderr
+    assert "not stacked: callbacks and loggers are a run's own" in made.stderr
+    assert {path.name for path in tmp_path.glob("*.mark")} == {"0.mark", "1.mark"}
+    assert len(list(tmp_path.glob("runs/s/**/lightning_logs/version_0/metrics.csv"))) == 2
+    refused = bench(tmp_path, *sweep, "study=t", "trainer.callbacks=[own.Nothing]")
+    assert refused.returncode == 1
+    assert "own.Nothing" in refused.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs" / "t").exists()
+
+
 def test_again_runs_what_is_missing_and_nothing_else(swept: Path) -> None:
     before = times(swept)
     again = bench(swept, *SWEEP, *SHORT)

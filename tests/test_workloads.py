@@ -88,3 +88,7 @@ def test_objective() -> None:
     assert plain == pytest.approx(float(manual))
     decayed = objective(logits, labels, parameters, 0.1)
     assert decayed == pytest.approx(float(plain + 0.1 * (parameters[0] ** 2).sum()))
+    smoothed = objective(logits, labels, parameters, 0.0, 0.3)
+    assert smoothed == F.cross_entropy(logits, labels, label_smoothing=0.3)
+    uniform = -logits.log_softmax(1).mean()
+    assert smoothed == pytest.approx(float(0.7 * plain + 0.3 * uniform))

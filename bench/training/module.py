@@ -1,5 +1,6 @@
 """What every training shares: optimizer steps over tensors in memory, evaluation, and reporting."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from bench.training.capture import CapturedStep
 from bench.training.executions import Executions, Slices, steps_per_execution
 from bench.training.recorder import Recorder
 from bench.workloads import FAMILIES
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -87,6 +90,7 @@ class TrainingModule(pl.LightningModule):
         self.steps_done = 0
         self.validated_at: int | None = None
         self.captured: CapturedStep | None = None
+        self.acting_on_steps: Sequence[str] = ()  # callbacks for which each step is Lightning's
         self.evaluation_batch = FAMILIES[self.workload["model"]["family"]].evaluation_batch
 
     # -- what a subclass says ----------------------------------------------------------------
@@ -120,6 +124,9 @@ class TrainingModule(pl.LightningModule):
         """Gradient and update norms of the last step, if they were asked for."""
         return {}
 
+    def place(self, *, evaluated: bool) -> None:
+        """Puts the weights where they are evaluated, or where they are trained."""
+
     # -- set-up ------------------------------------------------------------------------------
 
     def train_dataloader(self) -> Executions:
@@ -134,7 +141,7 @@ class TrainingModule(pl.LightningModule):
             drop_last=workload["drop_last"],
             seeds=sorted({member.config["seed"] for member in self.members}),
             steps=steps_per_execution(
-                1 if self.needs_lightning else self.options["steps_per_execution"],
+                self._requested_steps(),
                 validation if isinstance(validation, int) else None,
             ),
             steps_left=self._steps_left,
@@ -163,6 +170,14 @@ class TrainingModule(pl.LightningModule):
         """Whether each step must go through Lightning's own wrappers."""
         return self.trainer.world_size > 1 or self.trainer.precision == "16-mixed"
 
+    def _requested_steps(self) -> int | str:
+        """How many steps an execution is to have, as far as it is known what must see each."""
+        requested = self.options["steps_per_execution"]
+        if requested == "auto" and self.acting_on_steps:
+            log.info("steps are taken one by one, for %s", ", ".join(self.acting_on_steps))
+            return 1
+        return 1 if self.needs_lightning else requested
+
     def _total_steps(self) -> int:
         trainer, per_epoch = self.trainer, self.executions.steps_per_epoch
         limits = []
@@ -180,11 +195,14 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batches: list[Tensor], batch_idx: int) -> None:
         started = time.perf_counter()
+        self.place(evaluated=False)
         first, members, values, norms = self.steps_done, self.running, [], []
         for step, indices in enumerate(batches, first):
             values.append(self.take_step(indices, step))
             norms.append(self.norms())
         self.steps_done += len(batches)
+        # By which others' callbacks log; Lightning counts steps from 0, and executions as steps.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.steps_done - 1
         losses = self._mean_over_processes(torch.stack(values)).tolist()  # [S, K], waits for all
         self.train_seconds += time.perf_counter() - started
         for member, own in zip(members, zip(*losses, strict=True), strict=True):
@@ -282,6 +300,9 @@ class TrainingModule(pl.LightningModule):
     def on_validation_model_zero_grad(self) -> None:
         """Leaves gradients where they are: a captured step goes on writing to them."""
 
+    def on_train_epoch_end(self) -> None:
+        self.place(evaluated=True)  # for checkpoints, which come after
+
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation()
 
@@ -321,6 +342,7 @@ class TrainingModule(pl.LightningModule):
 
     def _start_evaluation(self) -> None:
         self._evaluation_started = time.perf_counter()
+        self.place(evaluated=True)
         self._sums: list[Tensor] = []  # of each slice [3, K]: loss, correct answers, samples
 
     def _add(self, images: Tensor, labels: Tensor) -> None:

@@ -6,7 +6,7 @@ alone and a run trained in a stack are recorded by the same code.
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,12 @@ class Recorder:
     Args:
         directory: the run's directory; it exists.
         config: the resolved configuration.
+        others: loggers of a person's own, which are told the same.
     """
 
-    def __init__(self, directory: Path, *, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, *, config: Mapping[str, Any], others: Sequence[Logger] = ()
+    ) -> None:
         self.directory = directory
         self.identity = record_fields(config)
         self.csv = CSVLogger(str(directory), name="", version="")
@@ -63,10 +66,13 @@ class Recorder:
         lines = as_yaml(dict(config)).splitlines()
         indented = "\n".join(f"    {line}" for line in lines)  # Markdown's code block
         self.events.experiment.add_text("config", indented)
+        self.others = list(others)
+        for logger in self.others:
+            logger.log_hyperparams(dict(config))
 
     @property
     def loggers(self) -> list[Logger]:
-        return [self.events, self.csv]
+        return [self.events, self.csv, *self.others]
 
     def trained(self, step: int, *, epoch: float, seconds: float, **values: float) -> None:
         """One row of training values (``loss``, ``lr``, norms) at a step.
@@ -137,4 +143,6 @@ class Recorder:
     def _log(self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float) -> None:
         self.metrics |= {name: value for name, value in values.items() if name != "lr"}
         self.events.log_metrics(values, step)
-        self.csv.log_metrics({**values, "epoch": epoch, "seconds": seconds}, step)
+        row = {**values, "epoch": epoch, "seconds": seconds}
+        for logger in (self.csv, *self.others):
+            logger.log_metrics(row, step)

@@ -1,6 +1,7 @@
 """One run from its configuration: build everything, train, evaluate, leave a record."""
 
 import functools
+import logging
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,19 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    Callback,
+    Checkpoint,
+    ModelCheckpoint,
+    ProgressBar,
+    RichModelSummary,
+)
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from bench import data
 from bench.errors import BenchError
 from bench.records import Record
+from bench.training import extensions
 from bench.training.environment import environment
 from bench.training.fusion import fuse
 from bench.training.memory import keep_freed_memory
@@ -31,6 +39,8 @@ TRAINER_KEYS = (
     "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
     "val_check_interval", "check_val_every_n_epoch", "deterministic", "enable_progress_bar",
 )  # fmt: skip
+log = logging.getLogger(__name__)
+
 TRUE_DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 PLACEMENT_KEYS = ("accelerator", "devices", "strategy", "precision")
 
@@ -66,8 +76,15 @@ class Run:
         # Deterministic algorithms would first fill all new memory with NaN, a tenth of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.make_optimizer = optimizer_factory(config["optimizer"])
+        callbacks = extensions.callbacks(options)
+        self.acting_on_steps = extensions.acting_on_steps(callbacks)
+        self.loggers = extensions.loggers(options, directories[0])
         self.trainer = make_trainer(
-            options, directories[0], validates=workload["val_size"] > 0, alone=len(configs) == 1
+            options,
+            directories[0],
+            callbacks,
+            validates=workload["val_size"] > 0,
+            alone=len(configs) == 1,
         )
         if tell is not None:
             self.trainer.callbacks.append(Report(tell))  # type: ignore[attr-defined]
@@ -95,6 +112,12 @@ class Run:
         self.make_optimizer(self.models[0].parameters())  # what it does not accept is said here
 
     @property
+    def size(self) -> str:
+        """Of one model, in words."""
+        parameters = [p.numel() for p in self.models[0].parameters()]
+        return f"model: {sum(parameters):,} parameters in {len(parameters)} tensors"
+
+    @property
     def is_first_process(self) -> bool:
         """Whether this process is the one, of possibly several, that writes."""
         return self.trainer.is_global_zero
@@ -105,11 +128,14 @@ class Run:
         Returns:
             The records; none in a process that is not the first of several.
         """
+        log.info(self.size)
         trainer = self.trainer
         members = [
             Member(
                 config,
-                Recorder(directory, config=config) if self.is_first_process else None,
+                Recorder(directory, config=config, others=self.loggers)
+                if self.is_first_process
+                else None,
                 functools.partial(multipliers, config["schedule"]),
             )
             for config, directory in zip(self.configs, self.directories, strict=True)
@@ -118,8 +144,9 @@ class Run:
             module: TrainingModule = SoloModule(
                 members[0], self.data, fuse(self.models[0]), self.make_optimizer
             )
-            if members[0].recorder is not None:
-                trainer.loggers = members[0].recorder.loggers
+            module.acting_on_steps = self.acting_on_steps
+            recorder = members[0].recorder
+            trainer.loggers = self.loggers if recorder is None else recorder.loggers
         else:
             module = StackModule(members, self.data, self.models)
         trainer.fit(module)
@@ -178,20 +205,36 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
     return make
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """The state after the last epoch. Lightning tells callbacks apart by class and settings, and a
+    person's own may have the same settings."""
+
+
 def make_trainer(
-    options: Mapping[str, Any], directory: Path, *, validates: bool, alone: bool
+    options: Mapping[str, Any],
+    directory: Path,
+    others: Sequence[Callback] = (),
+    *,
+    validates: bool,
+    alone: bool,
 ) -> pl.Trainer:
     """Lightning's Trainer for the ``trainer`` section of the configuration.
+
+    Args:
+        others: callbacks of a person's own. A progress bar among them takes the place of ours.
 
     Raises:
         BenchError: what it asks for is not there, such as a GPU.
     """
     chosen = {key: options[key] for key in TRAINER_KEYS}
-    callbacks: list[Callback] = []
-    if options["enable_progress_bar"]:
+    shown = options["enable_progress_bar"]
+    callbacks = [other for other in others if shown or not isinstance(other, ProgressBar)]
+    if shown and not any(isinstance(other, ProgressBar) for other in others):
         callbacks.append(StepProgressBar(refresh_rate=10))
+    if options["enable_model_summary"] and alone:
+        callbacks.append(RichModelSummary(max_depth=-1))
     if options["enable_checkpointing"] and alone:
-        last = ModelCheckpoint(
+        last = LastCheckpoint(
             directory / "checkpoints",
             filename="last",
             enable_version_counter=False,
@@ -204,15 +247,18 @@ def make_trainer(
             callbacks=callbacks,
             logger=False,
             log_every_n_steps=1,  # ours counts optimizer steps, Lightning's counts its own
-            enable_checkpointing=options["enable_checkpointing"] and alone,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_model_summary=False,
+            default_root_dir=directory,
             num_sanity_val_steps=0,
             limit_val_batches=None if validates else 0,
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        given = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
-        raise BenchError(f"{given}: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split())
+        placement = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
+        given = "trainer.callbacks" if "callback" in said else placement
+        raise BenchError(f"{given}: {said}") from error
 
 
 @functools.lru_cache(maxsize=1)

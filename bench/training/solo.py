@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils import get_total_norm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bench.data import Prepared
 from bench.training.module import Member, TrainingModule
@@ -44,6 +46,9 @@ class SoloModule(TrainingModule):
         self.tracer: Tracer | None = None
         self.make_optimizer = make_optimizer
         self._norms: Mapping[str, float] = {}
+        self.evaluated: bool | None = None  # whether the weights are placed so; None at the start
+        decay = self.options["ema_decay"]
+        self.averaged = None if decay is None else deepcopy(model).requires_grad_(False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         self.optimizer = self.make_optimizer(self.model.parameters())
@@ -57,18 +62,39 @@ class SoloModule(TrainingModule):
 
     def on_train_start(self) -> None:
         if self.executions.steps > 1 and self.trainer.precision in ("32-true", "64-true"):
-            parts = [self.workload[part] for part in ("dataset", "model", "l2")]
+            parts = [self.workload[part] for part in ("dataset", "model", "l2", "label_smoothing")]
             self.tracer = Tracer(self._losses, json.dumps(parts))
         if self.is_ours:
             self.capture_step()
 
     def take_step(self, indices: Tensor, step: int) -> Tensor:
-        if not (self.diagnostics and self.is_logged(step + 1)):
-            return self._optimize(indices, step)
-        before = [p.detach().clone() for p in self.weights]
+        measured = self.diagnostics and self.is_logged(step + 1)
+        before = [p.detach().clone() for p in self.weights] if measured else []
         loss = self._optimize(indices, step)
-        self._norms = self._measure_norms(before)
+        if measured:
+            self._norms = self._measure_norms(before)
+        if self.averaged is not None:
+            self._average(self.averaged, step)
         return loss
+
+    def _average(self, averaged: nn.Module, step: int) -> None:
+        """As `torch.optim.swa_utils.AveragedModel` does, which asks the device how often it did:
+        from the weights after the first step on. Buffers are the model's."""
+        decay = 0.0 if step == 0 else self.options["ema_decay"]
+        get_ema_multi_avg_fn(decay)(list(averaged.parameters()), list(self.weights), step)
+        for own, current in zip(averaged.buffers(), self.model.buffers(), strict=True):
+            own.copy_(current)
+
+    def place(self, *, evaluated: bool) -> None:
+        """By `train` and `eval` of an optimizer that has both, as schedule-free methods do: their
+        gradients are taken at other points than those that they answer with."""
+        if self.evaluated is evaluated:
+            return
+        self.evaluated = evaluated
+        train, evaluate = (getattr(self.optimizer, name, None) for name in ("train", "eval"))
+        if callable(train) and callable(evaluate):
+            with torch.inference_mode(False), torch.no_grad():
+                (evaluate if evaluated else train)()
 
     def _optimize(self, indices: Tensor, step: int) -> Tensor:
         if self.executions.steps > 1 and self.is_ours:
@@ -105,13 +131,17 @@ class SoloModule(TrainingModule):
         return loss.detach().reshape(1)
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return objective(self.model(images), labels, self.weights, self.workload["l2"])
+        return self._objective(self.model(images), labels, self.weights)
 
     def _losses(self, parameters: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
         """The same as a function of the parameters."""
         named = dict(zip(self.names, parameters, strict=True))
         logits = functional_call(self.model, named, (images,))
-        return objective(logits, labels, parameters, self.workload["l2"])
+        return self._objective(logits, labels, parameters)
+
+    def _objective(self, logits: Tensor, labels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        chosen = {key: self.workload[key] for key in ("l2", "label_smoothing")}
+        return objective(logits, labels, parameters, **chosen)
 
     def prepare(self, step: int) -> None:
         self._set_learning_rate(step)
@@ -133,6 +163,7 @@ class SoloModule(TrainingModule):
         }
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(images)  # [B, classes]
+        model = self.model if self.averaged is None else self.averaged
+        logits = model(images)  # [B, classes]
         loss = F.cross_entropy(logits, labels, reduction="sum")
         return loss.reshape(1), (logits.argmax(1) == labels).sum().reshape(1)

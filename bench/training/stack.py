@@ -85,7 +85,7 @@ class StackModule(TrainingModule):
         )  # [K, T]
         l2 = torch.tensor([member.config["workload"]["l2"] for member in self.placed])
         self.l2 = [l2.to(self.device)] if l2.any() else []
-        parts = [self.workload[part] for part in ("dataset", "model")]
+        parts = [self.workload[part] for part in ("dataset", "model", "label_smoothing")]
         self.tracer = Tracer(self._losses, json.dumps([*parts, len(self.placed)]))
         self.capture_step()
 
@@ -102,7 +102,8 @@ class StackModule(TrainingModule):
     ) -> Tensor:
         found = logits(self.model, dict(zip(self.names, parameters, strict=True)), images)
         own = labels.repeat_interleave(len(found) // len(labels), 0)  # [K, B]
-        objectives = vmap(partial(objective, l2=0.0) if not l2 else objective)
+        common = {"label_smoothing": self.workload["label_smoothing"]} | ({} if l2 else {"l2": 0.0})
+        objectives = vmap(partial(objective, **common))
         return objectives(found, own, list(parameters), *l2)
 
     def prepare(self, step: int) -> None:

@@ -54,11 +54,19 @@ def build_model(
 
 
 def objective(
-    logits: Tensor, labels: Tensor, parameters: Iterable[Tensor], l2: float | Tensor
+    logits: Tensor,
+    labels: Tensor,
+    parameters: Iterable[Tensor],
+    l2: float | Tensor,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Mean cross-entropy (nats) of ``logits`` [B, classes], plus ``l2`` times the sum of squared
-    weights (biases are left out)."""
-    loss = F.cross_entropy(logits, labels)
+    """What training minimises: mean cross-entropy (nats) of ``logits`` [B, classes], plus ``l2``
+    times the sum of squared weights (biases are left out).
+
+    Targets are a mixture of the label (1 - s) and the uniform distribution (s = label_smoothing),
+    as in Szegedy et al. 2016, section 7. Validation and test go by the label alone.
+    """
+    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     if isinstance(l2, Tensor) or l2 > 0:
         loss = loss + l2 * sum(p.square().sum() for p in parameters if p.ndim > 1)
     return loss

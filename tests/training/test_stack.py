@@ -87,6 +87,16 @@ def test_every_number_may_differ(tmp_path: Path) -> None:
         assert_same(alone, together)
 
 
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+def test_smoothed_labels(tmp_path: Path, l2: float) -> None:
+    configs = [
+        composed("workload.label_smoothing=0.1", f"workload.l2={l2}", f"optimizer.lr={lr}")
+        for lr in (1e-4, 1e-3)
+    ]
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert_same(alone, together)
+
+
 def test_convolutions(tmp_path: Path) -> None:
     configs = [
         composed(
@@ -199,6 +209,10 @@ def test_grid(runs: list[tuple[int, bool]], rows: list[int]) -> None:
         (["trainer.precision=bf16-mixed"], "bf16-mixed"),
         (["diagnostics=true"], "diagnostics"),
         (["trainer.steps_per_execution=1"], "plain"),
+        (["workload.label_smoothing=0.1"], None),
+        (["trainer.ema_decay=0.9"], "averaged"),
+        (["trainer.callbacks=[a.B]"], "callbacks"),
+        (["trainer.loggers=[a.B]"], "loggers"),
     ],
 )
 def test_what_cannot_be_stacked_says_why(overrides: list[str], reason: str | None) -> None:
@@ -214,6 +228,7 @@ def test_what_cannot_be_stacked_says_why(overrides: list[str], reason: str | Non
         "workload.batch_size=64",
         "workload.model.hidden_sizes=[64]",
         "workload.feature_scaling=unit",
+        "workload.label_smoothing=0.1",
         "trainer.max_epochs=2",
         "schedule=cosine",
     ],
