@@ -18,6 +18,7 @@ def main() -> None:
     import hydra
 
     from bench import config
+    from bench.command_line import choose_custom
     from bench.errors import BenchError
     from bench.messages import ConfigError, explain
 
@@ -32,15 +33,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         sys.exit(130)
-
-
-def choose_custom(arguments: list[str]) -> list[str]:
-    """An ``optimizer._target_`` alone means any importable optimizer: ``optimizer=custom``."""
-    keys = [argument.partition("=")[0] for argument in arguments]
-    if "optimizer._target_" in keys and "optimizer" not in keys:
-        place = keys.index("optimizer._target_")
-        return [*arguments[:place], "optimizer=custom", *arguments[place:]]
-    return arguments
 
 
 def one_run(composed: "DictConfig") -> None:
