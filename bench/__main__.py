@@ -2,30 +2,28 @@
 
 import os
 import sys
-from pathlib import Path
+from argparse import Namespace
 from typing import TYPE_CHECKING
+
+from bench.command_line import PLUGINS, carry_out, read
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-PLUGINS = Path(__file__).parent / "plugins"
-CONF = Path(__file__).parents[1] / "conf"
-
 
 def main() -> None:
-    sys.path.append(str(PLUGINS))  # where Hydra finds `hydra_plugins`
+    sys.path.append(str(PLUGINS))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
-    import hydra
-
-    from bench import config
-    from bench.command_line import choose_custom
+    from bench import provenance
     from bench.errors import BenchError
     from bench.messages import ConfigError, explain
 
-    config.register()
-    sys.argv[1:] = choose_custom(sys.argv[1:])
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one_run)()
+        said = read(sys.argv[1:])
+        if said.version:
+            print(provenance.summary())
+        else:
+            do(said)
     except ConfigError as error:
         sys.exit(f"error: {explain(error)}")
     except BenchError as error:
@@ -35,19 +33,26 @@ def main() -> None:
         sys.exit(130)
 
 
+def do(said: Namespace) -> None:
+    """What was asked for: most often one run, or a sweep."""
+    from bench import config
+
+    config.register()
+    if said.repeat is None:
+        carry_out(said, one_run)
+    else:
+        from bench import repeat
+
+        carry_out(said, repeat.prepare(said))
+
+
 def one_run(composed: "DictConfig") -> None:
-    """Makes one run. Mistakes leave as an exit: an exception would have Hydra print lines of its
-    own."""
     from hydra.core.hydra_config import HydraConfig
 
     from bench import single
-    from bench.errors import BenchError
     from bench.jobs import plain_hydra, plan
 
-    try:
-        single.main(plan(composed, plain_hydra(HydraConfig.get())))
-    except BenchError as error:
-        sys.exit(f"error: {error}")
+    single.main(plan(composed, plain_hydra(HydraConfig.get())))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ alone and a run trained in a stack are recorded by the same code.
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,14 @@ class Recorder:
     Args:
         directory: the run's directory; it exists.
         config: the resolved configuration.
+        overrides: what was said on the command line.
     """
 
-    def __init__(self, directory: Path, *, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, *, config: Mapping[str, Any], overrides: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
-        self.identity = record_fields(config)
+        self.identity = record_fields(config, overrides)
         self.csv = CSVLogger(str(directory), name="", version="")
         self.events = EventLogger(
             str(directory), name="", version="", default_hp_metric=False, max_queue=1000

@@ -43,6 +43,7 @@ class Run:
             differ only in what `bench.stacking` allows.
         directories: where each run is to leave its files; need not exist yet.
         tell: is told how far training is, as `Report` says.
+        overrides: what was said on the command line for each run.
 
     Raises:
         BenchError: a part cannot be built from what a configuration says.
@@ -53,8 +54,11 @@ class Run:
         configs: Sequence[Mapping[str, Any]],
         directories: Sequence[Path],
         tell: Callable[[int, int], None] | None = None,
+        *,
+        overrides: Sequence[Sequence[str]] | None = None,
     ) -> None:
         self.configs = configs
+        self.overrides = overrides or [()] * len(configs)
         self.directories = directories
         config = configs[0]
         workload, options = config["workload"], config["trainer"]
@@ -106,13 +110,19 @@ class Run:
             The records; none in a process that is not the first of several.
         """
         trainer = self.trainer
+        dataset = data.DATASETS[self.configs[0]["workload"]["dataset"]]
+        about = environment(trainer.strategy.root_device) | {"data": dataset.checksum}
         members = [
             Member(
                 config,
-                Recorder(directory, config=config) if self.is_first_process else None,
+                Recorder(directory, config=config, overrides=said)
+                if self.is_first_process
+                else None,
                 functools.partial(multipliers, config["schedule"]),
             )
-            for config, directory in zip(self.configs, self.directories, strict=True)
+            for config, directory, said in zip(
+                self.configs, self.directories, self.overrides, strict=True
+            )
         ]
         if len(members) == 1:
             module: TrainingModule = SoloModule(
@@ -129,7 +139,6 @@ class Run:
             trainer.test(module, verbose=False)
         if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
             module.save_weights()
-        about = environment(trainer.strategy.root_device)
         return [
             member.recorder.finish(
                 steps=member.steps,
