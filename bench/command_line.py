@@ -93,7 +93,7 @@ def take_places(said: Namespace) -> None:
     """
     for override in [o for o in said.overrides if o.startswith(f"{SEARCH_PATH}=")]:
         said.overrides.remove(override)
-        said.places += found(places_in(override), override)
+        said.places += [p for p in found(places_in(override), override) if p not in said.places]
 
 
 def choose_custom(arguments: list[str]) -> list[str]:

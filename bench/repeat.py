@@ -22,13 +22,15 @@ from rich.table import Table
 
 from bench import provenance, records, single
 from bench.command_line import take_places
+from bench.composition import parse
 from bench.data import DATASETS
 from bench.errors import BenchError
-from bench.identity import decisive
+from bench.identity import NEUTRAL, decisive
 from bench.jobs import Job, choices, plain_hydra, plan
 from bench.records import Record
 
 STUDY = "repeat"
+EXPERIMENT = "_repeat_"  # the name under which Hydra is given the configuration
 NOT_TAKEN_OVER = {"": ("study", "runs_dir", "data_dir"), "trainer": ("enable_progress_bar",)}
 CURVES = "metrics.csv"
 
@@ -63,30 +65,48 @@ def read(run: Path) -> Original:
         record = records.read(path)
         if record.status == "failed":
             raise BenchError(f"{path}: failed ({record.reason}); there is no result to repeat")
-        return Original(directory, record.config, record.overrides, record)
-    notes = directory / ".hydra"
-    if not (notes / "config.yaml").is_file():
+        overrides = record.overrides or noted(directory, "overrides") or []
+        return Original(directory, record.config, overrides, record)
+    if not run.exists():
+        raise BenchError(f"--repeat {run}: no such file or directory")
+    config = noted(directory, "config")
+    if config is None:
         raise BenchError(
             f"--repeat {run}: holds no {records.FILE_NAME} and no .hydra; give the directory of a "
             "run, such as runs/<study>/<workload>/<optimizer>/<run>"
         )
+    return Original(directory, config, noted(directory, "overrides") or [], None)
+
+
+def noted(directory: Path, name: str) -> Any:
+    """What ``.hydra`` holds under this name; None if it is not there.
+
+    Raises:
+        BenchError: it cannot be read.
+    """
+    path = directory / ".hydra" / f"{name}.yaml"
+    if not path.is_file():
+        return None
     try:
-        config, overrides = (
-            yaml.safe_load((notes / f"{name}.yaml").read_text(encoding="utf-8"))
-            for name in ("config", "overrides")
-        )
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BenchError(f"{notes}: cannot be read ({' '.join(str(error).split())})") from error
-    return Original(directory, config, overrides, None)
+        raise BenchError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 def prepare(said: Namespace) -> partial[None]:
     """Turns ``--repeat`` into what Hydra is to compose; returns what is to be done with that.
 
     Raises:
-        BenchError: there is no such run, or code or data are others than they were.
+        BenchError: there is no such run, or code or data are others than they were, or what is
+            said beside it would make it another run.
     """
     original = read(said.repeat)
+    for override in map(parse, said.overrides):
+        if override.get_key_element() not in NEUTRAL and not override.is_hydra_override():
+            raise BenchError(
+                f"{override.input_line}: not beside --repeat, which takes only what decides no "
+                f"result: {', '.join(sorted(NEUTRAL))}"
+            )
     try:
         chosen = list(chain(*choices(original.config)))
         data = DATASETS[original.config["workload"]["dataset"]].checksum
@@ -99,14 +119,15 @@ def prepare(said: Namespace) -> partial[None]:
             f"{original.directory}: not repeated, since it was made with {'; '.join(others)} "
             "(--anyway repeats it with what is here)"
         )
-    node = DictConfig(own | {"study": STUDY})
-    ConfigStore.instance().store(group="experiment", name=STUDY, node=node, package="_global_")
-    if not said.places:
-        recorded = Namespace(overrides=list(original.overrides), places=[])
-        take_places(recorded)
-        said.places = recorded.places
-    said.overrides = [*chosen, f"experiment={STUDY}", *said.overrides, "hydra.mode=RUN"]
-    return partial(make, original, others, anyway=said.anyway)
+    ConfigStore.instance().store(
+        group="experiment", name=EXPERIMENT, node=DictConfig(own), package="_global_"
+    )
+    recorded = Namespace(overrides=list(original.overrides), places=list(said.places))
+    take_places(recorded)
+    said.places = recorded.places
+    place = [f"study={STUDY}", *said.overrides]
+    said.overrides = [*chosen, f"experiment={EXPERIMENT}", *place, "hydra.mode=RUN"]
+    return partial(make, original, others, [*recorded.overrides, *place], anyway=said.anyway)
 
 
 def taken_over(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
@@ -142,19 +163,27 @@ def tree(about: Mapping[str, Any]) -> str:
     return f"{named}{' with changes' if changes else ''}{source}"
 
 
-def make(original: Original, others: Sequence[str], composed: DictConfig, *, anyway: bool) -> None:
+def make(
+    original: Original,
+    others: Sequence[str],
+    overrides: Sequence[str],
+    composed: DictConfig,
+    *,
+    anyway: bool,
+) -> None:
     """Makes the run, and prints what came of it and how that compares.
 
     Raises:
-        BenchError: what was said beside ``--repeat`` makes it another run, or the run cannot be
-            made, or failed.
+        BenchError: the configuration is not what it was, or the run cannot be made, or failed.
     """
-    job = plan(composed, plain_hydra(HydraConfig.get()))
+    hydra = plain_hydra(HydraConfig.get())
+    hydra["overrides"]["task"] = list(overrides)
+    job = plan(composed, hydra)
     changed = changes(original.config, job.config)
     if changed and not anyway:
         raise BenchError(
-            f"{'; '.join(changed)}: a repeat differs in nothing that decides a result "
-            "(--anyway makes it all the same)"
+            f"{original.directory}: not repeated, since its configuration would be another: "
+            f"{'; '.join(changed)} (--anyway repeats it with that)"
         )
     if job.finished() is not None:
         raise BenchError(f"{job.directory}: holds a run already; repeat in another: study=...")
@@ -202,7 +231,7 @@ def tell(original: Original, made: Record, directory: Path, others: Sequence[str
         say(f"repeat of {original.directory}: not the same to the last bit")
         if names:
             console.print(compared(names, before, after))
-        say("curves:  the same" if part is None else f"curves:  the same before step {part}")
+        say("curves:  the same" if part is None else f"curves:  differ from step {part} on")
     for reason in reasons(original.record, made, others):
         say(f"differs: {reason}", "dim")
     return None
