@@ -168,10 +168,13 @@ def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
 
     own_places[:] = said.places
     version.setbase("1.3")
-    _run_hydra(
-        args=said,
-        args_parser=parser(),
-        task_function=to_the_end,
-        config_path=str(CONF),
-        config_name="config",
-    )
+    try:
+        _run_hydra(
+            args=said,
+            args_parser=parser(),
+            task_function=to_the_end,
+            config_path=str(CONF),
+            config_name="config",
+        )
+    finally:
+        own_places.clear()
