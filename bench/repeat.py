@@ -150,8 +150,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if "source" in then:
         other = then["source"] != now["source"]
     else:
-        state = [(about.get("git_commit"), about.get("git_dirty")) for about in (then, now)]
-        other = then.get("git_commit") is not None and state != [(then["git_commit"], False)] * 2
+        commits = {about.get("git_commit") for about in (then, now)}
+        unsure = then.get("git_dirty") or now.get("git_dirty")
+        other = then.get("git_commit") is not None and (len(commits) > 1 or bool(unsure))
     return [f"{tree(then)}, now {tree(now)}", *found] if other else found
 
 
