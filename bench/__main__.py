@@ -24,10 +24,14 @@ def main() -> None:
             print(provenance.summary())
         else:
             do(said)
+        sys.stdout.flush()
     except ConfigError as error:
         sys.exit(f"error: {explain(error)}")
     except BenchError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # who reads has seen enough: bench --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         sys.exit(130)

@@ -41,6 +41,14 @@ def parser() -> Parser:
     from hydra._internal.utils import get_args_parser
 
     ours = Parser(parents=[get_args_parser()], conflict_handler="resolve", add_help=False)
+    ours.add_argument(
+        "--config-dir",
+        "-cd",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="Take configurations from there, too; may be said several times",
+    )
     ours.add_argument("--version", action="store_true", help="Show versions and exit")
     ours.add_argument(
         "--repeat",
@@ -71,15 +79,19 @@ def read(arguments: Sequence[str]) -> Namespace:
         raise BenchError("--resolve: goes with --cfg or --help")
     if said.experimental_rerun is not None:
         raise BenchError("--experimental-rerun: is not supported; --repeat RUN needs no pickle")
+    if said.config_path is not None:
+        raise BenchError(
+            "--config-path: ours are needed; --config-dir adds yours, --repeat RUN repeats a run"
+        )
     if said.anyway and said.repeat is None:
         raise BenchError("--anyway: goes with --repeat RUN")
     if said.repeat is not None and said.multirun:
         raise BenchError("--repeat and --multirun: a repeat is one run; leave one of them out")
     said.overrides = choose_custom(said.overrides)
     said.places = []
-    if said.config_dir is not None:
-        said.places += found([said.config_dir], f"--config-dir={said.config_dir}")
-        said.config_dir = None
+    for directory in said.config_dir:
+        said.places += found([directory], f"--config-dir={directory}")
+    said.config_dir = None  # what Hydra is to know of it
     take_places(said)
     return said
 
@@ -119,7 +131,7 @@ def found(places: Sequence[str], said: str) -> list[str]:
     """Directories, from where the person stands, and packages (``pkg://``), as Hydra writes them.
 
     Raises:
-        BenchError: one is not there.
+        BenchError: one is not there, or holds a file that Hydra would pass over for ours.
     """
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.plugins import Plugins
@@ -137,6 +149,10 @@ def found(places: Sequence[str], said: str) -> list[str]:
         if not source.available():
             what = "directory" if scheme == "file" else "package"
             raise BenchError(f"{said}: {path}: no such {what}")
+        for ours in CONF.rglob("*.yaml"):
+            name = ours.relative_to(CONF).with_suffix("").as_posix()
+            if source.is_config(name):
+                raise BenchError(f"{said}: {name}.yaml: we have one of that name; give it another")
         whole.append(f"{scheme}://{path}")
     return whole
 

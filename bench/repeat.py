@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def prepare(said: Namespace) -> partial[None]:
     ConfigStore.instance().store(
         group="experiment", name=EXPERIMENT, node=DictConfig(own), package="_global_"
     )
-    recorded = Namespace(overrides=list(original.overrides), places=list(said.places))
+    recorded = Namespace(overrides=list(map(str, original.overrides)), places=list(said.places))
     take_places(recorded)
     said.places = recorded.places
     place = [f"study={STUDY}", *said.overrides]
@@ -150,9 +150,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if "source" in then:
         other = then["source"] != now["source"]
     else:
-        commits = {about.get("git_commit") for about in (then, now)}
-        unsure = then.get("git_dirty") or now.get("git_dirty")
-        other = then.get("git_commit") is not None and (len(commits) > 1 or bool(unsure))
+        commit, unsure = then.get("git_commit"), then.get("git_dirty") or now.get("git_dirty")
+        other = commit is not None and (commit != now["git_commit"] or bool(unsure))
     return [f"{tree(then)}, now {tree(now)}", *found] if other else found
 
 
@@ -251,11 +250,12 @@ def results(record: Record) -> dict[str, Any]:
 
 
 def parting(then: Path, now: Path) -> str | None:
-    """The first step at which curves differ; None where they do not, or are not there."""
+    """The first step at which curves differ in what both have; None where they do not, or are not
+    there."""
     if not (then.is_file() and now.is_file()):
         return None
-    for row, other in zip(rows(then), rows(now), strict=False):
-        if row != other:
+    for row, other in zip_longest(rows(then), rows(now), fillvalue={}):
+        if any(row[name] != other[name] for name in row.keys() & other) or not (row and other):
             return row.get("step") or other.get("step")
     return None
 

@@ -84,6 +84,7 @@ def test_any_order_from_the_shell(shell: Shell, order: tuple[int, ...]) -> None:
         ("--anyway", ["--anyway", "--repeat"]),
         ("-m --repeat runs/x seed=0,1", ["--repeat", "--multirun"]),
         ("--experimental-rerun=x.pickle", ["--experimental-rerun", "--repeat"]),
+        ("--config-path=/tmp", ["--config-path", "--config-dir", "--repeat"]),
         ("--config-dir=nowhere", ["--config-dir=nowhere", "no such directory"]),
         ("hydra.searchpath=[file://nowhere]", ["hydra.searchpath", "nowhere", "no such directory"]),
         ("hydra.searchpath=[pkg://no.where]", ["no.where", "no such package"]),
@@ -176,6 +177,45 @@ def test_own_configurations(
     monkeypatch.chdir(own.parent / "runs")
     status, output = shell(*record.overrides)  # from another place, what was recorded is enough
     assert status == 0, output
+
+
+def test_several_places(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether said at once or one by one, each counts, once."""
+    monkeypatch.chdir(own.parent)
+    (own.parent / "more, too").mkdir()
+    first, second = f"file://{own}", f"file://{own.parent}/more, too"
+    for said in (
+        ["-cd", "my_conf", "a=1", "--config-dir", "more, too"],
+        ["hydra.searchpath=[my_conf,'more, too']", "a=1", "-cd=my_conf"],
+    ):
+        read_back = read(said)
+        assert read_back.places == [first, second]
+        assert read_back.overrides == ["a=1"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_names_that_ours_have_are_refused(shell: Shell, own: Path, place: str) -> None:
+    """Hydra would take ours, and say nothing."""
+    (own / "workload/mnist_mlp.yaml").write_text(WORKLOAD.format(name="mnist_mlp"))
+    status, output = shell(place, "workload=mnist_mlp", "--cfg", "job")
+    assert status != 0
+    assert len(output.strip().splitlines()) == 1
+    assert "workload/mnist_mlp.yaml" in output
+
+
+def test_a_reader_may_have_seen_enough(tmp_path: Path) -> None:
+    """``bench --help | head``"""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "--help"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1
 
 
 @pytest.mark.parametrize("place", PLACES)
