@@ -5,15 +5,20 @@ No torch here: a person who asks for the version does not wait for it.
 
 import functools
 import hashlib
+import inspect
+import pkgutil
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import bench
+from bench.identity import leaves
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
+OURS = ("bench", "optimizers")
 ROOT = Path(__file__).resolve().parents[1]  # of the repository, or what an installer put us into
 
 
@@ -39,6 +44,21 @@ def code() -> dict[str, Any]:
     }
 
 
+def classes(config: Mapping[str, Any]) -> dict[str, str | None]:
+    """Of each class that a configuration names and that is not ours, a digest of its file; None
+    where it has none, or is not found."""
+    targets = [value for key, value in leaves(config) if key.endswith("_target_")]
+    return {name: _file_of(name) for name in targets if name.partition(".")[0] not in OURS}
+
+
+def _file_of(name: str) -> str | None:
+    try:
+        path = inspect.getsourcefile(pkgutil.resolve_name(name))
+    except (ImportError, ValueError, AttributeError, TypeError):
+        return None
+    return path and hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -48,7 +68,7 @@ def _version(package: str) -> str | None:
 
 def _source() -> str:
     digest = hashlib.sha256()
-    for package in ("bench", "optimizers"):
+    for package in OURS:
         for path in sorted((ROOT / package).rglob("*")):
             if path.suffix in (".py", ".cpp"):
                 digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")

@@ -45,7 +45,8 @@ class Record:
         overrides: what was said on the command line, and where a person's own configurations lie
             (``hydra.searchpath``); empty in records from before there was this field.
         environment: versions (``optimizer-bench``: ours), device, threads, a digest of our
-            ``source``, git commit and whether the tree was dirty, the checksum of the ``data``.
+            ``source``, git commit and whether the tree was dirty, the checksum of the ``data``,
+            and of ``classes`` that are not ours, digests of their files.
     """
 
     schema: int = SCHEMA

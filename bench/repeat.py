@@ -113,7 +113,8 @@ def prepare(said: Namespace) -> partial[None]:
         own = taken_over(original.config)
     except (KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"{original.directory}: holds no configuration of a run") from error
-    others = differences(original.environment, {**provenance.code(), "data": data})
+    now = {**provenance.code(), "data": data, "classes": provenance.classes(original.config)}
+    others = differences(original.environment, now)
     if others and not said.anyway:
         raise BenchError(
             f"{original.directory}: not repeated, since it was made with {'; '.join(others)} "
@@ -141,7 +142,8 @@ def taken_over(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In what code and data differ, as far as ``then`` tells."""
-    apart = ("source", "git_commit", "git_dirty")
+    apart = ("source", "git_commit", "git_dirty", "classes")
+    then, now = ({**about, **about.get("classes", {})} for about in (then, now))
     found = [
         f"{key} {then[key]}, now {value}"
         for key, value in now.items()
@@ -254,7 +256,8 @@ def parting(then: Path, now: Path) -> str | None:
     there."""
     if not (then.is_file() and now.is_file()):
         return None
-    for row, other in zip_longest(rows(then), rows(now), fillvalue={}):
+    nothing: dict[str, str] = {}
+    for row, other in zip_longest(rows(then), rows(now), fillvalue=nothing):
         if any(row[name] != other[name] for name in row.keys() & other) or not (row and other):
             return row.get("step") or other.get("step")
     return None

@@ -286,6 +286,23 @@ def test_differences(then: Mapping[str, Any], said: list[str]) -> None:
     assert differences(then, CODE) == said
 
 
+def test_a_class_of_their_own_is_code(
+    made: Made, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "opt_of_mine.py"
+    file.write_text("import torch\nclass Mine(torch.optim.Adam):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = made("optimizer._target_=opt_of_mine.Mine", "optimizer.lr=0.01")
+    environment = records.read(first / "record.json").environment
+    assert list(environment["classes"]) == ["opt_of_mine.Mine"]
+    file.write_text(file.read_text() + "# edited\n")
+    status, output = shell("--repeat", str(first))
+    assert status != 0
+    assert f"opt_of_mine.Mine {environment['classes']['opt_of_mine.Mine']}, now " in output
+    status, output = shell("--repeat", str(first), "--anyway")
+    assert SAME in output
+
+
 def test_where_it_lay_is_not_taken_over() -> None:
     config = {
         "study": "s", "runs_dir": "/home/a", "data_dir": "/b", "seed": 3,
@@ -311,7 +328,7 @@ def test_an_installed_copy_within_a_repository_is_of_no_commit(tmp_path: Path) -
     """An environment lies within a project as often as not; its commits are not ours."""
     package = tmp_path / "env" / "bench"
     package.mkdir(parents=True)
-    for name in ("__init__.py", "provenance.py"):
+    for name in ("__init__.py", "provenance.py", "identity.py"):
         shutil.copy(Path(bench.__file__).parent / name, package / name)
     for command in ("init -q", "-c user.name=x -c user.email=x commit -qm x --allow-empty"):
         subprocess.run(["git", "-C", str(tmp_path), *command.split()], check=True)

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from bench import data
+from bench import data, provenance
 from bench.errors import BenchError
 from bench.records import Record
 from bench.training.environment import environment
@@ -111,7 +111,11 @@ class Run:
         """
         trainer = self.trainer
         dataset = data.DATASETS[self.configs[0]["workload"]["dataset"]]
-        about = environment(trainer.strategy.root_device) | {"data": dataset.checksum}
+        about = {
+            **environment(trainer.strategy.root_device),
+            "data": dataset.checksum,
+            "classes": provenance.classes(self.configs[0]),
+        }
         members = [
             Member(
                 config,
