@@ -171,7 +171,12 @@ def quoted(text: str) -> str:
 
 
 def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
-    """Has Hydra compose what was said, and do with it what was asked for: ``task`` is one run."""
+    """Has Hydra compose what was said, and do with it what was asked for: ``task`` is one run.
+
+    Raises:
+        BenchError: shells cannot be completed as was asked for.
+        HydraException: what was said is not understood or not accepted.
+    """
     from hydra import version
     from hydra._internal.utils import _run_hydra
 
@@ -192,5 +197,9 @@ def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
             config_path=str(CONF),
             config_name="config",
         )
+    except ValueError as error:
+        if not said.shell_completion:
+            raise
+        raise BenchError(f"--shell-completion: {' '.join(str(error).split())}") from error
     finally:
         own_places.clear()

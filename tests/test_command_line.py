@@ -84,6 +84,8 @@ def test_any_order_from_the_shell(shell: Shell, order: tuple[int, ...]) -> None:
         ("--anyway", ["--anyway", "--repeat"]),
         ("-m --repeat runs/x seed=0,1", ["--repeat", "--multirun"]),
         ("--experimental-rerun=x.pickle", ["--experimental-rerun", "--repeat"]),
+        ("-sc", ["--shell-completion", "install"]),
+        ("-sc install=ksh", ["--shell-completion", "ksh", "zsh"]),
         ("--config-path=/tmp", ["--config-path", "--config-dir", "--repeat"]),
         ("--config-dir=nowhere", ["--config-dir=nowhere", "no such directory"]),
         ("hydra.searchpath=[file://nowhere]", ["hydra.searchpath", "nowhere", "no such directory"]),
