@@ -2,60 +2,61 @@
 
 import os
 import sys
-from pathlib import Path
+from argparse import Namespace
 from typing import TYPE_CHECKING
+
+from bench.command_line import PLUGINS, carry_out, read
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-PLUGINS = Path(__file__).parent / "plugins"
-CONF = Path(__file__).parents[1] / "conf"
-
 
 def main() -> None:
-    sys.path.append(str(PLUGINS))  # where Hydra finds `hydra_plugins`
+    sys.path.append(str(PLUGINS))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
-    import hydra
-
-    from bench import config
+    from bench import provenance
     from bench.errors import BenchError
     from bench.messages import ConfigError, explain
 
-    config.register()
-    sys.argv[1:] = choose_custom(sys.argv[1:])
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one_run)()
+        said = read(sys.argv[1:])
+        if said.version:
+            print(provenance.summary())
+        else:
+            do(said)
+        sys.stdout.flush()
     except ConfigError as error:
         sys.exit(f"error: {explain(error)}")
     except BenchError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # who reads has seen enough: bench --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         sys.exit(130)
 
 
-def choose_custom(arguments: list[str]) -> list[str]:
-    """An ``optimizer._target_`` alone means any importable optimizer: ``optimizer=custom``."""
-    keys = [argument.partition("=")[0] for argument in arguments]
-    if "optimizer._target_" in keys and "optimizer" not in keys:
-        place = keys.index("optimizer._target_")
-        return [*arguments[:place], "optimizer=custom", *arguments[place:]]
-    return arguments
+def do(said: Namespace) -> None:
+    """What was asked for: most often one run, or a sweep."""
+    from bench import config
+
+    config.register()
+    if said.repeat is None:
+        carry_out(said, one_run)
+    else:
+        from bench import repeat
+
+        carry_out(said, repeat.prepare(said))
 
 
 def one_run(composed: "DictConfig") -> None:
-    """Makes one run. Mistakes leave as an exit: an exception would have Hydra print lines of its
-    own."""
     from hydra.core.hydra_config import HydraConfig
 
     from bench import single
-    from bench.errors import BenchError
     from bench.jobs import plain_hydra, plan
 
-    try:
-        single.main(plan(composed, plain_hydra(HydraConfig.get())))
-    except BenchError as error:
-        sys.exit(f"error: {error}")
+    single.main(plan(composed, plain_hydra(HydraConfig.get())))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from bench import config
-from bench.__main__ import CONF, PLUGINS
+from bench.command_line import CONF, PLUGINS
 from bench.data import DATASETS
 from bench.workloads import build_model, objective
 from optimizers.numeric import partial_derivative

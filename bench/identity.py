@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,18 @@ ADDED: Mapping[str, Any] = {
 }
 
 
-def digest(config: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits over everything in ``config`` that decides the result."""
-    decisive = {
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything in ``config`` that decides the result, by key."""
+    return {
         key: value
         for key, value in leaves(config)
         if key not in NEUTRAL and ADDED.get(key, ...) != value
     }
-    text = json.dumps(decisive, sort_keys=True)
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits over everything in ``config`` that decides the result."""
+    text = json.dumps(decisive(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -102,7 +106,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def record_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+def record_fields(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of a record that are known before the run starts."""
     return {
         "id": digest(config),
@@ -113,6 +117,7 @@ def record_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "hyperparameters": hyperparameters(config),
         "config": dict(config),
+        "overrides": list(overrides),
     }
 
 

@@ -17,6 +17,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import records
+from bench.command_line import search_path
 from bench.config import as_yaml, validate
 from bench.errors import BenchError
 from bench.identity import digest, record_fields, run_directory
@@ -32,7 +33,8 @@ class Job:
     Attributes:
         config: resolved, plain containers.
         hydra: Hydra's own configuration, for ``.hydra/hydra.yaml``.
-        overrides: what was said on the command line for this run.
+        overrides: what was said on the command line for this run, and where a person's own
+            configurations lie.
     """
 
     config: dict[str, Any]
@@ -72,7 +74,7 @@ def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
     return Job(
         config=config,
         hydra=hydra,
-        overrides=tuple(hydra["overrides"]["task"]),
+        overrides=(*search_path(hydra), *hydra["overrides"]["task"]),
         directory=run_directory(config, _defaults(config)),
     )
 
@@ -89,13 +91,20 @@ def plain_hydra(hydra: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(hydra, enum_to_str=True))
 
 
-def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the same workload, optimizer and schedule with nothing else said."""
+def choices(config: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
+    """What chooses the workload, the optimizer and the schedule of a configuration."""
     name, target = config["optimizer"]["name"], config["optimizer"]["_target_"]
     custom = ["optimizer=custom", f"optimizer._target_={target}"]
-    optimizer = _usual(*custom if name == target else [f"optimizer={name}"])
-    schedule = _usual(f"schedule={config['schedule']['name']}")
-    workload = _usual(f"workload={config['workload']['name']}")
+    return (
+        [f"workload={config['workload']['name']}"],
+        custom if name == target else [f"optimizer={name}"],
+        [f"schedule={config['schedule']['name']}"],
+    )
+
+
+def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the same workload, optimizer and schedule with nothing else said."""
+    workload, optimizer, schedule = (_usual(*choice) for choice in choices(config))
     return workload | {"optimizer": optimizer["optimizer"], "schedule": schedule["schedule"]}
 
 
@@ -129,7 +138,12 @@ def run(
     """
     from bench.training import Run
 
-    ready = Run([job.config for job in jobs], [job.directory for job in jobs], tell)
+    ready = Run(
+        [job.config for job in jobs],
+        [job.directory for job in jobs],
+        tell,
+        overrides=[job.overrides for job in jobs],
+    )
     if not ready.is_first_process:
         return ready.train()
     for job in jobs:
@@ -152,7 +166,7 @@ def reason(error: Exception) -> str:
 
 def fail(job: Job, why: str) -> Record:
     """Records that a run could not be made."""
-    record = records.failed(record_fields(job.config), why)
+    record = records.failed(record_fields(job.config, job.overrides), why)
     job.directory.mkdir(parents=True, exist_ok=True)
     records.write(record, job.directory)
     return record

@@ -6,7 +6,7 @@ No torch here: reports read thousands of these.
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from bench.errors import BenchError
 
 SCHEMA = 1
 FILE_NAME = "record.json"
+LATER = frozenset({"overrides"})  # fields that came later: older records of this schema lack them
 
 Status = Literal["completed", "diverged", "failed"]
 STATUSES: tuple[Status, ...] = ("completed", "diverged", "failed")
@@ -41,7 +42,11 @@ class Record:
             training ``samples_per_second``; ``runs_together``: how many runs shared the machine's
             step (1 unless the run was one of a stack).
         config: the resolved configuration.
-        environment: versions, device, threads, git commit and whether the tree was dirty.
+        overrides: what was said on the command line, and where a person's own configurations lie
+            (``hydra.searchpath``); empty in records from before there was this field.
+        environment: versions (``optimizer-bench``: ours), device, threads, a digest of our
+            ``source``, git commit and whether the tree was dirty, the checksum of the ``data``,
+            and of ``classes`` that are not ours, digests of their files.
     """
 
     schema: int = SCHEMA
@@ -61,6 +66,7 @@ class Record:
     target: dict[str, Any]
     timing: dict[str, float | None]
     config: dict[str, Any]
+    overrides: list[str] = field(default_factory=list)
     environment: dict[str, Any]
 
 
@@ -96,9 +102,9 @@ def read(path: Path) -> Record:
             f"{path}: schema {content['schema']!r}, this version reads schema {SCHEMA}; "
             "run the study again, or read it with the version that wrote it"
         )
-    names = {field.name for field in fields(Record)}
-    if names != content.keys():
-        missing, unknown = sorted(names - content.keys()), sorted(content.keys() - names)
+    names = {own.name for own in fields(Record)}
+    if names - LATER != content.keys() - LATER:
+        missing, unknown = sorted(names - LATER - content.keys()), sorted(content.keys() - names)
         raise BenchError(f"{path}: not a record (missing {missing}, unknown {unknown})")
     if content["status"] not in STATUSES:
         raise BenchError(f"{path}: status {content['status']!r} is none of {', '.join(STATUSES)}")

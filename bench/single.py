@@ -10,8 +10,11 @@ from bench.jobs import Job, run
 from bench.records import Record
 
 
-def main(job: Job) -> None:
+def main(job: Job) -> Record | None:
     """Makes the run unless it is made already, and prints what came of it.
+
+    Returns:
+        Its record; None in a process that is not the first of several.
 
     Raises:
         BenchError: the run cannot be made as configured, or failed.
@@ -23,7 +26,7 @@ def main(job: Job) -> None:
     else:
         made = run([job], say=lambda text: console.print(text, style="dim", highlight=False))
         if not made:  # another process writes
-            return
+            return None
         (record,) = made
     if record.status == "failed":
         raise BenchError(f"failed: {record.reason}; the traceback is in {job.directory}/run.log")
@@ -31,6 +34,7 @@ def main(job: Job) -> None:
     study = Path(job.config["runs_dir"], job.config["study"])
     for line in (f"run:     {job.directory}", f"curves:  tensorboard --logdir {study}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return record
 
 
 def summary(record: Record) -> Table:

@@ -47,7 +47,8 @@ class Study:
             ``target/…``, ``timing/…``. What a run does not have is missing (NaN).
         settings: the columns that vary within a workload and optimizer, ``lr`` first.
         shared: the configuration keys on which all runs agree, with their values.
-        environments: each distinct environment with the number of runs made in it, commonest first.
+        environments: each distinct environment with the number of runs made in it, commonest first;
+            without what follows from the workload and the optimizer: the data, the classes.
         problems: one line for each file that could not be used.
         unfinished: directories of runs that have no record: in progress, or interrupted.
     """
@@ -103,7 +104,12 @@ def read(directory: Path) -> Study:
         row["directory"] = str(run_directory.relative_to(directory))
         rows.append(row)
         configs.append(config)
-        environments[json.dumps(record.environment, sort_keys=True)] += 1
+        about = {
+            key: value
+            for key, value in record.environment.items()
+            if key not in ("data", "classes")
+        }
+        environments[json.dumps(about, sort_keys=True)] += 1
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
     settings = _add_settings(runs, configs) if rows else []
     runs = runs.sort_values(["workload", "optimizer", *settings, "seed"], kind="stable")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench import config
-from bench.__main__ import CONF, PLUGINS, main
+from bench.__main__ import main
+from bench.command_line import CONF, PLUGINS
 from bench.data import Dataset, Split
 from bench.errors import BenchError
 

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.composition import Composer
 from bench.jobs import plan, split
 from bench.messages import explain

@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.config import validate
 from bench.identity import ADDED, digest, hyperparameters, leaves, run_directory
 from bench.training.run import optimizer_factory

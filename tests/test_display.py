@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.text import Text
 
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.config import total_steps, validate
 from bench.display import Display, Running
 from bench.jobs import Job, run

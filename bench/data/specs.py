@@ -1,5 +1,7 @@
 """The data sets: what they are, their official checksums, and where they come from."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,12 @@ class Specification:
     official_files: Callable[[Arrays], Iterator[tuple[str, bytes]]]
     md5: Mapping[str, str]
     sources: tuple[Source, ...]
+
+    @property
+    def checksum(self) -> str:
+        """Of the published digests, which every copy is verified against before it is cached."""
+        text = json.dumps(dict(self.md5), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import config
-from bench.__main__ import PLUGINS
+from bench.command_line import PLUGINS
 from bench.errors import BenchError
 from bench.sweep import cores
 from bench.throughput import measure

@@ -19,7 +19,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from bench import config, records
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.errors import BenchError
 from bench.records import Record
 from bench.stacking import SHARING_THAT_PAYS

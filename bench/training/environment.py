@@ -1,27 +1,22 @@
-"""What a result was made with: versions, device, threads and the state of the source tree."""
+"""What a result was made with: the code, the device and the threads."""
 
 import functools
 import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
-ROOT = Path(__file__).resolve().parents[2]
+from bench import provenance
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Everything outside the configuration that can change a result or its timing."""
+    """Everything outside the configuration and the data that can change a result or its timing."""
     return {
-        "python": platform.python_version(),
+        **provenance.code(),
         "platform": platform.platform(),
-        **{package: _version(package) for package in PACKAGES},
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        **_git(),
     }
 
 
@@ -40,28 +35,3 @@ def _processor() -> str:
         lines = []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.processor() or platform.machine())
-
-
-@functools.cache
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-@functools.cache
-def _git() -> dict[str, Any]:
-    def git(*arguments: str) -> str | None:
-        try:
-            return subprocess.run(
-                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return None
-
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "git_commit": git("rev-parse", "HEAD"),
-        "git_dirty": None if changes is None else bool(changes),
-    }

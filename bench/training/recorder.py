@@ -37,14 +37,20 @@ class Recorder:
     Args:
         directory: the run's directory; it exists.
         config: the resolved configuration.
+        overrides: what was said on the command line.
         others: loggers of a person's own, which are told the same.
     """
 
     def __init__(
-        self, directory: Path, *, config: Mapping[str, Any], others: Sequence[Logger] = ()
+        self,
+        directory: Path,
+        *,
+        config: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        others: Sequence[Logger] = (),
     ) -> None:
         self.directory = directory
-        self.identity = record_fields(config)
+        self.identity = record_fields(config, overrides)
         self.csv = CSVLogger(str(directory), name="", version="")
         self.events = EventLogger(
             str(directory), name="", version="", default_hp_metric=False, max_queue=1000

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from bench import data
+from bench import data, provenance
 from bench.errors import BenchError
 from bench.records import Record
 from bench.training import extensions
@@ -53,6 +53,7 @@ class Run:
             differ only in what `bench.stacking` allows.
         directories: where each run is to leave its files; need not exist yet.
         tell: is told how far training is, as `Report` says.
+        overrides: what was said on the command line for each run.
 
     Raises:
         BenchError: a part cannot be built from what a configuration says.
@@ -63,8 +64,11 @@ class Run:
         configs: Sequence[Mapping[str, Any]],
         directories: Sequence[Path],
         tell: Callable[[int, int], None] | None = None,
+        *,
+        overrides: Sequence[Sequence[str]] | None = None,
     ) -> None:
         self.configs = configs
+        self.overrides = overrides or [()] * len(configs)
         self.directories = directories
         config = configs[0]
         workload, options = config["workload"], config["trainer"]
@@ -130,15 +134,23 @@ class Run:
         """
         log.info(self.size)
         trainer = self.trainer
+        dataset = data.DATASETS[self.configs[0]["workload"]["dataset"]]
+        about = {
+            **environment(trainer.strategy.root_device),
+            "data": dataset.checksum,
+            "classes": provenance.classes(self.configs[0]),
+        }
         members = [
             Member(
                 config,
-                Recorder(directory, config=config, others=self.loggers)
+                Recorder(directory, config=config, overrides=said, others=self.loggers)
                 if self.is_first_process
                 else None,
                 functools.partial(multipliers, config["schedule"]),
             )
-            for config, directory in zip(self.configs, self.directories, strict=True)
+            for config, directory, said in zip(
+                self.configs, self.directories, self.overrides, strict=True
+            )
         ]
         if len(members) == 1:
             module: TrainingModule = SoloModule(
@@ -156,7 +168,6 @@ class Run:
             trainer.test(module, verbose=False)
         if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
             module.save_weights()
-        about = environment(trainer.strategy.root_device)
         return [
             member.recorder.finish(
                 steps=member.steps,

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.config import validate
 from bench.data import Dataset, Split, gather, prepare
 from bench.data.gather import ByteSplit

@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from torch import Tensor
 
 from bench import gradcheck
-from bench.__main__ import CONF
+from bench.command_line import CONF
 
 
 @pytest.fixture(autouse=True)

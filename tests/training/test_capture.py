@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.config import validate
 from bench.identity import digest
 from bench.records import Record

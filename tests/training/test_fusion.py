@@ -16,7 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.config import validate
 from bench.training import Run, pooling
 from bench.training.fusion import ReluMaxPool, fuse

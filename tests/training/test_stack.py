@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.config import validate
 from bench.identity import digest
 from bench.jobs import Job
