@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import records, study
-from bench.__main__ import CONF
+from bench.command_line import CONF
 from bench.config import validate
 from bench.data import Prepared, epoch_order, prepare
 from bench.identity import ADDED, digest, leaves, run_directory
