@@ -92,18 +92,24 @@ BROKEN = {
     "a list": (lambda text: "[1, 2]", "not a record"),
     "another program's": (lambda text: '{"name": "x"}', "not a record"),
     "an older schema": (lambda text: text.replace('"schema": 1', '"schema": 0'), "schema 0"),
-    "a field too few": (lambda text: text.replace('"steps"', '"stops"'), "missing ['steps']"),
+    "a field too few": (lambda text: text.replace('"steps"', '"stops"'), "unknown ['stops']"),
     "no such status": (lambda text: text.replace('"completed"', '"fine"'), "'fine'"),
-    "words for numbers": (lambda text: text.replace('"lr": 0.001', '"lr": "fast"'), "a field"),
+    "words for numbers": (
+        lambda text: text.replace('"lr": 0.001', '"lr": "fast"'),
+        "hyperparameters.lr: 'fast', not a number",
+    ),
     "a list of metrics": (
         lambda text: json.dumps(json.loads(text) | {"metrics": [1, 2]}),
-        "a field does not hold",
+        "metrics: a list, not an object",
     ),
     "no configuration": (
         lambda text: json.dumps(json.loads(text) | {"config": None}),
-        "a field does not hold",
+        "config: null, not an object",
     ),
-    "a seed in words": (lambda text: text.replace('"seed": 0', '"seed": "zero"'), "a field"),
+    "a seed in words": (
+        lambda text: text.replace('"seed": 0', '"seed": "zero"'),
+        "seed: 'zero', not a whole number",
+    ),
     "bytes": (None, "not a complete JSON file"),
 }
 
