@@ -41,7 +41,8 @@ class Refused(ValueError):
 
     def __str__(self) -> str:
         what = super().__str__()
-        return f"{'.'.join(self.key)}: {what}" if self.key else what
+        where = ".".join(key[:40] for key in self.key)
+        return f"{where}: {what}" if where else what
 
 
 @functools.cache

@@ -19,15 +19,17 @@ def read(path: Path, *, most: int) -> bytes:
             (a link is what it leads to), or it is too large.
     """
     try:
-        # Without waiting for the other end of a pipe, which may never come.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            kind = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(kind):
-                what = "a directory" if stat.S_ISDIR(kind) else "a pipe, a socket or a device"
-                raise BenchError(f"{path}: cannot be read ({what}, not a file)")
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BenchError(f"{path}: cannot be read (a pipe or a device, not a file)")
             content = file.read(most + 1)
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > most:
         raise BenchError(f"{path}: cannot be read (larger than {most / 1e6:g} MB)")
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Not even for the other end of a pipe, which may never come."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -149,10 +149,10 @@ def _contradiction(record: Record) -> str | None:
     """What no field can tell alone."""
     for name in record.hyperparameters:
         if "/" in name:
-            return f"hyperparameters.{name}: a name with a slash is a metric's"
+            return f"hyperparameters.{name:.40}: a name with a slash is a metric's"
     for name in record.metrics:
         if "/" not in name:
-            return f"metrics.{name}: a name is split/metric"
+            return f"metrics.{name:.40}: a name is split/metric"
     step, seconds = record.target.get("step"), record.target.get("seconds")
     if step is not None and not (step <= record.steps and record.epochs > 0):
         return f"target.step: {step}, after {record.steps} steps and {record.epochs:g} epochs"
