@@ -215,20 +215,21 @@ def in_time():
     signal.alarm(0)
 
 
-@pytest.mark.parametrize("name", ["record.json", "metrics.csv", ".hydra/overrides.yaml"])
 @pytest.mark.parametrize(("put", "message"), KINDS.values(), ids=KINDS.keys())
-def test_whatever_lies_in_a_files_place_is_one_line_at_once(tmp_path, in_time, name, put, message):
+def test_whatever_lies_in_a_files_place_is_one_line_at_once(tmp_path, in_time, put, message):
     write_study(tmp_path, optimizers=("adam",), lrs=(1e-3, 1e-2), seeds=(0, 1))
-    path = next(tmp_path.glob("**/lr=0.001*_0/record.json")).parent / name
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-    if put is not KINDS["a file of a terabyte"][0]:
-        path.unlink()
-    put(path)
+    best, other = sorted(path.parent for path in tmp_path.glob("**/lr=0.001*/record.json"))
+    (best / ".hydra").mkdir()
+    paths = [other / "record.json", best / "metrics.csv", best / ".hydra" / "overrides.yaml"]
+    for path in paths:
+        path.touch()
+        if put is not KINDS["a file of a terabyte"][0]:
+            path.unlink()
+        put(path)
     problems = gather(studies.read(tmp_path)).problems
-    assert len(problems) == 1
-    assert str(path) in problems[0]
-    assert message in problems[0]
+    for path, problem in zip(paths, problems, strict=True):
+        assert str(path) in problem
+        assert message in problem
 
 
 def test_a_directory_whose_name_is_not_unicode_is_one_line(tmp_path):
