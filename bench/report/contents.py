@@ -166,12 +166,9 @@ def _overrides(study: Study, best: pd.DataFrame) -> list[str]:
 
 def _trials(study: Study) -> pd.DataFrame:
     trials = selection.trials(study.runs, by=PAIR)
-    extra = {name: (name, "first") for name in setting_names(study) if name not in trials}
-    rest = (
-        study.runs.assign(failed=study.runs["status"] == "failed")
-        .groupby([*PAIR, "trial"])
-        .agg(**extra, failed=("failed", "sum"))
-    )
+    extra = [name for name in setting_names(study) if name not in trials]
+    grouped = study.runs.assign(failed=study.runs["status"] == "failed").groupby([*PAIR, "trial"])
+    rest = pd.concat([grouped[extra].first(), grouped["failed"].sum()], axis=1)
     return trials.merge(rest.reset_index(), on=[*PAIR, "trial"])
 
 
