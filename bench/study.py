@@ -284,7 +284,10 @@ def _tell_lengths_apart(
     for row, length in zip(rows, lengths, strict=True):
         given[row["workload"]].setdefault(length)
     names = {
-        workload: {length: f"{workload} for {length}" for length in several}
+        workload: {
+            length: f"{workload} for {length}"
+            for length in sorted(several, key=lambda length: (len(length), length))
+        }
         for workload, several in sorted(given.items())
         if len(several) > 1
     }
