@@ -7,7 +7,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def read(directory: Path) -> Study:
     if not os.access(directory, os.R_OK | os.X_OK):
         raise BenchError(f"{directory}: cannot be read; check its permissions")
     if not _is_unicode(directory.resolve()):
-        raise BenchError(f"{_printable(directory)}: its name is not Unicode; give it another")
+        raise BenchError(f"{_printable(str(directory))}: its name is not Unicode; give it another")
     found, unfinished = _find_runs(directory)
     problems: list[str] = []
     rows: list[dict[str, Any]] = []
@@ -118,13 +118,13 @@ def read(directory: Path) -> Study:
                 raise BenchError(f"{path}: its name is not Unicode; give it another")
             record = records.read(path)
         except BenchError as error:
-            problems.append(_printable(error))
+            problems.append(_printable(str(error)))
             continue
         if record.id in seen:
             problems.append(_printable(f"{path}: the same run as {seen[record.id]}; counted once"))
             continue
         seen[record.id] = path
-        shown = _printable(asdict(record))
+        shown = _printable(vars(record))
         rows.append(_row(shown) | {"directory": str(run_directory.relative_to(directory))})
         configs.append(_flat(shown["config"]))
         environments[json.dumps(shown["environment"], sort_keys=True)] += 1
@@ -160,7 +160,7 @@ def read_curves(study: Study, runs: pd.DataFrame) -> tuple[pd.DataFrame, list[st
         try:
             curves.append(_curve(path).assign(run=label))
         except BenchError as error:
-            problems.append(_printable(error))
+            problems.append(_printable(str(error)))
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(), problems
 
 
@@ -263,16 +263,13 @@ def _is_unicode(path: Path) -> bool:
 def _printable(value: Any) -> Any:
     """Text, at any depth, with a space for every character that a terminal obeys, an SVG may not
     hold, or nobody sees."""
+    if isinstance(value, str):
+        if value.isprintable():
+            return value
+        return "".join(letter if letter.isprintable() else " " for letter in value)
     if isinstance(value, dict):
         return {_printable(key): _printable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_printable(item) for item in value]
-    if isinstance(value, str | Path | BenchError):
-        text = str(value)
-        if not text.isprintable():
-            text = "".join(letter if letter.isprintable() else " " for letter in text)
-        return text
-    return value
+    return list(map(_printable, value)) if isinstance(value, list) else value
 
 
 def _tell_lengths_apart(

@@ -217,8 +217,8 @@ def in_time():
 
 @pytest.mark.parametrize(("put", "message"), KINDS.values(), ids=KINDS.keys())
 def test_whatever_lies_in_a_files_place_is_one_line_at_once(tmp_path, in_time, put, message):
-    write_study(tmp_path, optimizers=("adam",), lrs=(1e-3, 1e-2), seeds=(0, 1))
-    best, other = sorted(path.parent for path in tmp_path.glob("**/lr=0.001*/record.json"))
+    write_study(tmp_path, optimizers=("adam",), lrs=(1e-3, 1e-2), seeds=(0, 1, 2))
+    best, _, other = sorted(path.parent for path in tmp_path.glob("**/lr=0.001*/record.json"))
     (best / ".hydra").mkdir()
     paths = [other / "record.json", best / "metrics.csv", best / ".hydra" / "overrides.yaml"]
     for path in paths:
