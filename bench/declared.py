@@ -17,7 +17,7 @@ from typing import (
 )
 
 LARGEST = 1e100  # its square, and the sum of many, are still numbers
-LONGEST = 10_000  # characters of a text
+LONGEST = 100_000  # characters of a text
 MOST = 10_000  # values in one container
 DEEPEST = 32  # containers within one another
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_type_hints
 
 from bench import files
-from bench.declared import LARGEST, Between, Refused, check_of
+from bench.declared import LARGEST, LONGEST, Between, Refused, check_of
 from bench.errors import BenchError
 
 SCHEMA = 1
@@ -163,11 +163,13 @@ def _contradiction(record: Record) -> str | None:
 
 def finite(value: Any) -> Any:
     """``value`` with every NaN, infinity and number too large to compute with, at any depth,
-    replaced by None."""
+    replaced by None, and what is no Unicode in a text by a question mark."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
     if isinstance(value, float) and not abs(value) <= LARGEST:  # nor is NaN
         return None
     return value
@@ -178,7 +180,7 @@ def failed(fields_known: dict[str, Any], reason: str) -> Record:
     return Record(
         **fields_known,
         status="failed",
-        reason=reason,
+        reason=reason[:LONGEST],
         metrics={},
         best={"val/accuracy": None, "epoch": None},
         target={"metric": "val/accuracy", "value": None, "step": None, "seconds": None},

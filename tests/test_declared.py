@@ -61,7 +61,7 @@ REFUSED = [
     (float | None, [], "a list, not a number"),
     (float | None, 1e308, "a number beyond 1e+100"),
     (str, 3, "3, not text"),
-    (str, "x" * (LONGEST + 1), "a text of 10,001 characters, at most 10,000"),
+    (str, "x" * (LONGEST + 1), "a text of 100,001 characters, at most 100,000"),
     (str, "\ud800", "a text with half a character (a lone surrogate)"),
     (bool, 1, "1, not true or false"),
     (Literal["a", "b"], "c", "'c' is none of a, b"),

@@ -78,7 +78,12 @@ def warnings(contents: Contents) -> list[str]:
     for workload, lengths in study.lengths.items():
         said.append(
             f"Runs of {workload} were given different lengths ({text.listed(list(lengths))}): a "
-            "length is a budget, not a setting, so each is compared with its own length only."
+            "length is a budget, not a setting, so each is compared with its own length only"
+            + (
+                ", and nothing is said over all workloads."
+                if contents.number_of_workloads > 1
+                else "."
+            )
         )
     by_note: dict[str, list[str]] = defaultdict(list)
     several = len(contents.workloads) > 1
