@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ NEUTRAL = frozenset(
 )
 
 # Numbers outside of optimizer, schedule and model that a study may vary.
-OWN_NAME = (
+TUNABLE = (
     *("workload.batch_size", "workload.l2", "workload.label_smoothing"),
     "trainer.ema_decay",
 )
@@ -42,6 +42,16 @@ ADDED: Mapping[str, Any] = {
     "trainer.callbacks": [],
     "workload.label_smoothing": 0.0,
 }
+
+# How long a run may go on, each with what sets no limit: a budget that is given, not a setting
+# that could be better or worse.
+LENGTH: Mapping[str, Any] = {
+    "trainer.max_epochs": None,
+    "trainer.max_steps": -1,
+    "trainer.patience": None,
+}
+
+GROUP_NAMES = ("workload.name", "optimizer.name", "schedule.name")
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,18 +102,50 @@ def run_directory(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pat
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, float]:
     """The numbers a study may vary: by their own names, those of the schedule as
     ``schedule.<name>``."""
-    numbers: dict[str, float] = {}
-    for key, value in leaves(config):
-        group, _, rest = key.partition(".")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if group == "optimizer":
-            numbers[rest] = value
-        elif group == "schedule":
-            numbers[key] = value
-        elif key in OWN_NAME or key.startswith("workload.model."):
-            numbers[rest.removeprefix("model.")] = value
-    return numbers
+    return {
+        plain_name(key): value
+        for key, value in leaves(config)
+        if is_tunable(key) and _is_number(value)
+    }
+
+
+def is_tunable(key: str) -> bool:
+    """Whether a configuration key, if it holds a number, may have a better value."""
+    group = key.partition(".")[0]
+    return group in ("optimizer", "schedule") or key in TUNABLE or key.startswith("workload.model.")
+
+
+def plain_name(key: str) -> str:
+    """``optimizer.lr`` is ``lr``, ``schedule.gamma`` stays, ``workload.model.init`` is ``init``."""
+    group, _, rest = key.partition(".")
+    return key if group == "schedule" or not rest else rest.removeprefix("model.")
+
+
+def plain_names(keys: Iterable[str]) -> dict[str, str]:
+    """The plain name of each key; the whole key where two would get the same name."""
+    names = {key: plain_name(key) for key in keys}
+    taken = Counter(names.values())
+    return {key: name if taken[name] == 1 else key for key, name in names.items()}
+
+
+def shown_settings(config: Mapping[str, Any]) -> dict[str, float | str]:
+    """Everything that decides a run's result, each once, by plain names, as what TensorBoard's
+    HParams can hold: lists, and truth values (which PyTorch would write as 1 and 0), are text;
+    None, and a limit that is not set, are left out."""
+    values = {
+        key: value
+        for key, value in leaves(config)
+        if key not in NEUTRAL
+        and not key.endswith("_target_")
+        and value is not None
+        and LENGTH.get(key, ...) != value
+    }
+    groups = {key: key.partition(".")[0] for key in values if key in GROUP_NAMES}
+    names = plain_names(key for key in values if key not in groups) | groups
+    return {
+        names[key]: value if _is_number(value) or isinstance(value, str) else json.dumps(value)
+        for key, value in values.items()
+    }
 
 
 def record_fields(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -137,6 +179,10 @@ def _short(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         last[key] if uses[last[key]] == 1 else key: value for key, value in sorted(values.items())
     }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _readable(value: Any) -> str:

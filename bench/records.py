@@ -4,25 +4,38 @@ No torch here: reports read thousands of these.
 """
 
 import json
-import math
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, get_type_hints
 
+from bench import files
+from bench.declared import LARGEST, LONGEST, Between, Refused, check_of
 from bench.errors import BenchError
 
 SCHEMA = 1
 FILE_NAME = "record.json"
-LATER = frozenset({"overrides"})  # fields that came later: older records of this schema lack them
+LARGEST_FILE = 4_000_000  # bytes; a record has some thousands
 
 Status = Literal["completed", "diverged", "failed"]
-STATUSES: tuple[Status, ...] = ("completed", "diverged", "failed")
+
+Name = Annotated[str, Between(0, 200)]
+Count = Annotated[int, Between(0, 2**53)]  # a whole number that a float holds exactly
+Number = float | None
+
+
+class Target(TypedDict, total=False):
+    metric: str
+    value: Number
+    step: Annotated[int, Between(1, 2**53)] | None
+    seconds: Number
 
 
 @dataclass(kw_only=True)
 class Record:
     """What one run was and what came of it. Numbers are finite or None.
+
+    The types are what `read` holds a file against; a field with a default may be absent there.
 
     Attributes:
         schema: version of this format.
@@ -50,24 +63,32 @@ class Record:
     """
 
     schema: int = SCHEMA
-    id: str
-    study: str
-    workload: str
-    optimizer: str
-    schedule: str
-    seed: int
-    hyperparameters: dict[str, float]
+    id: Name
+    study: Name
+    workload: Name
+    optimizer: Name
+    schedule: Name
+    seed: Count
+    hyperparameters: dict[str, Number]
     status: Status
     reason: str | None = None
-    steps: int = 0
-    epochs: float = 0.0
-    metrics: dict[str, float | None]
-    best: dict[str, float | None]
-    target: dict[str, Any]
-    timing: dict[str, float | None]
+    steps: Count = 0
+    epochs: Annotated[float, Between(0, LARGEST)] = 0.0
+    metrics: dict[str, Number]
+    best: dict[str, Number]
+    target: Target
+    timing: dict[str, Number]
     config: dict[str, Any]
     overrides: list[str] = field(default_factory=list)
     environment: dict[str, Any]
+
+
+FIELDS = {
+    name: check_of(kind) for name, kind in get_type_hints(Record, include_extras=True).items()
+}
+NEEDED = {
+    own.name for own in fields(Record) if own.default is MISSING and own.default_factory is MISSING
+}
 
 
 def write(record: Record, directory: Path) -> Path:
@@ -84,40 +105,79 @@ def write(record: Record, directory: Path) -> Path:
 
 
 def read(path: Path) -> Record:
-    """Reads a record.
+    """Reads a record. What it returns is what the fields declare, whoever wrote the file.
 
     Raises:
         BenchError: the file is missing, is not JSON, or is not a record of this schema.
     """
+    text = files.read(path, most=LARGEST_FILE)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+        content = json.loads(
+            text.decode(), parse_constant=_no_number, object_pairs_hook=_without_doubles
+        )
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}: not a complete JSON file ({error})") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise BenchError(f"{path}: not a record (no 'schema' field)")
     if content["schema"] != SCHEMA:
         raise BenchError(
-            f"{path}: schema {content['schema']!r}, this version reads schema {SCHEMA}; "
+            f"{path}: schema {content['schema']!r:.40}, this version reads schema {SCHEMA}; "
             "run the study again, or read it with the version that wrote it"
         )
-    names = {own.name for own in fields(Record)}
-    if names - LATER != content.keys() - LATER:
-        missing, unknown = sorted(names - LATER - content.keys()), sorted(content.keys() - names)
-        raise BenchError(f"{path}: not a record (missing {missing}, unknown {unknown})")
-    if content["status"] not in STATUSES:
-        raise BenchError(f"{path}: status {content['status']!r} is none of {', '.join(STATUSES)}")
-    return Record(**content)
+    missing, unknown = sorted(NEEDED - content.keys()), sorted(content.keys() - FIELDS.keys())
+    if missing or unknown:
+        raise BenchError(f"{path}: not a record (missing {missing}, unknown {unknown!s:.200})")
+    for name, value in content.items():
+        try:
+            FIELDS[name](value)
+        except Refused as refusal:
+            refusal.key = (name, *refusal.key)
+            raise BenchError(f"{path}: not a record ({refusal})") from refusal
+    record = Record(**content)
+    if contradiction := _contradiction(record):
+        raise BenchError(f"{path}: not a record ({contradiction})")
+    return record
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number in JSON")
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice[:40]!r} is there twice")
+    return content
+
+
+def _contradiction(record: Record) -> str | None:
+    """What no field can tell alone."""
+    for name in record.hyperparameters:
+        if "/" in name:
+            return f"hyperparameters.{name:.40}: a name with a slash is a metric's"
+    for name in record.metrics:
+        if "/" not in name:
+            return f"metrics.{name:.40}: a name is split/metric"
+    step, seconds = record.target.get("step"), record.target.get("seconds")
+    if step is not None and not (step <= record.steps and record.epochs > 0):
+        return f"target.step: {step}, after {record.steps} steps and {record.epochs:g} epochs"
+    if seconds is not None and not seconds > 0:
+        return f"target.seconds: {seconds:g}, not more than 0"
+    return None
 
 
 def finite(value: Any) -> Any:
-    """``value`` with every NaN and infinity, at any depth, replaced by None."""
+    """``value`` with every NaN, infinity and number too large to compute with, at any depth,
+    replaced by None, and what is no Unicode in a text by a question mark."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, float) and not abs(value) <= LARGEST:  # nor is NaN
         return None
     return value
 
@@ -127,7 +187,7 @@ def failed(fields_known: dict[str, Any], reason: str) -> Record:
     return Record(
         **fields_known,
         status="failed",
-        reason=reason,
+        reason=reason[:LONGEST],
         metrics={},
         best={"val/accuracy": None, "epoch": None},
         target={"metric": "val/accuracy", "value": None, "step": None, "seconds": None},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench.errors import BenchError
 from bench.jobs import Job, run
@@ -40,13 +41,13 @@ def main(job: Job) -> Record | None:
 def summary(record: Record) -> Table:
     """Final metrics, the target, and the time it took."""
     table = Table(
-        title=f"{record.workload}, {record.optimizer}: {record.status}", show_header=False
+        title=Text(f"{record.workload}, {record.optimizer}: {record.status}"), show_header=False
     )
     if record.reason:
-        table.add_row("reason", record.reason)
+        table.add_row("reason", Text(record.reason))
     for name, value in record.metrics.items():
         if value is not None and not name.startswith("train/"):
-            table.add_row(name, f"{value:.4f}")
+            table.add_row(Text(name), f"{value:.4f}")
     target = record.target
     reached = (
         "not reached"

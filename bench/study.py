@@ -5,31 +5,54 @@ No torch here, and nothing is cached on disk: 10,000 records are read in seconds
 
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from bench import identity, records
+from bench.declared import LARGEST
 from bench.errors import BenchError
+from bench.files import read as read_file
 
 REPORT_DIRECTORY = "report"
 CURVE_FILE = "metrics.csv"
+OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
+LARGEST_CURVE = 250_000_000  # bytes
+LARGEST_OVERRIDES = 100_000
+MOST_CURVES = 1000  # columns of a file of them
 
 RUN_COLUMNS = (
     *("workload", "optimizer", "schedule", "seed"),
     *("status", "reason", "steps", "epochs", "id"),
 )
 
+# Columns that stand beside those of settings somewhere; a setting that is called so is renamed.
+TAKEN = frozenset(
+    {
+        *RUN_COLUMNS,
+        *("trial", "directory", "runs", "seeds", "compared", "edges", "notes"),
+        *("completed", "diverged", "all_diverged", "share_diverged", "lost", "failed", "missing"),
+        *("score", "std", "test", "test_std", "low", "high", "validation", "sd"),
+        *("width", "width_low", "width_high", "open_low", "open_high"),
+        *("time", "reached", "target", "targets", "after_1", "after_2", "after_4"),
+    }
+)
+
 # Configuration keys (or groups of them) that do not make a setting, beside those that decide no
-# result: the seed is what a setting is repeated over, and names have columns of their own.
+# result: the seed is what a setting is repeated over, names have columns of their own, and a length
+# is a budget.
 NOT_A_SETTING = (
     *identity.NEUTRAL,
-    *("seed", "experiment", "workload.name", "workload.target", "optimizer.name", "schedule.name"),
+    *identity.GROUP_NAMES,
+    *identity.LENGTH,
+    *("seed", "experiment", "workload.target"),
 )
 
 
@@ -40,11 +63,15 @@ class Study:
     Attributes:
         directory: where it was read from.
         runs: one row a run, in the order of workload, optimizer, trial, seed. Columns:
-            ``workload, optimizer, schedule, seed, status, reason, steps, epochs, id``;
+            ``workload, optimizer, schedule, seed, status, reason, steps, epochs, id``, where a
+            workload that runs were given different lengths for is one workload for each length,
+            named so, since runs of different lengths do not compare;
             ``trial``, the setting without the seed, unique within a workload and optimizer;
             ``directory``, relative to the study's; a column for each hyperparameter and for each
             other setting that varies, by plain name; every metric by its name, and ``best/…``,
             ``target/…``, ``timing/…``. What a run does not have is missing (NaN).
+        lengths: of each workload that runs were given different lengths for, its names in
+            ``runs`` by length.
         settings: the columns that vary within a workload and optimizer, ``lr`` first.
         shared: the configuration keys on which all runs agree, with their values.
         environments: each distinct environment with the number of runs made in it, commonest first;
@@ -55,6 +82,7 @@ class Study:
 
     directory: Path
     runs: pd.DataFrame
+    lengths: dict[str, dict[str, str]]
     settings: list[str]
     shared: dict[str, Any]
     environments: list[tuple[dict[str, Any], int]]
@@ -76,6 +104,8 @@ def read(directory: Path) -> Study:
         raise BenchError(f"{directory}: no such directory; give a study's, such as runs/quickstart")
     if not os.access(directory, os.R_OK | os.X_OK):
         raise BenchError(f"{directory}: cannot be read; check its permissions")
+    if not _is_unicode(directory.resolve()):
+        raise BenchError(f"{_printable(str(directory))}: its name is not Unicode; give it another")
     found, unfinished = _find_runs(directory)
     problems: list[str] = []
     rows: list[dict[str, Any]] = []
@@ -85,37 +115,33 @@ def read(directory: Path) -> Study:
     for run_directory in found:
         path = run_directory / records.FILE_NAME
         try:
+            if not _is_unicode(path):
+                raise BenchError(f"{path}: its name is not Unicode; give it another")
             record = records.read(path)
-            row = _row(record)
-            config = {
-                key: json.dumps(value) if isinstance(value, list) else value
-                for key, value in (*identity.ADDED.items(), *identity.leaves(record.config))
-            }
         except BenchError as error:
-            problems.append(str(error))
-            continue
-        except (TypeError, ValueError, AttributeError) as error:
-            problems.append(f"{path}: a field does not hold what a record's should ({error})")
+            problems.append(_printable(str(error)))
             continue
         if record.id in seen:
-            problems.append(f"{path}: the same run as {seen[record.id]}; counted once")
+            problems.append(_printable(f"{path}: the same run as {seen[record.id]}; counted once"))
             continue
         seen[record.id] = path
-        row["directory"] = str(run_directory.relative_to(directory))
-        rows.append(row)
-        configs.append(config)
+        shown = _printable(vars(record))
+        rows.append(_row(shown) | {"directory": str(run_directory.relative_to(directory))})
+        configs.append(_flat(shown["config"]))
         about = {
             key: value
-            for key, value in record.environment.items()
+            for key, value in shown["environment"].items()
             if key not in ("data", "classes")
         }
         environments[json.dumps(about, sort_keys=True)] += 1
+    lengths = _tell_lengths_apart(rows, configs)
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
-    settings = _add_settings(runs, configs) if rows else []
+    runs, settings = _with_settings(runs, configs) if rows else (runs, [])
     runs = runs.sort_values(["workload", "optimizer", *settings, "seed"], kind="stable")
     return Study(
         directory=directory,
         runs=runs.reset_index(drop=True),
+        lengths=lengths,
         settings=settings,
         shared=_shared(configs),
         environments=[
@@ -138,19 +164,48 @@ def read_curves(study: Study, runs: pd.DataFrame) -> tuple[pd.DataFrame, list[st
     for label, directory in runs["directory"].items():
         path = study.directory / str(directory) / CURVE_FILE
         try:
-            curve = pd.read_csv(path)
-            for column in curve.columns:
-                curve[column] = pd.to_numeric(curve[column], errors="coerce").astype(float)
-        except OSError as error:
-            problems.append(f"{path}: cannot be read ({error.strerror})")
-        except ValueError as error:
-            problems.append(f"{path}: not a table of numbers ({error})")
-        else:
-            if "step" in curve.columns:
-                curves.append(curve.assign(run=label))
-            else:
-                problems.append(f"{path}: has no column 'step'")
+            curves.append(_curve(path).assign(run=label))
+        except BenchError as error:
+            problems.append(_printable(str(error)))
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(), problems
+
+
+def read_overrides(study: Study, directory: str) -> list[str]:
+    """What was said on the command line for the run in ``directory``, word by word as it was said;
+    nothing where it was not noted.
+
+    Raises:
+        BenchError: the file that it is noted in holds something else.
+    """
+    path = study.directory / directory / OVERRIDES_FILE
+    if not os.path.lexists(path):
+        return []
+    content = read_file(path, most=LARGEST_OVERRIDES)
+    try:
+        words = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = str(error).splitlines()[0]
+        raise BenchError(_printable(f"{path}: not a list of overrides ({why})")) from error
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BenchError(_printable(f"{path}: not a list of overrides"))
+    return [_printable(word) for word in words]
+
+
+def _curve(path: Path) -> pd.DataFrame:
+    """The numbers of a run's ``metrics.csv``; what is no number, or too large to be drawn, and a
+    row that is of no step, is left out."""
+    content = read_file(path, most=LARGEST_CURVE)
+    if content.partition(b"\n")[0].count(b",") >= MOST_CURVES:
+        raise BenchError(f"{path}: not a table of numbers (more than {MOST_CURVES:,} columns)")
+    try:
+        table = pd.read_csv(BytesIO(content), low_memory=False)
+    except ValueError as error:
+        raise BenchError(f"{path}: not a table of numbers ({error})") from error
+    if "step" not in table.columns:
+        raise BenchError(f"{path}: has no column 'step'")
+    numbers = table.apply(pd.to_numeric, errors="coerce").astype(float)
+    numbers = numbers.where(numbers.abs() <= LARGEST)
+    return numbers[numbers["step"].between(0, 2**53)]
 
 
 def _find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
@@ -175,26 +230,96 @@ def _find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
     return found, unfinished
 
 
-def _row(record: records.Record) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(record, name) for name in RUN_COLUMNS}
-    named = record.hyperparameters
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    row = {name: record[name] for name in RUN_COLUMNS}
+    named = record["hyperparameters"]
     added = identity.hyperparameters(identity.ADDED)  # which an older record does not name
-    for name, value in (named | (added | named)).items():
-        row[name] = float(value)
+    named = named | (added | named)
     for group, values in (
-        ("", record.metrics),
-        ("best/", record.best),
-        ("target/", record.target),
-        ("timing/", record.timing),
+        ("", {_column(name): value for name, value in named.items()}),
+        ("", record["metrics"]),
+        ("best/", record["best"]),
+        ("target/", record["target"]),
+        ("timing/", record["timing"]),
     ):
-        row |= {group + name: np.nan if x is None else x for name, x in values.items()}
-    for name in ("workload", "optimizer", "schedule", "id"):
-        if not isinstance(row[name], str):
-            raise TypeError(f"{name} is {row[name]!r}, not text")
-    for name in ("seed", "steps", "epochs"):
-        if not isinstance(row[name], int | float):
-            raise TypeError(f"{name} is {row[name]!r}, not a number")
+        row |= {
+            group + name: value if isinstance(value, str) else _float(value)
+            for name, value in values.items()
+        }
     return row
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Each value of a configuration by its whole key; one that holds several as text."""
+    return {
+        key: json.dumps(value) if isinstance(value, list) else value
+        for key, value in (*identity.ADDED.items(), *identity.leaves(config))
+    }
+
+
+def _float(value: float | None) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _column(name: str) -> str:
+    return f"setting.{name}" if name in TAKEN else name
+
+
+def _is_unicode(path: Path) -> bool:
+    """Names of files are bytes; what is not Unicode in them cannot be written anywhere else."""
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _printable(value: Any) -> Any:
+    """Text, at any depth, with a space for every character that a terminal obeys, an SVG may not
+    hold, or nobody sees."""
+    if isinstance(value, str):
+        if value.isprintable():
+            return value
+        return "".join(letter if letter.isprintable() else " " for letter in value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return list(map(_printable, value)) if isinstance(value, list) else value
+
+
+def _tell_lengths_apart(
+    rows: list[dict[str, Any]], configs: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """Makes one workload for each length of those that were not given the same to all runs."""
+    lengths = list(map(_length, configs))
+    given: dict[str, dict[str, None]] = defaultdict(dict)
+    for row, length in zip(rows, lengths, strict=True):
+        given[row["workload"]].setdefault(length)
+    names = {
+        workload: {
+            length: f"{workload} for {length}"
+            for length in sorted(several, key=lambda length: (len(length), length))
+        }
+        for workload, several in sorted(given.items())
+        if len(several) > 1
+    }
+    for row, length in zip(rows, lengths, strict=True):
+        if row["workload"] in names:
+            row["workload"] = names[row["workload"]][length]
+    return names
+
+
+def _length(config: dict[str, Any]) -> str:
+    """How long a run may go on: ``2 epochs``, ``500 steps, patience 3``."""
+    epochs, steps, patience = (
+        None if value == unlimited else value
+        for value, unlimited in ((config.get(k, u), u) for k, u in identity.LENGTH.items())
+    )
+    said = [
+        f"{f'{number:,}' if _is_number(number) else number} {unit}{'' if number == 1 else 's'}"
+        for number, unit in ((epochs, "epoch"), (steps, "step"))
+        if number is not None
+    ]
+    said = [" or ".join(said) or "as long as it takes"]
+    return ", ".join(said + ([] if patience is None else [f"patience {patience}"]))
 
 
 def _is_setting(key: str) -> bool:
@@ -203,21 +328,9 @@ def _is_setting(key: str) -> bool:
     )
 
 
-def _plain_names(keys: Iterable[str]) -> dict[str, str]:
-    """The names that hyperparameters have in a record, for any configuration key.
-
-    ``optimizer.lr`` is ``lr``, ``schedule.gamma`` stays, ``workload.model.init`` is ``init``. Where
-    two keys would get the same name, each keeps its whole key.
-    """
-    names = {}
-    for key in keys:
-        group, _, rest = key.partition(".")
-        names[key] = key if group == "schedule" or not rest else rest.removeprefix("model.")
-    taken = Counter(names.values())
-    return {key: name if taken[name] == 1 else key for key, name in names.items()}
-
-
-def _add_settings(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str]:
+def _with_settings(
+    runs: pd.DataFrame, configs: list[dict[str, Any]]
+) -> tuple[pd.DataFrame, list[str]]:
     """Adds ``trial`` and the settings that vary but are no hyperparameters; names all that vary."""
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for position, group in enumerate(zip(runs["workload"], runs["optimizer"], strict=True)):
@@ -238,15 +351,16 @@ def _add_settings(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str
         ]
 
     keys = dict.fromkeys(key for group in varying.values() for key in group)
-    names = _plain_names(keys)
+    names = {key: _column(name) for key, name in identity.plain_names(keys).items()}
+    columns = {}
     for key, name in names.items():
         if name not in runs:
             column = pd.Series([config.get(key) for config in configs], index=runs.index)
-            numbers = column.dropna().map(
-                lambda value: isinstance(value, int | float) and not isinstance(value, bool)
-            )
+            # A number of which none is better, such as the threads to run on, is told as a word.
+            numbers = identity.is_tunable(key) and column.dropna().map(_is_number).all()
             text = column.map(lambda value: None if value is None else str(value))
-            runs[name] = column.astype(float) if numbers.all() else text
+            columns[name] = column.astype(float) if numbers else text
+    runs = pd.concat([runs, pd.DataFrame(columns, index=runs.index)], axis=1)
 
     trials = [""] * len(runs)
     schedules = list(runs["schedule"])
@@ -268,7 +382,11 @@ def _add_settings(runs: pd.DataFrame, configs: list[dict[str, Any]]) -> list[str
     settings = sorted(set(names.values()), key=lambda name: (name != "lr", name))
     if runs.groupby(["workload", "optimizer"])["schedule"].nunique().max() > 1:
         settings.append("schedule")
-    return settings
+    return runs, settings
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(value: Any) -> str:

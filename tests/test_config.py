@@ -11,7 +11,14 @@ from omegaconf import OmegaConf
 
 from bench.command_line import CONF
 from bench.config import validate
-from bench.identity import ADDED, digest, hyperparameters, leaves, run_directory
+from bench.identity import (
+    ADDED,
+    digest,
+    hyperparameters,
+    leaves,
+    run_directory,
+    shown_settings,
+)
 from bench.training.run import optimizer_factory
 from bench.workloads import build_model
 from optimizers.rules import RULES
@@ -137,3 +144,27 @@ def test_hyperparameters_are_numbers() -> None:
     assert numbers["schedule.every"] == 1000
     assert numbers["batch_size"] == 128
     assert all(type(value) in (int, float) for value in numbers.values())
+
+
+def test_settings_are_shown_as_text_and_numbers_each_once() -> None:
+    config = {
+        "study": "s",
+        "seed": 0,
+        "workload": {"name": "w", "drop_last": True, "model": {"dropout": 0.1, "sizes": [1, [2]]}},
+        "optimizer": {"name": "o", "_target_": "a.B", "dropout": 0.2, "name_": None, "k": "text"},
+        "schedule": {"name": "step", "gamma": 0.5},
+        "trainer": {"max_epochs": None, "max_steps": 10, "patience": None, "cuda_graph": "auto"},
+    }
+    assert shown_settings(config) == {
+        "seed": 0,
+        "workload": "w",
+        "drop_last": "true",
+        "workload.model.dropout": 0.1,  # two have the plain name
+        "sizes": "[1, [2]]",
+        "optimizer": "o",
+        "optimizer.dropout": 0.2,
+        "k": "text",
+        "schedule": "step",
+        "schedule.gamma": 0.5,
+        "max_steps": 10,
+    }

@@ -198,8 +198,10 @@ def test_tensorboard_shows_every_run_and_its_hyperparameters(tensorboard: str) -
     assert "mnist_mlp/adam/lr=0.001,max_steps=20,val_size=1000,seed=0" in names
 
     experiment = get("data/plugin/hparams/experiment", request=json.dumps({}))
-    hyperparameters = {info["name"] for info in experiment["hparamInfos"]}
-    assert {"lr", "momentum", "beta1", "beta2", "weight_decay", "seed"} <= hyperparameters
+    hyperparameters = [info["name"] for info in experiment["hparamInfos"]]
+    assert len(set(hyperparameters)) == len(hyperparameters)
+    assert {"lr", "momentum", "beta1", "beta2", "weight_decay", "seed"} <= set(hyperparameters)
+    assert {"init", "hidden_sizes", "max_steps"} <= set(hyperparameters)
     metrics = [info["name"] for info in experiment["metricInfos"]]
     assert {metric["tag"] for metric in metrics} >= {"val/accuracy", "test/accuracy"}
     request = {
@@ -216,6 +218,8 @@ def test_tensorboard_shows_every_run_and_its_hyperparameters(tensorboard: str) -
     assert shown == {"momentum", "adam"}
     momentum = next(g for g in groups["sessionGroups"] if g["hparams"]["optimizer"] == "momentum")
     assert momentum["hparams"]["momentum"] == 0.9
+    assert momentum["hparams"]["hidden_sizes"] == "[128, 128]"
+    assert momentum["hparams"]["max_steps"] == 20
 
 
 @pytest.mark.slow

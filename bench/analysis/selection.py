@@ -99,8 +99,8 @@ def trials(
         diverged=runs["status"] == "diverged",
     )
     varying = [name for name in hyperparameters(runs) if name not in by]
-    table = scored.groupby([*by, "trial"], sort=True).agg(
-        **{name: (name, "first") for name in varying},
+    grouped = scored.groupby([*by, "trial"], sort=True)
+    numbers = grouped.agg(
         score=("score", "mean"),
         std=("score", "std"),
         test=("test", "mean"),
@@ -109,8 +109,8 @@ def trials(
         diverged=("diverged", "sum"),
         missing=("seed", "size"),
     )
-    table["missing"] -= table["seeds"]
-    return table.reset_index()
+    numbers["missing"] -= numbers["seeds"]
+    return pd.concat([grouped[varying].first(), numbers], axis=1).reset_index()
 
 
 def best_trials(

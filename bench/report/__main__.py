@@ -1,6 +1,7 @@
 """``python -m bench.report runs/<study>``: a study's figures, tables and page."""
 
 import argparse
+import io
 import subprocess
 import sys
 import webbrowser
@@ -25,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="show the page in a browser, and start TensorBoard on this machine's loopback address",
     )
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not have every letter
+        sys.stdout.reconfigure(errors="replace")
     try:
         study = studies.read(options.directory)
         for problem in study.problems:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench import study as studies
 from bench.analysis import selection, tables
 from bench.errors import BenchError
 from bench.report import curves, style
@@ -29,6 +30,7 @@ class Contents:
         expected: ``expected_best`` without replacement.
         curves: of the selected trials' completed runs, by workload and optimizer.
         looks: of each optimizer, in the order in which to show them.
+        overrides: of one run of the best setting, as they were said; none if they are unknown.
         problems: one line each for what could not be read.
     """
 
@@ -45,11 +47,23 @@ class Contents:
     tests: pd.DataFrame
     curves: dict[str, dict[str, pd.DataFrame]]
     looks: dict[str, style.Look]
+    overrides: list[str]
     problems: list[str]
 
     @property
     def workloads(self) -> list[str]:
         return list(self.best["workload"].unique())
+
+    @property
+    def number_of_workloads(self) -> int:
+        """However many lengths each was trained for."""
+        return len(self.workloads) - sum(len(names) - 1 for names in self.study.lengths.values())
+
+    @property
+    def compares_workloads(self) -> bool:
+        """Whether there are optimizers and workloads to be compared over all workloads: not where
+        one workload counts as several, or a method's mean is of other lengths than another's."""
+        return len(self.workloads) > 1 and len(self.looks) > 1 and not self.study.lengths
 
     @property
     def has_validation(self) -> bool:
@@ -78,6 +92,11 @@ def gather(study: Study) -> Contents:
     trials = _trials(study)
     best = _best(runs, trials, names=setting_names(study), order=list(looks))
     found, problems = curves.read(study, best)
+    overrides: list[str] = []
+    try:
+        overrides = _overrides(study, best)
+    except BenchError as error:
+        problems.append(str(error))
     if best["score"].isna().all():
         runs = runs.iloc[:0]  # nothing was measured: what diverged would be all there is
     lr_runs = runs if "lr" in study.settings else runs.iloc[:0].assign(lr=np.nan)
@@ -99,6 +118,7 @@ def gather(study: Study) -> Contents:
         tests=tables.paired_tests(runs),
         curves=found,
         looks=looks,
+        overrides=overrides,
         problems=[*study.problems, *problems],
     )
 
@@ -135,14 +155,20 @@ def _best(
     return best.sort_values("workload", kind="stable", ignore_index=True)
 
 
+def _overrides(study: Study, best: pd.DataFrame) -> list[str]:
+    known = best.dropna(subset=["score", "trial"])
+    if known.empty:
+        return []
+    first = known.loc[known["score"].idxmax(), [*PAIR, "trial"]].to_frame().T
+    runs = study.runs.merge(first, on=[*PAIR, "trial"])
+    return studies.read_overrides(study, runs["directory"].iloc[0])
+
+
 def _trials(study: Study) -> pd.DataFrame:
     trials = selection.trials(study.runs, by=PAIR)
-    extra = {name: (name, "first") for name in setting_names(study) if name not in trials}
-    rest = (
-        study.runs.assign(failed=study.runs["status"] == "failed")
-        .groupby([*PAIR, "trial"])
-        .agg(**extra, failed=("failed", "sum"))
-    )
+    extra = [name for name in setting_names(study) if name not in trials]
+    grouped = study.runs.assign(failed=study.runs["status"] == "failed").groupby([*PAIR, "trial"])
+    rest = pd.concat([grouped[extra].first(), grouped["failed"].sum()], axis=1)
     return trials.merge(rest.reset_index(), on=[*PAIR, "trial"])
 
 

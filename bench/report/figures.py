@@ -18,7 +18,7 @@ from matplotlib.ticker import (
 )
 
 from bench.report import curves, text
-from bench.report.style import INK, MUTED, Look, figure, label_lines
+from bench.report.style import INK, MUTED, Look, figure, label_lines, words
 
 ACCURACY_MARKS = (
     (50, 80, 90, 95, 98, 99, 99.5, 99.9, 0),
@@ -123,10 +123,10 @@ def response(
     if troubled:
         axes, strip = drawing.subplots(2, sharex=True, height_ratios=(1, 0.05 * len(troubled)))
         _divergence_strip(strip, lost, name, troubled, looks)
-        strip.set_xlabel(label(name))
+        strip.set_xlabel(words(label(name)))
     else:
         axes = drawing.add_subplot()
-        axes.set_xlabel(label(name))
+        axes.set_xlabel(words(label(name)))
     _setting_axis(axes, table[name])
     shown = table[table["share_diverged"] < 1]
     if shown.empty:
@@ -202,13 +202,13 @@ def heat_map(
     slanted: dict[str, Any] = (
         {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(columns) > 7 else {}
     )
-    values = [text.number(columns[i]) for i in named]
+    values = [words(text.number(columns[i])) for i in named]
     axes.set_xticks([place + 0.5 for place in named], values, **slanted)
-    axes.set_yticks(np.arange(len(rows)) + 0.5, map(text.number, rows))
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [words(text.number(row)) for row in rows])
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel=label(x), ylabel=label(y))
+    axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
     bar.set_label(label("val/accuracy"))
     bar.outline.set_visible(False)
@@ -235,7 +235,7 @@ def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]
         vmin=100 * limits[0],
         vmax=100 * limits[1],
     )
-    axes.set(xlabel=label(x), ylabel=label(y))
+    axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(dots, ax=axes, aspect=30, pad=0.02)
     bar.set_label(label("val/accuracy"))
     bar.outline.set_visible(False)
@@ -262,7 +262,7 @@ def choices(table: pd.DataFrame, *, name: str, looks: Mapping[str, Look]) -> Fig
         axes.hlines(height, 100 * rows["low"], 100 * rows["high"], color=look.colour, alpha=0.4)
         axes.plot(100 * rows["score"], height, look.marker, color=look.colour)
         tops[optimizer] = len(values) - 1 + offset
-    axes.set_yticks(range(len(values)), map(str, values))
+    axes.set_yticks(range(len(values)), map(words, values))
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params("y", length=0, labelcolor=INK)
@@ -349,7 +349,7 @@ def ranks(
         places = [order.index(name) for name in members]
         at = len(order) + 0.35 + 0.18 * lane
         axes.plot([at] * 2, [min(places) - 0.2, max(places) + 0.2], color=INK, linewidth=2.4)
-    axes.set_yticks(range(len(order)), order)
+    axes.set_yticks(range(len(order)), map(words, order))
     for tick, name in zip(axes.get_yticklabels(), order, strict=True):
         tick.set_color(looks[name].colour)
     axes.set_ylim(len(order) - 0.5, -0.5)

@@ -1,9 +1,11 @@
 """The report as one HTML file that needs nothing but itself."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,8 @@ from matplotlib.figure import Figure
 from bench.report import style
 
 FILE_NAME = "index.html"
+LONGEST_NAME = 120  # of a file, in characters
+FORMULA = ("=", "+", "-", "@")  # what spreadsheets compute if a text begins with it
 LIGHT = {
     "--ink": style.INK,
     "--muted": style.MUTED,
@@ -140,13 +144,29 @@ class Gallery:
         self.titles: dict[str, str] = {}  # of each figure, by file name without suffix
 
     def figure(self, drawing: Figure, name: str, *, title: str, label: str = "") -> View:
+        """Saves a figure, under ``name`` as far as a file may be called so."""
+        name = self._free(re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:LONGEST_NAME])
         svg = style.save(drawing, self.directory / name, title=title)
         self.titles[name] = title
         return View(file=name, label=label, svg=style.for_page(svg, title=title))
 
     def csv(self, frame: pd.DataFrame, name: str) -> str:
-        frame.to_csv(self.directory / f"{name}.csv", index=False)
+        """Saves a table; text that a spreadsheet would take for a formula is quoted by ``'``."""
+        plain = frame.rename(columns=_no_formula)
+        for column in plain.select_dtypes(exclude="number"):
+            plain[column] = plain[column].map(_no_formula)
+        plain.to_csv(self.directory / f"{name}.csv", index=False)
         return f"{name}.csv"
+
+    def _free(self, name: str) -> str:
+        """``name``, with a number where another figure's is the same on some file system."""
+        taken = {other.casefold() for other in self.titles}
+        names = (f"{name}_{i}" if i > 1 else name for i in count(1))
+        return next(free for free in names if free.casefold() not in taken)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def table(

@@ -1,8 +1,10 @@
 """How every figure looks: one colour, marker and dash for each optimizer, on paper and screen."""
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 4.4, 2.95  # inches: a column of a paper, a phone held upright
 PNG_DPI = 200
+LONGEST_WORDS = 32  # characters of a name in a figure
 INK, MUTED, GRID, PAPER = "#1a1d21", "#69707a", "#e4e7eb", "#ffffff"
 
 RC: Any = {
@@ -126,11 +129,19 @@ def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -
         axes.text(
             1.09,
             height[name],
-            name,
+            words(name),
             transform=axes.transAxes,
             verticalalignment="center",
             fontsize=9.5,
         )
+
+
+def words(given: object) -> str:
+    """A name or value from a study as text of a figure: short, and never taken for a formula."""
+    text = str(given)
+    if len(text) > LONGEST_WORDS:
+        text = f"{text[: LONGEST_WORDS - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return text.replace("$", r"\$")
 
 
 def figure(*, extra_height: float = 0) -> Figure:
@@ -140,15 +151,17 @@ def figure(*, extra_height: float = 0) -> Figure:
 
 def save(drawing: Figure, path: Path, *, title: str) -> str:
     """Writes ``path`` as ``.svg`` and ``.png``, reproducible to the byte; returns the SVG."""
-    drawing.draw_without_rendering()  # finds the layout, which is slow, once for both files
-    drawing.set_layout_engine("none")
-    with mpl.rc_context({"svg.hashsalt": path.name}):
+    with mpl.rc_context({"svg.hashsalt": path.name}), warnings.catch_warnings():
+        # A name in letters that the font lacks; the SVG has it in the reader's own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        drawing.draw_without_rendering()  # finds the layout, which is slow, once for both files
+        drawing.set_layout_engine("none")
         text = StringIO()
         metadata = {"Date": None, "Creator": None, "Title": title}
         drawing.savefig(text, format="svg", metadata=metadata)
+        drawing.savefig(path.with_suffix(".png"), dpi=PNG_DPI, metadata={"Software": None})
     svg = text.getvalue()
     path.with_suffix(".svg").write_text(svg, encoding="utf-8")
-    drawing.savefig(path.with_suffix(".png"), dpi=PNG_DPI, metadata={"Software": None})
     return svg
 
 
@@ -161,7 +174,7 @@ def for_page(svg: str, *, title: str) -> str:
     inner = re.sub(r"(<svg[^>]*?) height=\"[^\"]*\"", r"\1", inner, count=1)
     for colour, variable in page_variables().items():
         inner = inner.replace(colour, f"var({variable})")
-    return inner.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return inner.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
 
 
 def page_variables() -> dict[str, str]:

@@ -5,6 +5,8 @@ Figures as images, the summary as text, and a custom-scalars layout that overlay
 TensorBoard's own writer and protocol buffers: no torch.
 """
 
+import html
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -99,19 +101,25 @@ def _overlays(contents: Contents) -> tuple[layout_pb2.Layout, list[tuple[int, Su
 
 def _markdown(shown: page.Page) -> str:
     """The page's summary."""
-    lines = [f"# {shown.title}", "", ", ".join(shown.facts)]
+    lines = [f"# {_plain(shown.title)}", "", _plain(", ".join(shown.facts))]
     for block in shown.sections[0].blocks:
         if block.heading:
-            lines += ["", f"## {block.heading}"]
-        lines += ["", *(f"- **{about}**: {sentence}" for about, sentence in block.findings)]
-        lines += [f"- {warning}" for warning in block.warnings]
+            lines += ["", f"## {_plain(block.heading)}"]
+        lines += ["", *(f"- **{_plain(a)}**: {_plain(said)}" for a, said in block.findings)]
+        lines += [f"- {_plain(warning)}" for warning in block.warnings]
         for table in block.tables:
-            heads = [column.title for column in table.columns]
+            heads = [_plain(column.title) for column in table.columns]
             marks = ["---:" if column.kind == "number" else "---" for column in table.columns]
             lines += ["", " | ".join(heads), " | ".join(marks)]
-            lines += [" | ".join(cell.text for cell in row) for row in table.rows]
-            lines += ["", table.caption]
+            lines += [" | ".join(_plain(cell.text) for cell in row) for row in table.rows]
+            lines += ["", _plain(table.caption)]
     return "\n".join(lines)
+
+
+def _plain(words: str) -> str:
+    """Text that Markdown shows as it is."""
+    escaped = html.escape(words, quote=False)
+    return re.sub(r"[\\`*\[\]!|~]", lambda found: f"&#{ord(found[0])};", escaped)
 
 
 def _text(tag: str, words: str, metadata: SummaryMetadata) -> Summary.Value:

@@ -26,7 +26,7 @@ def show(contents: Contents, console: Console) -> None:
         )
         table.add_column("optimizer", no_wrap=True)
         for heading in headings:
-            table.add_column(heading, justify="right", overflow="fold")
+            table.add_column(Text(heading), justify="right", overflow="fold")
         for heading, width in (("validation %", 12), ("test %", 12), ("seeds", 5), ("diverged", 8)):
             table.add_column(heading, justify="right", min_width=width)
         winner = best["score"].max()
@@ -35,8 +35,8 @@ def show(contents: Contents, console: Console) -> None:
             if headings != names:
                 values = ["\n".join(map("=".join, zip(names, values, strict=True)))]
             table.add_row(
-                row["optimizer"],
-                *values,
+                Text(row["optimizer"]),
+                *map(Text, values),
                 text.spread(row["score"], row["std"]),
                 text.spread(row["test"], row["test_std"]),
                 str(row["seeds"]),

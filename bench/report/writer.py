@@ -27,6 +27,8 @@ def write(study: Study) -> Report:
     """
     contents = gather(study)
     target = study.directory / REPORT_DIRECTORY
+    if target.is_symlink():  # of which the files would be replaced
+        raise BenchError(f"{target}: a link; the report is written into a directory of its own")
     try:
         _empty(target)
         gallery = page.Gallery(target)
@@ -45,4 +47,4 @@ def _empty(target: Path) -> None:
     tensorboard.clear(target)
     for path in target.iterdir():
         if path.suffix in (".svg", ".png", ".csv", ".html"):
-            path.unlink()
+            path.unlink(missing_ok=True)

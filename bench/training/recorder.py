@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from bench.config import as_yaml
-from bench.identity import record_fields
+from bench.identity import record_fields, shown_settings
 from bench.records import Record, Status, write
 
 
@@ -59,7 +59,7 @@ class Recorder:
         self.reason: str | None = None
         self.metrics: dict[str, float] = {}
         self.best: dict[str, float | None] = {"val/accuracy": None, "epoch": None}
-        self.target: dict[str, Any] = {
+        self.target: Any = {
             "metric": "val/accuracy",
             "value": config["workload"]["target"],
             "step": None,
@@ -124,9 +124,8 @@ class Recorder:
     ) -> Record:
         """Writes what TensorBoard's HParams page reads, closes the loggers, writes the record."""
         numbers = {name: value for name, value in self.metrics.items() if isfinite(value)}
-        names = {key: self.identity[key] for key in ("workload", "optimizer", "schedule", "seed")}
         # Without the experiment summary, TensorBoard unites the hyperparameters of all runs.
-        _, start, end = hparams({**names, **self.identity["hyperparameters"]}, numbers)
+        _, start, end = hparams(shown_settings(self.identity["config"]), numbers)
         self.events.experiment.file_writer.add_summary(start)
         self.events.experiment.file_writer.add_summary(end)
         self.csv.save()

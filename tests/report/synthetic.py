@@ -57,7 +57,7 @@ def write_run(
     """One run's directory, with its curves and, if ``finished``, its record."""
     settings = settings or {}
     name = "_".join([f"lr={lr:g}", f"wd={weight_decay:g}", *map(str, settings.values()), f"{seed}"])
-    run = directory / workload / optimizer / name
+    run = directory / workload / optimizer / (name if epochs == 5 else f"{name}_epochs={epochs}")
     run.mkdir(parents=True)
     key = f"{workload} {optimizer} {name} {study}"
     rng = np.random.default_rng(zlib.crc32(key.encode()))

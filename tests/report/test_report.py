@@ -1,6 +1,7 @@
 """The report as files, from healthy studies and from every kind of broken one."""
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -16,6 +17,7 @@ from bench import records
 from bench import study as studies
 from bench.report import __main__ as command
 from bench.report import style, write
+from bench.report.contents import gather
 from bench.report.sections import convergence
 from tests.report.synthetic import BEST_LR, write_run, write_study
 
@@ -308,6 +310,68 @@ def test_a_best_value_at_the_edge_of_the_grid_is_a_warning(tmp_path, capsys, few
     command.main([str(tmp_path)])
     assert "highest value tried" in capsys.readouterr().out
     assert "highest value tried" in (tmp_path / "report" / "index.html").read_text()
+
+
+def different_lengths(directory):
+    write_study(directory, optimizers=("adam", "sgd"), lrs=(1e-3, 1e-2), seeds=(0, 1), epochs=5)
+    write_study(directory, optimizers=("sgd", "adamw"), lrs=(1e-2, 1e-3), seeds=(0, 1), epochs=10)
+
+
+def test_optimizers_are_not_ranked_over_different_lengths(tmp_path, capsys, few_figures):
+    different_lengths(tmp_path)
+    write_study(tmp_path, workloads=("cifar10_linear",), lrs=(1e-3, 1e-2), seeds=(0, 1))
+    assert command.main([str(tmp_path)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    html = (tmp_path / "report" / "index.html").read_text()
+    summary = events(tmp_path / "report").Tensors("summary")[0].tensor_proto.string_val[0].decode()
+    said = "Runs of mnist_mlp were given different lengths (5 epochs and 10 epochs): a length is a"
+    for shown in (printed, html, summary):
+        assert shown.count(said) == 1
+        assert "mnist_mlp for 5 epochs" in shown
+        assert "max_epochs" not in shown
+    assert set(re.findall(r"(\w+)=\S+ is the (?:lowest|highest) value tried", printed)) == {"lr"}
+    assert '<section id="workloads"' not in html
+    assert "2 workloads" in html
+    contents = gather(studies.read(tmp_path))
+    for table in (contents.tests, contents.expected, contents.best):
+        assert set(table["workload"]) <= {
+            *("mnist_mlp for 5 epochs", "mnist_mlp for 10 epochs", "cifar10_linear")
+        }
+    pairs = contents.tests[contents.tests["workload"] == "mnist_mlp for 5 epochs"]
+    assert pairs[["x", "y"]].to_numpy().tolist() == [["adam", "sgd"]]
+
+
+def test_each_workload_may_have_its_own_length(tmp_path, few_figures):
+    write_study(tmp_path, workloads=("mnist_mlp",), lrs=(1e-3, 1e-2), seeds=(0, 1), epochs=5)
+    write_study(tmp_path, workloads=("cifar10_cnn",), lrs=(1e-3, 1e-2), seeds=(0, 1), epochs=10)
+    report = write(studies.read(tmp_path))
+    assert report.contents.workloads == ["cifar10_cnn", "mnist_mlp"]
+    html = report.page.read_text()
+    assert "different lengths" not in html
+    assert '<section id="workloads"' in html
+
+
+def test_a_link_in_the_reports_place_is_not_followed(tmp_path, capsys):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "photo.png").write_text("mine")
+    write_run(tmp_path / "study")
+    (tmp_path / "study" / "report").symlink_to(mine)
+    assert command.main([str(tmp_path / "study")]) == 1
+    assert "a link" in capsys.readouterr().err
+    assert [path.name for path in mine.iterdir()] == ["photo.png"]
+
+
+def test_a_terminal_without_such_letters_shows_others(tmp_path):
+    write_study(tmp_path, lrs=(1e-3,), optimizers=("adam",), seeds=(0, 1))
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.report", str(tmp_path)],
+        check=False,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"mnist_mlp" in done.stdout
 
 
 def test_names_cannot_break_the_page(tmp_path, few_figures):

@@ -1,14 +1,19 @@
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bench import records
 from bench import study as studies
 from bench.errors import BenchError
+from bench.report.contents import gather
 from tests.report.synthetic import write_run, write_study
 
 
@@ -85,6 +90,14 @@ def test_runs_without_a_record_are_unfinished(tmp_path):
     assert len(study.runs) == 9
 
 
+def with_field(name, value):
+    return lambda text: json.dumps(json.loads(text) | {name: value})
+
+
+def nested(depth):
+    return {"x": nested(depth - 1)} if depth else {}
+
+
 BROKEN = {
     "half a file": (lambda text: text[: len(text) // 2], "not a complete JSON file"),
     "nothing": (lambda text: "", "not a complete JSON file"),
@@ -92,19 +105,73 @@ BROKEN = {
     "a list": (lambda text: "[1, 2]", "not a record"),
     "another program's": (lambda text: '{"name": "x"}', "not a record"),
     "an older schema": (lambda text: text.replace('"schema": 1', '"schema": 0'), "schema 0"),
-    "a field too few": (lambda text: text.replace('"steps"', '"stops"'), "missing ['steps']"),
+    "a field too few": (lambda text: text.replace('"steps"', '"stops"'), "unknown ['stops']"),
     "no such status": (lambda text: text.replace('"completed"', '"fine"'), "'fine'"),
-    "words for numbers": (lambda text: text.replace('"lr": 0.001', '"lr": "fast"'), "a field"),
+    "words for numbers": (
+        lambda text: text.replace('"lr": 0.001', '"lr": "fast"'),
+        "hyperparameters.lr: 'fast', not a number",
+    ),
     "a list of metrics": (
         lambda text: json.dumps(json.loads(text) | {"metrics": [1, 2]}),
-        "a field does not hold",
+        "metrics: a list, not an object",
     ),
     "no configuration": (
         lambda text: json.dumps(json.loads(text) | {"config": None}),
-        "a field does not hold",
+        "config: null, not an object",
     ),
-    "a seed in words": (lambda text: text.replace('"seed": 0', '"seed": "zero"'), "a field"),
+    "a seed in words": (
+        lambda text: text.replace('"seed": 0', '"seed": "zero"'),
+        "seed: 'zero', not a whole number",
+    ),
     "bytes": (None, "not a complete JSON file"),
+    "another encoding": (lambda text: text.encode("utf-16"), "not a complete JSON file"),
+    "a byte order mark": (lambda text: f"\ufeff{text}", "not a complete JSON file"),
+    "infinity": (
+        lambda text: text.replace('"lr": 0.001', '"lr": Infinity'),
+        "Infinity is no number",
+    ),
+    "not a number": (lambda text: text.replace('"lr": 0.001', '"lr": NaN'), "NaN is no number"),
+    "too large for a float": (
+        lambda text: text.replace('"lr": 0.001', '"lr": 1e999'),
+        "hyperparameters.lr: a number beyond 1e+100",
+    ),
+    "too large to be squared": (
+        lambda text: text.replace('"lr": 0.001', '"lr": 1e308'),
+        "hyperparameters.lr: a number beyond 1e+100",
+    ),
+    "too many digits": (lambda text: text.replace('"seed": 0', f'"seed": {"9" * 5000}'), "limit"),
+    "a key twice": (lambda text: text.replace('"lr":', '"lr": 1, "lr":'), "'lr' is there twice"),
+    "half a character": (
+        lambda text: text.replace('"mnist_mlp"', '"\\ud800"', 1),
+        "workload: a text with half a character",
+    ),
+    "brackets without end": (lambda text: "[" * 100_000, "not a complete JSON file"),
+    "deep objects": (with_field("config", nested(40)), "more than 32 objects within one another"),
+    "a long name": (with_field("workload", "w" * 201), "workload: a text of 201 characters"),
+    "a long text": (with_field("reason", "r" * 100_001), "reason: a text of 100,001 characters"),
+    "much of everything": (
+        with_field("metrics", {f"val/{i}": 0 for i in range(10_001)}),
+        "metrics: 10,001 values",
+    ),
+    "a large file": (lambda text: text + " " * 5_000_000, "larger than 4 MB"),
+    "no environment": (with_field("environment", None), "environment: null, not an object"),
+    "a list for a number": (with_field("steps", [3]), "steps: a list, not a whole number"),
+    "a truth for a number": (with_field("seed", True), "seed: true, not a whole number"),
+    "a number for a name": (with_field("optimizer", 3), "optimizer: 3, not text"),
+    "a metric in words": (with_field("metrics", {"val/x": "0.9"}), "metrics.val/x: '0.9', not a"),
+    "steps below zero": (with_field("steps", -1), "steps: -1, not within 0"),
+    "epochs below zero": (with_field("epochs", -0.5), "epochs: -0.5, not within 0"),
+    "an absurd count": (with_field("steps", 10**17), "steps: 100000000000000000, not within"),
+    "an unknown status": (with_field("status", ["completed"]), "status: a list is none of"),
+    "a target before the start": (with_field("target", {"step": 0}), "target.step: 0, not within"),
+    "a target after the end": (
+        with_field("target", {"step": 10**6}),
+        "target.step: 1000000, after",
+    ),
+    "a target in no time": (with_field("target", {"seconds": 0}), "target.seconds: 0, not more"),
+    "a target of another kind": (with_field("target", {"goal": 1}), "target: no field 'goal'"),
+    "a metric's name": (with_field("hyperparameters", {"val/loss": 1}), "is a metric's"),
+    "a column's name": (with_field("metrics", {"seed": 1}), "metrics.seed: a name is split/metric"),
 }
 
 
@@ -115,7 +182,8 @@ def test_a_bad_file_is_one_line_and_the_others_are_read(tmp_path, damage, messag
     if damage is None:
         path.write_bytes(b"\xff\xfe\x00\x80")
     else:
-        path.write_text(damage(path.read_text()))
+        damaged = damage(path.read_text())
+        path.write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
     study = studies.read(tmp_path)
     assert len(study.runs) == 3
     (problem,) = study.problems
@@ -124,13 +192,107 @@ def test_a_bad_file_is_one_line_and_the_others_are_read(tmp_path, damage, messag
     assert "\n" not in problem
 
 
-def test_a_directory_in_a_records_place_is_one_line(tmp_path):
+KINDS = {
+    "a directory": (Path.mkdir, "Is a directory"),
+    "a pipe": (os.mkfifo, "a pipe or a device, not a file"),
+    "a device without end": (lambda path: path.symlink_to("/dev/zero"), "device, not a file"),
+    "a link to itself": (lambda path: path.symlink_to(path.name), "cannot be read"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "cannot be read"),
+    "a file of a terabyte": (lambda path: os.truncate(path, 1 << 40), "cannot be read (larger"),
+}
+
+
+@pytest.fixture
+def in_time():
+    """Waiting for ever is a failure."""
+
+    def late(*_):
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.parametrize(("put", "message"), KINDS.values(), ids=KINDS.keys())
+def test_whatever_lies_in_a_files_place_is_one_line_at_once(tmp_path, in_time, put, message):
+    write_study(tmp_path, optimizers=("adam",), lrs=(1e-3, 1e-2), seeds=(0, 1, 2))
+    best, _, other = sorted(path.parent for path in tmp_path.glob("**/lr=0.001*/record.json"))
+    (best / ".hydra").mkdir()
+    paths = [other / "record.json", best / "metrics.csv", best / ".hydra" / "overrides.yaml"]
+    for path in paths:
+        path.touch()
+        if put is not KINDS["a file of a terabyte"][0]:
+            path.unlink()
+        put(path)
+    problems = gather(studies.read(tmp_path)).problems
+    for path, problem in zip(paths, problems, strict=True):
+        assert str(path) in problem
+        assert message in problem
+
+
+def test_a_directory_whose_name_is_not_unicode_is_one_line(tmp_path):
     run = write_run(tmp_path)
-    (tmp_path / "x" / "record.json").mkdir(parents=True)
+    shutil.copytree(run, os.fsdecode(bytes(tmp_path) + b"/\xff"))
     study = studies.read(tmp_path)
     assert len(study.runs) == 1
-    assert "cannot be read" in study.problems[0]
-    assert run.is_dir()
+    assert "its name is not Unicode" in study.problems[0]
+    assert study.problems[0].isprintable()
+
+
+def test_the_largest_numbers_and_the_smallest_are_read(tmp_path):
+    run = write_run(tmp_path)
+    record = records.read(run / "record.json")
+    record.metrics |= {"val/loss": 1e100, "test/loss": 5e-324, "train/loss": 1e101}
+    records.write(record, run)
+    (row,) = studies.read(tmp_path).runs.to_dict("records")
+    assert [row["val/loss"], row["test/loss"]] == [1e100, 5e-324]
+    assert np.isnan(row["train/loss"])  # as an infinite one
+
+
+def test_what_a_run_leaves_can_be_read_whatever_its_error_said(tmp_path):
+    run = write_run(tmp_path)
+    known = {"id": "x", "study": "s", "workload": "w", "optimizer": "o", "schedule": "c"}
+    known |= {"seed": 0, "hyperparameters": {"clip": float("inf")}, "config": {"dir": "/\udcff"}}
+    records.write(records.failed(known, "no such file: \udcff" + "x" * 10**6), run)
+    record = records.read(run / "record.json")
+    assert record.reason.startswith("no such file: ?x")
+    assert (record.hyperparameters, record.config) == ({"clip": None}, {"dir": "/?"})
+
+
+def test_a_field_with_a_default_may_be_absent(tmp_path):
+    run = write_run(tmp_path)
+    content = json.loads((run / "record.json").read_text())
+    del content["reason"]
+    (run / "record.json").write_text(json.dumps(content))
+    assert records.read(run / "record.json").reason is None
+
+
+def test_a_setting_called_as_a_column_is_another_column(tmp_path):
+    for seed, value in ((0, 0.25), (1, 0.75)):
+        run = write_run(tmp_path, seed=seed)
+        record = records.read(run / "record.json")
+        record.hyperparameters["seed"] = record.config["optimizer"]["seed"] = value
+        record.config["optimizer"]["score"] = f"of {seed}"
+        records.write(record, run)
+    study = studies.read(tmp_path)
+    assert study.settings == ["setting.score", "setting.seed"]
+    assert study.runs["seed"].tolist() == [0, 1]
+    assert study.runs["setting.seed"].tolist() == [0.25, 0.75]
+
+
+def test_characters_that_a_terminal_obeys_are_not_passed_on(tmp_path):
+    run = write_run(tmp_path)
+    record = records.read(run / "record.json")
+    record.workload, record.environment = "\x1b[31mred\u202e", {"host\n": "\x07\x00\u2028"}
+    records.write(record, run)
+    (tmp_path / "\x1b]0;").mkdir()
+    (tmp_path / "\x1b]0;" / "record.json").write_text("{")
+    study = studies.read(tmp_path)
+    assert study.runs["workload"].tolist() == [" [31mred "]
+    assert study.environments == [({"host ": "   "}, 1)]
+    assert study.problems[0].isprintable()
 
 
 def test_a_copied_run_is_counted_once(tmp_path):
@@ -168,6 +330,8 @@ def test_curves_are_numbers_by_run(tmp_path):
     [
         (None, "cannot be read"),
         ("", "not a table of numbers"),
+        (",".join(map(str, range(2000))), "more than 1,000 columns"),
+        ("step\n\ud800", "not a table of numbers"),
         ("a,b\n1,2\n", "no column 'step'"),
         ('step,x\n"1,2\n', "not a table of numbers"),
     ],
@@ -178,7 +342,7 @@ def test_a_bad_curve_is_one_line_and_the_others_are_read(tmp_path, content, mess
     if content is None:
         path.unlink()
     else:
-        path.write_text(content)
+        path.write_bytes(content.encode(errors="surrogatepass"))
     curves, (problem,) = studies.read_curves(study, study.runs)
     assert str(path) in problem
     assert message in problem
@@ -194,6 +358,70 @@ def test_a_curve_that_is_still_being_written_is_read_so_far(tmp_path):
     curves, problems = studies.read_curves(study, study.runs)
     assert problems == []
     assert np.isnan(curves["train/loss"].iloc[-1])
+
+
+def test_what_is_no_number_or_no_step_in_a_curve_is_left_out(tmp_path):
+    study = studies.read(write_study(tmp_path, lrs=(1e-3,), optimizers=("adam",), seeds=(0,)))
+    path = tmp_path / study.runs["directory"][0] / "metrics.csv"
+    path.write_text("step,val/loss\n1,0.5\n-1,0.5\n1e308,0.5\n2,1e308\n3,inf\n4,x\n,0.5\n")
+    curves, problems = studies.read_curves(study, study.runs)
+    assert problems == []
+    assert curves["step"].tolist() == [1, 2, 3, 4]
+    assert curves["val/loss"].dropna().tolist() == [0.5]
+
+
+# How long -----------------------------------------------------------------------------------------
+
+LENGTHS = [
+    ({"max_epochs": 1}, {"max_epochs": 2}, ["1 epoch", "2 epochs"]),
+    ({"max_epochs": None, "max_steps": 1}, {"max_steps": 2000}, ["1 step", "2,000 steps"]),
+    ({"max_epochs": 3}, {"max_epochs": 3, "max_steps": 9}, ["3 epochs", "3 epochs or 9 steps"]),
+    (
+        {"max_epochs": 3, "patience": 2},
+        {"max_epochs": 3, "patience": None},
+        ["3 epochs, patience 2", "3 epochs"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "said"), LENGTHS, ids=lambda x: ",".join(x))
+def test_a_length_makes_another_workload_and_no_setting(tmp_path, one, other, said):
+    for seed, trainer in ((0, one), (1, one), (2, other)):
+        run = write_run(tmp_path, seed=seed)
+        record = records.read(run / "record.json")
+        record.config["trainer"] = trainer
+        records.write(record, run)
+    write_run(tmp_path, workload="cifar10_linear")
+    study = studies.read(tmp_path)
+    assert study.settings == []
+    assert set(study.runs["trial"]) == {"lr=0.001"}
+    assert not {"max_epochs", "max_steps", "patience"} & set(study.runs.columns)
+    names = {length: f"mnist_mlp for {length}" for length in said}
+    assert study.lengths == {"mnist_mlp": names}
+    by_seed = study.runs[study.runs["workload"] != "cifar10_linear"].set_index("seed")["workload"]
+    assert by_seed.to_dict() == {0: names[said[0]], 1: names[said[0]], 2: names[said[1]]}
+
+
+def test_the_same_length_said_differently_is_the_same(tmp_path):
+    for seed, trainer in enumerate(({"max_epochs": 5}, {"max_epochs": 5, "max_steps": -1})):
+        run = write_run(tmp_path, seed=seed)
+        record = records.read(run / "record.json")
+        record.config["trainer"] = trainer
+        records.write(record, run)
+    study = studies.read(tmp_path)
+    assert study.lengths == {}
+    assert set(study.runs["workload"]) == {"mnist_mlp"}
+
+
+def test_a_number_of_which_none_is_better_is_told_as_a_word(tmp_path):
+    for seed, threads in ((0, 1), (1, 2)):
+        run = write_run(tmp_path, seed=seed)
+        record = records.read(run / "record.json")
+        record.config["trainer"]["threads"] = threads
+        records.write(record, run)
+    study = studies.read(tmp_path)
+    assert study.settings == ["threads"]
+    assert study.runs["threads"].tolist() == ["1", "2"]
 
 
 def test_reading_a_study_needs_no_torch():

@@ -216,3 +216,38 @@ def test_without_a_learning_rate_the_directory_has_none(train: Train) -> None:
     assert directory.name == "max_epochs=2,val_size=1000,seed=0"
     assert record.optimizer == "torch.optim.NAdam"
     assert "lr" not in record.hyperparameters
+
+
+def test_hparams_are_every_setting_once_with_the_length(train: Train) -> None:
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    directory, record = train(
+        *("optimizer._target_=torch.optim.Adam", "optimizer.betas=[0.8,0.99]"),
+        *("optimizer.lr=0.001", "trainer.max_steps=3", "workload.model.init=kaiming", "seed=4"),
+    )
+    (path,) = directory.glob("events.out.tfevents.*")
+    events = EventAccumulator(str(path)).Reload()
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    started = metadata.parse_session_start_info_plugin_data(content)
+    assert isinstance(started, plugin_data_pb2.SessionStartInfo)
+    shown = {
+        name: getattr(value, value.WhichOneof("kind")) for name, value in started.hparams.items()
+    }
+    expected = {
+        "workload": "mnist_mlp",
+        "optimizer": "torch.optim.Adam",
+        "schedule": "constant",
+        "seed": 4,
+        "max_epochs": 2,
+        "max_steps": 3,
+        "lr": 0.001,
+        "betas": "[0.8, 0.99]",
+        "init": "kaiming",
+        "hidden_sizes": "[128, 128]",
+        "batch_size": 128,
+        "val_size": 1000,
+        "drop_last": "false",
+    }
+    assert expected.items() <= shown.items()
+    assert not {"patience", "data_dir", "study", "_target_", "threads"} & shown.keys()
+    assert "betas" not in record.hyperparameters  # which stay numbers

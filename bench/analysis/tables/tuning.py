@@ -291,7 +291,8 @@ def importances(
         names = [name for name in names if trials[name].nunique() > 1]
         if len(names) < 2:
             continue
-        cells = trials.groupby(names)["score"].mean().reset_index()
+        by_cell = trials.groupby(trials.groupby(names).ngroup())
+        cells = by_cell[names].first().assign(score=by_cell["score"].mean())
         at_chance = np.isclose(cells["score"], metric.chance).mean()
         shares = _importance(cells[names].to_numpy(), metric.sign * cells["score"].to_numpy())
         for (kind, function), by_axes in shares.items():

@@ -3,10 +3,8 @@
 import shlex
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from bench.report import text
-from bench.report.contents import PAIR, Contents
+from bench.report.contents import Contents
 from bench.report.page import Block, Gallery, Section
 
 
@@ -14,7 +12,7 @@ def section(contents: Contents, gallery: Gallery) -> Section:
     del gallery  # nothing is drawn
     study = contents.study
     facts = [
-        *_best_run(contents),
+        *_best_run(contents.overrides),
         ("report", f"python -m bench.report {study.directory}"),
         ("curves", f"tensorboard --logdir {study.directory}"),
     ]
@@ -35,18 +33,11 @@ def section(contents: Contents, gallery: Gallery) -> Section:
     )
 
 
-def _best_run(contents: Contents) -> list[tuple[str, str]]:
-    """The command that made one run of the best setting, from what Hydra noted beside it."""
-    best = contents.best.dropna(subset=["score", "trial"])
-    if best.empty:
+def _best_run(overrides: list[str]) -> list[tuple[str, str]]:
+    """The command that made one run of the best setting."""
+    if not overrides:
         return []
-    first = best.loc[best["score"].idxmax(), [*PAIR, "trial"]].to_frame().T
-    runs = contents.study.runs.merge(first, on=[*PAIR, "trial"])
-    notes = contents.study.directory / runs["directory"].iloc[0] / ".hydra" / "overrides.yaml"
-    if not notes.is_file():
-        return []
-    overrides = " ".join(shlex.quote(str(word)) for word in OmegaConf.load(notes))
-    return [("one run of the best setting", f"python -m bench {overrides}")]
+    return [("one run of the best setting", f"python -m bench {shlex.join(overrides)}")]
 
 
 def _differences(usual: dict[str, Any], others: list[dict[str, Any]]) -> list[tuple[str, str]]:

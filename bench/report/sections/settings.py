@@ -64,7 +64,7 @@ def _alone(
     yield Panel(
         title=figures.label(name).capitalize(),
         caption="The other settings at their best for each value; the spread is over seeds.",
-        views=[gallery.figure(drawn, f"setting_{workload}_{_file(name)}", title=title)],
+        views=[gallery.figure(drawn, f"setting_{workload}_{name}", title=title)],
     )
 
 
@@ -105,7 +105,7 @@ def _with_lr(
                 "some did."
             )
         title = f"{workload}: {optimizer}, learning rate and {figures.label(name)}"
-        file = f"heatmap_{workload}_{optimizer}_lr_{_file(name)}"
+        file = f"heatmap_{workload}_{optimizer}_lr_{name}"
         yield Panel(
             title=f"{optimizer}: learning rate and {figures.label(name)}",
             caption=f"{caption} All optimizers share the colour scale.",
@@ -187,7 +187,3 @@ def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
 def _setting(row: dict[str, Any]) -> str:
     names = row["hyperparameter"].split(" x ")
     return f" {text.CROSS} ".join(map(figures.label, names))
-
-
-def _file(name: str) -> str:
-    return "".join(character if character.isalnum() else "_" for character in name)

@@ -46,7 +46,7 @@ def facts(contents: Contents) -> list[str]:
         text.count(len(runs), "run"),
         text.count(len(trials), "trial"),
         text.count(runs["optimizer"].nunique(), "optimizer"),
-        text.count(runs["workload"].nunique(), "workload"),
+        text.count(contents.number_of_workloads, "workload"),
         text.count(runs["seed"].nunique(), "seed"),
     ]
     said += [f"{status[name]:,} {name}" for name in ("diverged", "failed") if name in status]
@@ -74,6 +74,16 @@ def warnings(contents: Contents) -> list[str]:
         said.append(
             "No run has a validation accuracy, so no setting can be selected: run with "
             "workload.val_size above 0."
+        )
+    for workload, lengths in study.lengths.items():
+        said.append(
+            f"Runs of {workload} were given different lengths ({text.listed(list(lengths))}): a "
+            "length is a budget, not a setting, so each is compared with its own length only"
+            + (
+                ", and nothing is said over all workloads."
+                if contents.number_of_workloads > 1
+                else "."
+            )
         )
     by_note: dict[str, list[str]] = defaultdict(list)
     several = len(contents.workloads) > 1
@@ -270,7 +280,7 @@ def _epochs(number: float) -> str:
 
 
 def _overall(contents: Contents) -> list[tuple[str, str]]:
-    if len(contents.workloads) < 2 or len(contents.looks) < 2 or not contents.has_validation:
+    if not contents.compares_workloads or not contents.has_validation:
         return []
     means = tables.interquartile_means(contents.study.runs, rng=np.random.default_rng(0))
     said = []

@@ -13,7 +13,7 @@ UP_TO = 4.0  # times the fastest, as in AlgoPerf
 
 
 def section(contents: Contents, gallery: Gallery) -> Section | None:
-    if len(contents.workloads) < 2 or len(contents.looks) < 2:
+    if not contents.compares_workloads:
         return None
     runs = contents.study.runs
     means = tables.interquartile_means(runs, rng=np.random.default_rng(0))
