@@ -75,7 +75,8 @@ class Trainer:
     """Lightning's own names; the last five are ours.
 
     Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. After
-    ``patience`` validations without a better accuracy it stops.
+    ``patience`` validations without a better accuracy it stops. With ``accumulate_grad_batches`` a
+    step takes the mean gradient of so many batches, and steps are what everything else counts.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
@@ -86,6 +87,7 @@ class Trainer:
     precision: str = accepts(
         "32-true", None, "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"
     )
+    accumulate_grad_batches: int = accepts(1, "[1, inf)", kind=int)
     log_every_n_steps: int = accepts(50, "[1, inf)", kind=int)
     val_check_interval: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     check_val_every_n_epoch: int = accepts(1, "[1, inf)", kind=int)
@@ -180,15 +182,17 @@ def total_steps(config: Mapping[str, Any]) -> int:
     if trainer["max_steps"] != -1:
         limits.append(trainer["max_steps"])
     if trainer["max_epochs"] is not None:
-        limits.append(trainer["max_epochs"] * steps_per_epoch(config["workload"]))
+        limits.append(trainer["max_epochs"] * steps_per_epoch(config))
     return min(limits)
 
 
-def steps_per_epoch(workload: Mapping[str, Any]) -> int:
+def steps_per_epoch(config: Mapping[str, Any]) -> int:
     """Optimizer steps of an epoch."""
+    workload, accumulated = config["workload"], config["trainer"].get("accumulate_grad_batches", 1)
     size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
     batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
-    return size // batch_size if workload["drop_last"] else -(-size // batch_size)
+    batches = size // batch_size if workload["drop_last"] else -(-size // batch_size)
+    return -(-batches // accumulated)
 
 
 def as_yaml(plain: Any) -> str:
@@ -237,7 +241,13 @@ def _check_together(config: Mapping[str, Any]) -> None:
             f"workload.batch_size={workload['batch_size']}: at most the {size} training samples, "
             "or 'full'"
         )
-    steps = steps_per_epoch(workload)
+    accumulated = trainer["accumulate_grad_batches"]
+    if workload["batch_size"] == "full" and accumulated > 1:
+        raise BenchError(
+            f"trainer.accumulate_grad_batches={accumulated}: an epoch is one batch with "
+            "workload.batch_size=full; give the size of a batch to accumulate several"
+        )
+    steps = steps_per_epoch(config)
     interval = trainer["val_check_interval"]
     if interval is not None and interval > steps:
         raise BenchError(

@@ -29,7 +29,7 @@ NEUTRAL = frozenset(
 
 
 # Keys that came later, with what was done before: so set, they leave a run what it was.
-ADDED: Mapping[str, Any] = {"trainer.patience": None}
+ADDED: Mapping[str, Any] = {"trainer.patience": None, "trainer.accumulate_grad_batches": 1}
 
 
 def digest(config: Mapping[str, Any]) -> str:

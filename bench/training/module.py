@@ -1,5 +1,6 @@
 """What every training shares: optimizer steps over tensors in memory, evaluation, and reporting."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ class TrainingModule(pl.LightningModule):
     # -- what a subclass says ----------------------------------------------------------------
 
     def compute(self, indices: Tensor) -> Tensor:
-        """Gradients on the samples ``indices`` [U, B], a row for each of the U seeds; returns the
-        losses, [K], detached."""
+        """Gradients on the samples ``indices`` [U, B] of a step, a row for each of the U seeds;
+        returns the losses, [K], detached."""
         raise NotImplementedError
 
     def prepare(self, step: int) -> None:
@@ -126,23 +127,21 @@ class TrainingModule(pl.LightningModule):
         trainer, workload = self.trainer, self.workload
         size = len(self.data.train)
         self.full_batch = workload["batch_size"] == "full"
-        validation = trainer.val_check_interval
         self.executions = Executions(
             size,
             batch_size=size if self.full_batch else workload["batch_size"],
+            accumulate=self.options["accumulate_grad_batches"],
             sampling="sequential" if self.full_batch else workload["sampling"],
             drop_last=workload["drop_last"],
             seeds=sorted({member.config["seed"] for member in self.members}),
             steps=steps_per_execution(
                 1 if self.needs_lightning else self.options["steps_per_execution"],
-                validation if isinstance(validation, int) else None,
+                self.options["val_check_interval"],
             ),
             steps_left=self._steps_left,
             rank=self.global_rank,
             world_size=trainer.world_size,
         )
-        if isinstance(validation, int):  # Lightning counts executions
-            trainer.val_check_interval = validation // self.executions.steps
         for member in self.members:
             member.multipliers = member.make_schedule(self._total_steps())
         return self.executions
@@ -191,6 +190,14 @@ class TrainingModule(pl.LightningModule):
             if not member.over:
                 self._follow(member, first, own, norms)
         self._end_what_is_over()
+        # Lightning counts executions, and would take the end of a run for that of an epoch.
+        self.trainer.val_check_batch = 1 if self._validation_is_due() else sys.maxsize
+
+    def _validation_is_due(self) -> bool:
+        """Every so many steps from the start of each epoch; at its end if nothing else is said."""
+        per_epoch = self.executions.steps_per_epoch
+        in_epoch = (self.steps_done - 1) % per_epoch + 1
+        return in_epoch % (self.options["val_check_interval"] or per_epoch) == 0
 
     def _follow(
         self,
@@ -266,6 +273,24 @@ class TrainingModule(pl.LightningModule):
             "epoch": step / self.executions.steps_per_epoch,
             "seconds": self.train_seconds,
         }
+
+    def mean_over_batches(
+        self, indices: Tensor, gradients_of: Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """Losses and gradients of a step: the mean over the batches it accumulates, each weighted
+        by its samples, so that it is that of one batch of all of them, up to rounding."""
+        first, *others = self.executions.micro_batches(indices)
+        losses, gradients = gradients_of(first)
+        if others:
+            share = first.shape[1] / indices.shape[1]
+            losses, gradients = losses * share, [gradient * share for gradient in gradients]
+        for batch in others:
+            share = batch.shape[1] / indices.shape[1]
+            more, found = gradients_of(batch)
+            losses.add_(more, alpha=share)
+            for gradient, part in zip(gradients, found, strict=True):
+                gradient.add_(part, alpha=share)
+        return losses, gradients
 
     def timing(self, member: Member, *, runs_together: int) -> dict[str, float | None]:
         """Seconds of training and evaluation, which the runs of a stack spend together."""

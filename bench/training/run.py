@@ -29,7 +29,7 @@ from optimizers.schedules import SCHEDULES
 
 TRAINER_KEYS = (
     "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
-    "val_check_interval", "check_val_every_n_epoch", "deterministic", "enable_progress_bar",
+    "check_val_every_n_epoch", "deterministic", "enable_progress_bar",
 )  # fmt: skip
 TRUE_DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 PLACEMENT_KEYS = ("accelerator", "devices", "strategy", "precision")
