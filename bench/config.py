@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Any, Optional, Union, cast
 
+import numpy as np
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -72,11 +73,12 @@ class Workload:
 
 @dataclass
 class Trainer:
-    """Lightning's own names; the last five are ours.
+    """Lightning's own names; the last six are ours.
 
     Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. After
     ``patience`` validations without a better accuracy it stops. With ``accumulate_grad_batches`` a
     step takes the mean gradient of so many batches, and steps are what everything else counts.
+    With ``resume`` a run goes on from the longest finished one that differs only in its length.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
@@ -101,6 +103,7 @@ class Trainer:
     cuda_graph: str = accepts("auto", None, "auto", "never")
     threads: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
+    resume: bool = False
 
 
 @dataclass
@@ -184,6 +187,14 @@ def total_steps(config: Mapping[str, Any]) -> int:
     if trainer["max_epochs"] is not None:
         limits.append(trainer["max_epochs"] * steps_per_epoch(config))
     return min(limits)
+
+
+def multipliers(schedule: Mapping[str, Any], steps: int) -> list[float]:
+    """The learning-rate multiplier of every step of a run, computed at once."""
+    options = {key: value for key, value in schedule.items() if key != "name"}
+    if "total_steps" in options and options["total_steps"] is None:
+        options["total_steps"] = steps
+    return cast(list[float], SCHEDULES[schedule["name"]](**options)(np.arange(steps)).tolist())
 
 
 def steps_per_epoch(config: Mapping[str, Any]) -> int:

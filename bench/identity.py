@@ -24,9 +24,9 @@ NEUTRAL = frozenset(
         "trainer.keep_freed_memory",
         "trainer.steps_per_execution",
         "trainer.cuda_graph",
+        "trainer.resume",
     }
 )
-
 
 # Keys that came later, with what was done before: so set, they leave a run what it was.
 ADDED: Mapping[str, Any] = {"trainer.patience": None, "trainer.accumulate_grad_batches": 1}
@@ -34,13 +34,17 @@ ADDED: Mapping[str, Any] = {"trainer.patience": None, "trainer.accumulate_grad_b
 
 def digest(config: Mapping[str, Any]) -> str:
     """16 hexadecimal digits over everything in ``config`` that decides the result."""
-    decisive = {
+    text = json.dumps(decisive(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every value of ``config`` that decides the result."""
+    return {
         key: value
         for key, value in leaves(config)
         if key not in NEUTRAL and ADDED.get(key, ...) != value
     }
-    text = json.dumps(decisive, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def run_directory(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Path:

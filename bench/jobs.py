@@ -106,7 +106,12 @@ def _usual(*choices: str) -> dict[str, Any]:
     return validate(compose("config", list(choices)))
 
 
-def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) -> list[Record]:
+def run(
+    jobs: Sequence[Job],
+    *,
+    tell: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[Record]:
     """Makes one run, or several as a stack, and leaves the directory of each: configuration, log,
     curves and record.
 
@@ -114,6 +119,7 @@ def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) 
 
     Args:
         tell: is told as they train of the optimizer steps done, and how many runs have diverged.
+        say: is told, as the log is, whether they go on from another run, where that is asked for.
 
     Returns:
         The records; none in a process that is not the first of several.
@@ -130,6 +136,10 @@ def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) 
         _open_directory(job)
     with _logging_to([job.directory / "run.log" for job in jobs]):
         try:
+            if ready.start is not None:
+                logging.getLogger(__name__).info(ready.start.line)
+                if say is not None:
+                    say(ready.start.line)
             return ready.train()
         except Exception as error:
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())

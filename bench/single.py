@@ -1,5 +1,6 @@
 """One run from the shell, and what a person is told of it."""
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +22,7 @@ def main(job: Job) -> None:
     if record is not None:
         console.print(f"already made: {job.directory}", style="dim", markup=False)
     else:
-        made = run([job])
+        made = run([job], say=partial(console.print, style="dim", markup=False, soft_wrap=True))
         if not made:  # another process writes
             return
         (record,) = made

@@ -124,11 +124,14 @@ def test_digest_is_of_what_decides_the_result() -> None:
 
 def test_a_key_that_came_later_leaves_older_runs_what_they_were() -> None:
     config = composed()
+    later = ("patience", "accumulate_grad_batches", "resume")
     older = config | {
-        "trainer": {key: value for key, value in config["trainer"].items() if key != "patience"}
+        "trainer": {key: value for key, value in config["trainer"].items() if key not in later}
     }
     assert digest(older) == digest(config)
     assert digest(composed("trainer.patience=3")) != digest(config)
+    assert digest(composed("trainer.accumulate_grad_batches=2")) != digest(config)
+    assert digest(composed("trainer.resume=true")) == digest(config)
 
 
 def test_hyperparameters_are_numbers() -> None:

@@ -59,6 +59,7 @@ WRONG: list[tuple[str, list[str]]] = [
         "trainer.accumulate_grad_batches=2 workload.batch_size=full",
         ["trainer.accumulate_grad_batches=2", "workload.batch_size"],
     ),
+    ("trainer.resume=maybe", ["trainer.resume", "maybe"]),
     ("trainer.patience=0", ["trainer.patience=0", "[1, inf)"]),
     ("trainer.patience=2 workload.val_size=0", ["trainer.patience=2", "workload.val_size"]),
     ("trainer.cuda_graph=maybe", ["trainer.cuda_graph", "maybe", "never"]),

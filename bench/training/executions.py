@@ -55,6 +55,7 @@ class Executions:
         self.world_size = world_size
         self.used = size - size % self.micro_batch if drop_last else size  # samples an epoch
         self.steps_per_epoch = -(-self.used // self.batch_size)
+        self.taken = 0  # steps of the epoch that is next: a run may go on within one
         self.epoch = 0
         self.sampler = self  # Lightning calls `sampler.set_epoch` before each epoch
 
@@ -70,10 +71,13 @@ class Executions:
             for seed in self.seeds
         ]
         batches = torch.stack(orders)[:, : self.used].split(self.batch_size, dim=1)
-        for start in range(0, self.steps_per_epoch, self.steps):
+        taken, self.taken = self.taken, 0
+        for end in range(self.steps, self.steps_per_epoch + self.steps, self.steps):
+            start = max(end - self.steps, taken)
             left = self.steps_left()
-            steps = self.steps if left is None else min(self.steps, left)
-            yield [self._share(batch) for batch in batches[start : start + steps]]
+            stop = end if left is None else min(end, start + left)
+            if start < stop:
+                yield [self._share(batch) for batch in batches[start:stop]]
 
     def micro_batches(self, batch: Tensor) -> tuple[Tensor, ...]:
         """The batches that make one step, of an item's tensor [U, B]."""

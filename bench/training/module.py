@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.data import Prepared, Split
+from bench.training import resumption
 from bench.training.capture import CapturedStep
 from bench.training.executions import Executions, Slices, steps_per_execution
 from bench.training.recorder import Recorder
@@ -87,6 +88,7 @@ class TrainingModule(pl.LightningModule):
         self.eval_seconds = 0.0
         self.steps_done = 0
         self.validated_at: int | None = None
+        self.resumed: dict[str, Any] | None = None  # what a checkpoint said, if one was loaded
         self.captured: CapturedStep | None = None
         self.evaluation_batch = FAMILIES[self.workload["model"]["family"]].evaluation_batch
 
@@ -142,6 +144,8 @@ class TrainingModule(pl.LightningModule):
             rank=self.global_rank,
             world_size=trainer.world_size,
         )
+        if self.resumed is not None:
+            resumption.place(trainer, self.executions, steps=self.steps_done)
         for member in self.members:
             member.multipliers = member.make_schedule(self._total_steps())
         return self.executions
@@ -174,6 +178,19 @@ class TrainingModule(pl.LightningModule):
     def _steps_left(self) -> int | None:
         limit = self.trainer.max_steps
         return None if limit == -1 else limit - self.steps_done
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if len(self.members) == 1:
+            checkpoint[resumption.KEY] = resumption.state(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.resumed = resumption.adopt(self, checkpoint)
+
+    def on_train_start(self) -> None:
+        if self.resumed is not None:
+            resumption.set_random_state(self.resumed, self.device)
 
     # -- training ----------------------------------------------------------------------------
 
@@ -300,6 +317,7 @@ class TrainingModule(pl.LightningModule):
             "eval_seconds": self.eval_seconds,
             "samples_per_second": samples / max(self.train_seconds, 1e-9),
             "runs_together": runs_together,
+            **({} if self.resumed is None else {"resumed_at_step": self.resumed["steps"]}),
         }
 
     # -- evaluation --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ alone and a run trained in a stack are recorded by the same code.
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Recorder:
         self.status: Status = "completed"
         self.reason: str | None = None
         self.metrics: dict[str, float] = {}
+        self.rows = 0  # of metrics.csv
         self.best: dict[str, float | None] = {"val/accuracy": None, "epoch": None}
         self.target: dict[str, Any] = {
             "metric": "val/accuracy",
@@ -63,6 +64,11 @@ class Recorder:
         lines = as_yaml(dict(config)).splitlines()
         indented = "\n".join(f"    {line}" for line in lines)  # Markdown's code block
         self.events.experiment.add_text("config", indented)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self.started
 
     @property
     def loggers(self) -> list[Logger]:
@@ -85,10 +91,26 @@ class Recorder:
         """The mean loss (nats) and accuracy (a fraction) over the validation split."""
         self._log(step, {"val/loss": loss, "val/accuracy": accuracy}, epoch=epoch, seconds=seconds)
         self.csv.save()
+        self._follow(step, accuracy, epoch=epoch, seconds=seconds)
+
+    def _follow(self, step: int, accuracy: float, *, epoch: float, seconds: float) -> None:
         if self.best["val/accuracy"] is None or accuracy > self.best["val/accuracy"]:
             self.best = {"val/accuracy": accuracy, "epoch": epoch}
         if self.target["step"] is None and accuracy >= self.target["value"]:
             self.target |= {"step": step, "seconds": seconds}
+
+    def replay(self, rows: Sequence[Mapping[str, float]], *, total_seconds: float) -> None:
+        """Takes over the start of a run's ``metrics.csv``, which took so many seconds, as if these
+        were the last ones."""
+        began = time.time() - total_seconds
+        self.started -= total_seconds
+        for row in rows:
+            values = dict(row)
+            step, epoch, seconds = int(values.pop("step")), values.pop("epoch"), row["seconds"]
+            del values["seconds"]
+            self._log(step, values, epoch=epoch, seconds=seconds, walltime=began + seconds)
+            if "val/accuracy" in values:
+                self._follow(step, values["val/accuracy"], epoch=epoch, seconds=seconds)
 
     def tested(
         self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float
@@ -128,13 +150,23 @@ class Recorder:
             metrics=dict(self.metrics),
             best=self.best,
             target=self.target,
-            timing={**timing, "total_seconds": time.perf_counter() - self.started},
+            timing={**timing, "total_seconds": self.seconds},
             environment=dict(environment),
         )
         write(record, self.directory)
         return record
 
-    def _log(self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float) -> None:
+    def _log(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        *,
+        epoch: float,
+        seconds: float,
+        walltime: float | None = None,
+    ) -> None:
+        self.rows += 1
         self.metrics |= {name: value for name, value in values.items() if name != "lr"}
-        self.events.log_metrics(values, step)
+        for name, value in values.items():
+            self.events.experiment.add_scalar(name, value, step, walltime)
         self.csv.log_metrics({**values, "epoch": epoch, "seconds": seconds}, step)

@@ -56,6 +56,7 @@ class SoloModule(TrainingModule):
         return self.optimizer
 
     def on_train_start(self) -> None:
+        super().on_train_start()
         if self.executions.steps > 1 and self.trainer.precision in ("32-true", "64-true"):
             parts = [self.workload[part] for part in ("dataset", "model", "l2")]
             self.tracer = Tracer(self._losses, json.dumps(parts))

@@ -60,6 +60,7 @@ class StackModule(TrainingModule):
         return []
 
     def on_train_start(self) -> None:
+        super().on_train_start()
         configs = [member.config["optimizer"] for member in self.placed]
         options = {
             key: as_one([config[key] for config in configs])
