@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Any, Optional, Union, cast
 
+import numpy as np
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -76,9 +77,12 @@ class Trainer:
     """Lightning's own names, then ours, from ``steps_per_execution`` on.
 
     Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. After
-    ``patience`` validations without a better accuracy it stops. With ``ema_decay`` it is validated
-    and tested with the exponential moving average of its weights. ``callbacks`` and ``loggers``
-    work beside ours: each a dotted path, or ``{_target_: path, argument: value}``.
+    ``patience`` validations without a better accuracy it stops. With ``accumulate_grad_batches`` a
+    step takes the mean gradient of so many batches, and steps are what everything else counts.
+    With ``ema_decay`` it is validated and tested with the exponential moving average of its
+    weights. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
+    ``{_target_: path, argument: value}``. With ``resume`` a run goes on from the longest finished
+    one that differs only in its length.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
@@ -89,6 +93,7 @@ class Trainer:
     precision: str = accepts(
         "32-true", None, "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"
     )
+    accumulate_grad_batches: int = accepts(1, "[1, inf)", kind=int)
     log_every_n_steps: int = accepts(50, "[1, inf)", kind=int)
     val_check_interval: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     check_val_every_n_epoch: int = accepts(1, "[1, inf)", kind=int)
@@ -106,6 +111,7 @@ class Trainer:
     ema_decay: Optional[float] = accepts(None, "[0, 1)")  # noqa: UP045
     callbacks: list[Any] = field(default_factory=list, metadata={"by_path": True})
     loggers: list[Any] = field(default_factory=list, metadata={"by_path": True})
+    resume: bool = False
 
 
 @dataclass
@@ -189,15 +195,25 @@ def total_steps(config: Mapping[str, Any]) -> int:
     if trainer["max_steps"] != -1:
         limits.append(trainer["max_steps"])
     if trainer["max_epochs"] is not None:
-        limits.append(trainer["max_epochs"] * steps_per_epoch(config["workload"]))
+        limits.append(trainer["max_epochs"] * steps_per_epoch(config))
     return min(limits)
 
 
-def steps_per_epoch(workload: Mapping[str, Any]) -> int:
+def multipliers(schedule: Mapping[str, Any], steps: int) -> list[float]:
+    """The learning-rate multiplier of every step of a run, computed at once."""
+    options = {key: value for key, value in schedule.items() if key != "name"}
+    if "total_steps" in options and options["total_steps"] is None:
+        options["total_steps"] = steps
+    return cast(list[float], SCHEDULES[schedule["name"]](**options)(np.arange(steps)).tolist())
+
+
+def steps_per_epoch(config: Mapping[str, Any]) -> int:
     """Optimizer steps of an epoch."""
+    workload, accumulated = config["workload"], config["trainer"].get("accumulate_grad_batches", 1)
     size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
     batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
-    return size // batch_size if workload["drop_last"] else -(-size // batch_size)
+    batches = size // batch_size if workload["drop_last"] else -(-size // batch_size)
+    return -(-batches // accumulated)
 
 
 def as_yaml(plain: Any) -> str:
@@ -257,7 +273,13 @@ def _check_together(config: Mapping[str, Any]) -> None:
             f"workload.batch_size={workload['batch_size']}: at most the {size} training samples, "
             "or 'full'"
         )
-    steps = steps_per_epoch(workload)
+    accumulated = trainer["accumulate_grad_batches"]
+    if workload["batch_size"] == "full" and accumulated > 1:
+        raise BenchError(
+            f"trainer.accumulate_grad_batches={accumulated}: an epoch is one batch with "
+            "workload.batch_size=full; give the size of a batch to accumulate several"
+        )
+    steps = steps_per_epoch(config)
     interval = trainer["val_check_interval"]
     if interval is not None and interval > steps:
         raise BenchError(

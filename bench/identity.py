@@ -26,6 +26,7 @@ NEUTRAL = frozenset(
         "trainer.steps_per_execution",
         "trainer.cuda_graph",
         "trainer.loggers",
+        "trainer.resume",
     }
 )
 
@@ -38,6 +39,7 @@ TUNABLE = (
 # Keys that came later, with what was done before: so set, they leave a run what it was.
 ADDED: Mapping[str, Any] = {
     "trainer.patience": None,
+    "trainer.accumulate_grad_batches": 1,
     "trainer.ema_decay": None,
     "trainer.callbacks": [],
     "workload.label_smoothing": 0.0,

@@ -128,7 +128,8 @@ def run(
 
     Args:
         tell: is told as they train of the optimizer steps done, and how many runs have diverged.
-        say: is told, before, how large the model is.
+        say: is told, as the log is, how large the model is, and whether the runs go on from another
+            one, where that is asked for.
 
     Returns:
         The records; none in a process that is not the first of several.
@@ -152,6 +153,10 @@ def run(
         say(ready.size)
     with _logging_to([job.directory / "run.log" for job in jobs]):
         try:
+            if ready.start is not None:
+                logging.getLogger(__name__).info(ready.start.line)
+                if say is not None:
+                    say(ready.start.line)
             return ready.train()
         except Exception as error:
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())

@@ -31,7 +31,10 @@ from bench.records import Record
 
 STUDY = "repeat"
 EXPERIMENT = "_repeat_"  # the name under which Hydra is given the configuration
-NOT_TAKEN_OVER = {"": ("study", "runs_dir", "data_dir"), "trainer": ("enable_progress_bar",)}
+NOT_TAKEN_OVER = {
+    "": ("study", "runs_dir", "data_dir"),
+    "trainer": ("enable_progress_bar", "resume"),
+}
 CURVES = "metrics.csv"
 
 

@@ -1,5 +1,6 @@
 """One run from the shell, and what a person is told of it."""
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +26,8 @@ def main(job: Job) -> Record | None:
     if record is not None:
         console.print(f"already made: {job.directory}", style="dim", markup=False)
     else:
-        made = run([job], say=lambda text: console.print(text, style="dim", highlight=False))
+        say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
+        made = run([job], say=say)
         if not made:  # another process writes
             return None
         (record,) = made

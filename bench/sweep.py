@@ -3,6 +3,7 @@
 No torch at the top: the parent process plans and shows; its workers train.
 """
 
+import functools
 import json
 import os
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench import continuation
 from bench.data import DATASETS, cache
 from bench.display import Display
 from bench.errors import BenchError
@@ -64,15 +66,23 @@ def run(
         fetch_data(missing)
         device, gpus = accelerator(missing[0])
         workers = workers or gpus or max(1, cores() // threads)
+        say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
+        fresh: list[Job] = []
+        going_on: list[Job] = []
+        for job in missing:
+            (going_on if _goes_on(job, device) else fresh).append(job)
+        if going_on:
+            say(f"{len(going_on)} run(s) go on from shorter ones, each alone")
         plan = tasks(
-            missing,
+            fresh,
             strategy=strategy,
             device=device,
             workers=workers,
             max_stack=max_stack,
             capacity=partial(ask, most_that_fit),
-            say=lambda text: console.print(text, style="dim", highlight=False),
+            say=say,
         )
+        plan += [[job] for job in going_on]
         workers = min(workers, len(plan))
         console.print(
             f"{len(missing)} runs{kept}: {workers} process(es) of {threads} thread(s)", style="dim"
@@ -92,6 +102,27 @@ def accelerator(job: Job) -> tuple[str, int]:
     wanted = job.config["trainer"]["accelerator"]
     gpus = ask(_count_gpus) if wanted in ("auto", "gpu", "cuda") else 0
     return ("cuda" if gpus else "cpu"), gpus
+
+
+def _goes_on(job: Job, device: str) -> bool:
+    """Whether the run, which would train in a stack otherwise, starts where another one ended."""
+    if not job.config["trainer"]["resume"]:
+        return False
+    about = _environment_of_workers(device)
+    return continuation.find(job.config, job.directory, about).directory is not None
+
+
+@functools.cache
+def _environment_of_workers(device: str) -> dict[str, Any]:
+    return ask(_environment, device)
+
+
+def _environment(device: str) -> dict[str, Any]:
+    import torch
+
+    from bench.training.environment import environment
+
+    return environment(torch.device(device))
 
 
 def _count_gpus() -> int:

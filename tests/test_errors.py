@@ -56,6 +56,12 @@ WRONG: list[tuple[str, list[str]]] = [
     ("workload.model.dropout=1", ["workload.model.dropout=1", "[0, 1)"]),
     ("workload.model.hidden_sizes=[0]", ["workload.model.hidden_sizes=0"]),
     ("trainer.max_steps=0", ["trainer.max_steps=0"]),
+    ("trainer.accumulate_grad_batches=0", ["trainer.accumulate_grad_batches=0", "[1, inf)"]),
+    (
+        "trainer.accumulate_grad_batches=2 workload.batch_size=full",
+        ["trainer.accumulate_grad_batches=2", "workload.batch_size"],
+    ),
+    ("trainer.resume=maybe", ["trainer.resume", "maybe"]),
     ("trainer.patience=0", ["trainer.patience=0", "[1, inf)"]),
     ("trainer.patience=2 workload.val_size=0", ["trainer.patience=2", "workload.val_size"]),
     ("trainer.cuda_graph=maybe", ["trainer.cuda_graph", "maybe", "never"]),

@@ -101,6 +101,21 @@ def test_again_runs_what_is_missing_and_nothing_else(swept: Path) -> None:
     assert {path for path in before if after[path] != before[path]} == {gone}
 
 
+def test_longer_runs_go_on_from_those_that_can_be_continued(tmp_path: Path) -> None:
+    sweep = ["-m", "study=s", "optimizer.lr=1e-3,1e20", *SHORT[1:], "hydra.launcher.n_jobs=1"]
+    steps = "trainer.max_steps=20", "trainer.max_steps=40"
+    alone, stacked = ("hydra/launcher=parallel", "seed=0"), ("hydra/launcher=stacked", "seed=1")
+    for launcher in (alone, stacked):
+        assert bench(tmp_path, *sweep, *launcher, steps[0]).returncode == 0
+    made = bench(tmp_path, *sweep, "seed=0,1", steps[1], "trainer.resume=true")
+    assert made.returncode == 0, made.stderr
+    assert "2 run(s) go on from shorter ones, each alone" in made.stderr
+    found = [records.read(path) for path in tmp_path.glob("runs/**/*max_steps=40*/record.json")]
+    assert {r.seed for r in found if "resumed_at_step" in r.timing} == {0}
+    assert {r.timing["runs_together"] for r in found if r.seed == 1} == {2}
+    assert {r.status for r in found if r.hyperparameters["lr"] == 1e20} == {"diverged"}
+
+
 def test_parallel_and_serial_give_the_same_curves(swept: Path, tmp_path: Path) -> None:
     serial = ["hydra/launcher=basic", "trainer.threads=1", "seed=0", "optimizer=adam"]
     one = bench(tmp_path, "study=s", *serial, *SHORT)

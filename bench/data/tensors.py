@@ -98,15 +98,8 @@ def prepare(
     Raises:
         BenchError: `val_size` leaves no training image.
     """
-    size = len(dataset.train)
-    if not 0 <= val_size < size:
-        raise BenchError(
-            f"workload.val_size={val_size}: {dataset.name} has {size:,} training images, "
-            f"so 0 to {size - 1:,} can be set aside"
-        )
-    order = torch.randperm(size, generator=generator(split_seed))
     val_index, train_index = (
-        part.sort().values.to(device) for part in order.tensor_split([val_size])
+        part.to(device) for part in parts(dataset, val_size=val_size, split_seed=split_seed)
     )
     source = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     shift, divisor = scaling(source.images, train_index, feature_scaling)
@@ -131,6 +124,19 @@ def prepare(
         train = scale(Split(*source.batch(train_index)))
     val = scale(Split(*source.batch(val_index))) if val_size else None
     return Prepared(train, val, scale(dataset.test))
+
+
+def parts(dataset: Dataset, *, val_size: int, split_seed: int) -> tuple[Tensor, Tensor]:
+    """The places, in order, of the training images set aside for validation, and of the others."""
+    size = len(dataset.train)
+    if not 0 <= val_size < size:
+        raise BenchError(
+            f"workload.val_size={val_size}: {dataset.name} has {size:,} training images, "
+            f"so 0 to {size - 1:,} can be set aside"
+        )
+    order = torch.randperm(size, generator=generator(split_seed))
+    val, train = (part.sort().values for part in order.tensor_split([val_size]))
+    return val, train
 
 
 def scaling(images: Tensor, index: Tensor, method: FeatureScaling) -> tuple[Tensor, Tensor]:

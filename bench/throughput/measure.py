@@ -84,7 +84,7 @@ def runs(workload: str, *, device: str, rounds: int) -> Row:
             {each.name: each.run(steps=steps[each.name], seed=turn) for each in order}
             for turn, order in enumerate(there_and_back(contenders, rounds))
         ]
-    epoch = config.steps_per_epoch(settings["workload"])
+    epoch = config.steps_per_epoch(settings)
     epochs = {name: [turn[name].epoch(epoch) for turn in timings] for name in KINDS}
     whole = {name: [turn[name].run for turn in timings] for name in KINDS}
     conventional = min(CONVENTIONAL, key=lambda name: median(epochs[name]))

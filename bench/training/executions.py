@@ -23,7 +23,9 @@ class Executions:
 
     Args:
         size: number of training samples.
-        batch_size: samples a step, over all processes.
+        batch_size: samples a batch, over all processes.
+        accumulate: batches a step; those left at an epoch's end make one, too. An item holds the
+            batches of a step as one, which `micro_batches` takes apart.
         steps: optimizer steps an item holds at most.
         steps_left: how many optimizer steps the run may still take, asked before each item.
     """
@@ -33,6 +35,7 @@ class Executions:
         size: int,
         *,
         batch_size: int,
+        accumulate: int = 1,
         sampling: Sampling,
         drop_last: bool,
         seeds: Sequence[int],
@@ -42,15 +45,17 @@ class Executions:
         world_size: int = 1,
     ) -> None:
         self.size = size
-        self.batch_size = min(batch_size, size)
+        self.micro_batch = min(batch_size, size)
+        self.batch_size = min(batch_size * accumulate, size)  # samples a step
         self.sampling = sampling
         self.seeds = list(seeds)
         self.steps = steps
         self.steps_left = steps_left
         self.rank = rank
         self.world_size = world_size
-        whole, rest = divmod(size, self.batch_size)
-        self.steps_per_epoch = whole + (rest > 0 and not drop_last)
+        self.used = size - size % self.micro_batch if drop_last else size  # samples an epoch
+        self.steps_per_epoch = -(-self.used // self.batch_size)
+        self.taken = 0  # steps of the epoch that is next: a run may go on within one
         self.epoch = 0
         self.sampler = self  # Lightning calls `sampler.set_epoch` before each epoch
 
@@ -65,11 +70,18 @@ class Executions:
             epoch_order(self.size, sampling=self.sampling, seed=seed, epoch=self.epoch)
             for seed in self.seeds
         ]
-        batches = torch.stack(orders).split(self.batch_size, dim=1)[: self.steps_per_epoch]
-        for start in range(0, self.steps_per_epoch, self.steps):
+        batches = torch.stack(orders)[:, : self.used].split(self.batch_size, dim=1)
+        taken, self.taken = self.taken, 0
+        for end in range(self.steps, self.steps_per_epoch + self.steps, self.steps):
+            start = max(end - self.steps, taken)
             left = self.steps_left()
-            steps = self.steps if left is None else min(self.steps, left)
-            yield [self._share(batch) for batch in batches[start : start + steps]]
+            stop = end if left is None else min(end, start + left)
+            if start < stop:
+                yield [self._share(batch) for batch in batches[start:stop]]
+
+    def micro_batches(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """The batches that make one step, of an item's tensor [U, B]."""
+        return batch.split(-(-self.micro_batch // self.world_size), dim=1)
 
     def _share(self, batch: Tensor) -> Tensor:
         if self.world_size == 1:

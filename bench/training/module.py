@@ -1,6 +1,7 @@
 """What every training shares: optimizer steps over tensors in memory, evaluation, and reporting."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.data import Prepared, Split
+from bench.training import resumption
 from bench.training.capture import CapturedStep
 from bench.training.executions import Executions, Slices, steps_per_execution
 from bench.training.recorder import Recorder
@@ -89,6 +91,7 @@ class TrainingModule(pl.LightningModule):
         self.eval_seconds = 0.0
         self.steps_done = 0
         self.validated_at: int | None = None
+        self.resumed: dict[str, Any] | None = None  # what a checkpoint said, if one was loaded
         self.captured: CapturedStep | None = None
         self.acting_on_steps: Sequence[str] = ()  # callbacks for which each step is Lightning's
         self.evaluation_batch = FAMILIES[self.workload["model"]["family"]].evaluation_batch
@@ -96,8 +99,8 @@ class TrainingModule(pl.LightningModule):
     # -- what a subclass says ----------------------------------------------------------------
 
     def compute(self, indices: Tensor) -> Tensor:
-        """Gradients on the samples ``indices`` [U, B], a row for each of the U seeds; returns the
-        losses, [K], detached."""
+        """Gradients on the samples ``indices`` [U, B] of a step, a row for each of the U seeds;
+        returns the losses, [K], detached."""
         raise NotImplementedError
 
     def prepare(self, step: int) -> None:
@@ -107,6 +110,11 @@ class TrainingModule(pl.LightningModule):
     def apply_gradients(self) -> None:
         """Changes the parameters."""
         raise NotImplementedError
+
+    def advance(self, step: int) -> None:
+        """Both, one after the other."""
+        self.prepare(step)
+        self.apply_gradients()
 
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Summed loss and number of correct answers on ``images`` [B, C, H, W], each [K]."""
@@ -133,23 +141,23 @@ class TrainingModule(pl.LightningModule):
         trainer, workload = self.trainer, self.workload
         size = len(self.data.train)
         self.full_batch = workload["batch_size"] == "full"
-        validation = trainer.val_check_interval
         self.executions = Executions(
             size,
             batch_size=size if self.full_batch else workload["batch_size"],
+            accumulate=self.options["accumulate_grad_batches"],
             sampling="sequential" if self.full_batch else workload["sampling"],
             drop_last=workload["drop_last"],
             seeds=sorted({member.config["seed"] for member in self.members}),
             steps=steps_per_execution(
                 self._requested_steps(),
-                validation if isinstance(validation, int) else None,
+                self.options["val_check_interval"],
             ),
             steps_left=self._steps_left,
             rank=self.global_rank,
             world_size=trainer.world_size,
         )
-        if isinstance(validation, int):  # Lightning counts executions
-            trainer.val_check_interval = validation // self.executions.steps
+        if self.resumed is not None:
+            resumption.place(trainer, self.executions, steps=self.steps_done)
         for member in self.members:
             member.multipliers = member.make_schedule(self._total_steps())
         return self.executions
@@ -191,6 +199,19 @@ class TrainingModule(pl.LightningModule):
         limit = self.trainer.max_steps
         return None if limit == -1 else limit - self.steps_done
 
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if len(self.members) == 1:
+            checkpoint[resumption.KEY] = resumption.state(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.resumed = resumption.adopt(self, checkpoint)
+
+    def on_train_start(self) -> None:
+        if self.resumed is not None:
+            resumption.set_random_state(self.resumed, self.device)
+
     # -- training ----------------------------------------------------------------------------
 
     def training_step(self, batches: list[Tensor], batch_idx: int) -> None:
@@ -209,6 +230,14 @@ class TrainingModule(pl.LightningModule):
             if not member.over:
                 self._follow(member, first, own, norms)
         self._end_what_is_over()
+        # Lightning counts executions, and would take the end of a run for that of an epoch.
+        self.trainer.val_check_batch = 1 if self._validation_is_due() else sys.maxsize
+
+    def _validation_is_due(self) -> bool:
+        """Every so many steps from the start of each epoch; at its end if nothing else is said."""
+        per_epoch = self.executions.steps_per_epoch
+        in_epoch = (self.steps_done - 1) % per_epoch + 1
+        return in_epoch % (self.options["val_check_interval"] or per_epoch) == 0
 
     def _follow(
         self,
@@ -233,8 +262,7 @@ class TrainingModule(pl.LightningModule):
             losses = self.captured.step(indices, partial(self.prepare, step))
         else:
             losses = self.compute(indices)
-            self.prepare(step)
-            self.apply_gradients()
+            self.advance(step)
         self.count_step()
         return losses
 
@@ -285,6 +313,24 @@ class TrainingModule(pl.LightningModule):
             "seconds": self.train_seconds,
         }
 
+    def mean_over_batches(
+        self, indices: Tensor, gradients_of: Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """Losses and gradients of a step: the mean over the batches it accumulates, each weighted
+        by its samples, so that it is that of one batch of all of them, up to rounding."""
+        first, *others = self.executions.micro_batches(indices)
+        losses, gradients = gradients_of(first)
+        if others:
+            share = first.shape[1] / indices.shape[1]
+            losses, gradients = losses * share, [gradient * share for gradient in gradients]
+        for batch in others:
+            share = batch.shape[1] / indices.shape[1]
+            more, found = gradients_of(batch)
+            losses.add_(more, alpha=share)
+            for gradient, part in zip(gradients, found, strict=True):
+                gradient.add_(part, alpha=share)
+        return losses, gradients
+
     def timing(self, member: Member, *, runs_together: int) -> dict[str, float | None]:
         """Seconds of training and evaluation, which the runs of a stack spend together."""
         samples = member.steps * self.executions.batch_size
@@ -293,6 +339,7 @@ class TrainingModule(pl.LightningModule):
             "eval_seconds": self.eval_seconds,
             "samples_per_second": samples / max(self.train_seconds, 1e-9),
             "runs_together": runs_together,
+            **({} if self.resumed is None else {"resumed_at_step": self.resumed["steps"]}),
         }
 
     # -- evaluation --------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Recorder:
         self.status: Status = "completed"
         self.reason: str | None = None
         self.metrics: dict[str, float] = {}
+        self.rows = 0  # of metrics.csv
         self.best: dict[str, float | None] = {"val/accuracy": None, "epoch": None}
         self.target: Any = {
             "metric": "val/accuracy",
@@ -75,6 +76,11 @@ class Recorder:
         self.others = list(others)
         for logger in self.others:
             logger.log_hyperparams(dict(config))
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self.started
 
     @property
     def loggers(self) -> list[Logger]:
@@ -97,10 +103,26 @@ class Recorder:
         """The mean loss (nats) and accuracy (a fraction) over the validation split."""
         self._log(step, {"val/loss": loss, "val/accuracy": accuracy}, epoch=epoch, seconds=seconds)
         self.csv.save()
+        self._follow(step, accuracy, epoch=epoch, seconds=seconds)
+
+    def _follow(self, step: int, accuracy: float, *, epoch: float, seconds: float) -> None:
         if self.best["val/accuracy"] is None or accuracy > self.best["val/accuracy"]:
             self.best = {"val/accuracy": accuracy, "epoch": epoch}
         if self.target["step"] is None and accuracy >= self.target["value"]:
             self.target |= {"step": step, "seconds": seconds}
+
+    def replay(self, rows: Sequence[Mapping[str, float]], *, total_seconds: float) -> None:
+        """Takes over the start of a run's ``metrics.csv``, which took so many seconds, as if these
+        were the last ones."""
+        began = time.time() - total_seconds
+        self.started -= total_seconds
+        for row in rows:
+            values = dict(row)
+            step, epoch, seconds = int(values.pop("step")), values.pop("epoch"), row["seconds"]
+            del values["seconds"]
+            self._log(step, values, epoch=epoch, seconds=seconds, walltime=began + seconds)
+            if "val/accuracy" in values:
+                self._follow(step, values["val/accuracy"], epoch=epoch, seconds=seconds)
 
     def tested(
         self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float
@@ -139,15 +161,25 @@ class Recorder:
             metrics=dict(self.metrics),
             best=self.best,
             target=self.target,
-            timing={**timing, "total_seconds": time.perf_counter() - self.started},
+            timing={**timing, "total_seconds": self.seconds},
             environment=dict(environment),
         )
         write(record, self.directory)
         return record
 
-    def _log(self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float) -> None:
+    def _log(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        *,
+        epoch: float,
+        seconds: float,
+        walltime: float | None = None,
+    ) -> None:
+        self.rows += 1
         self.metrics |= {name: value for name, value in values.items() if name != "lr"}
-        self.events.log_metrics(values, step)
+        for name, value in values.items():
+            self.events.experiment.add_scalar(name, value, step, walltime)
         row = {**values, "epoch": epoch, "seconds": seconds}
         for logger in (self.csv, *self.others):
             logger.log_metrics(row, step)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import (
@@ -19,7 +18,8 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from bench import data, provenance
+from bench import continuation, data, provenance
+from bench.config import multipliers
 from bench.errors import BenchError
 from bench.records import Record
 from bench.training import extensions
@@ -30,14 +30,14 @@ from bench.training.module import Member, TrainingModule
 from bench.training.progress import StepProgressBar
 from bench.training.recorder import Recorder
 from bench.training.reports import Report
+from bench.training.resumption import Saved
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
 from bench.workloads import FAMILIES, build_model
-from optimizers.schedules import SCHEDULES
 
 TRAINER_KEYS = (
     "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
-    "val_check_interval", "check_val_every_n_epoch", "deterministic", "enable_progress_bar",
+    "check_val_every_n_epoch", "deterministic", "enable_progress_bar",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,6 @@ class Run:
         workload, options = config["workload"], config["trainer"]
         if options["keep_freed_memory"]:
             keep_freed_memory()
-        if options["threads"] is not None:
-            torch.set_num_threads(options["threads"])
         pl.seed_everything(config["seed"], verbose=False)
         # Deterministic algorithms would first fill all new memory with NaN, a tenth of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -114,6 +112,27 @@ class Run:
             for own in configs
         ]
         self.make_optimizer(self.models[0].parameters())  # what it does not accept is said here
+        self.saved: Saved | None = None
+        self.start = self._find_start() if options["resume"] else None
+
+    def _find_start(self) -> continuation.Start:
+        if len(self.configs) > 1:
+            return continuation.Start(None, "starts from the beginning: it trains in a stack")
+        start = continuation.find(self.configs[0], self.directories[0], self._environment())
+        if start.directory is not None:
+            try:
+                self.saved = Saved.read(start.directory)
+            except BenchError as error:
+                return continuation.Start(None, f"starts from the beginning: {error}")
+        return start
+
+    def _environment(self) -> dict[str, Any]:
+        config = self.configs[0]
+        return {
+            **environment(self.trainer.strategy.root_device),
+            "data": data.DATASETS[config["workload"]["dataset"]].checksum,
+            "classes": provenance.classes(config),
+        }
 
     @property
     def size(self) -> str:
@@ -132,14 +151,18 @@ class Run:
         Returns:
             The records; none in a process that is not the first of several.
         """
+        threads = torch.get_num_threads()
+        chosen = self.configs[0]["trainer"]["threads"] or (self.start and self.start.threads)
+        torch.set_num_threads(chosen or threads)
+        try:
+            return self._train()
+        finally:  # other runs of this process have numbers of their own
+            torch.set_num_threads(threads)
+
+    def _train(self) -> list[Record]:
         log.info(self.size)
         trainer = self.trainer
-        dataset = data.DATASETS[self.configs[0]["workload"]["dataset"]]
-        about = {
-            **environment(trainer.strategy.root_device),
-            "data": dataset.checksum,
-            "classes": provenance.classes(self.configs[0]),
-        }
+        about = self._environment()
         members = [
             Member(
                 config,
@@ -161,7 +184,14 @@ class Run:
             trainer.loggers = self.loggers if recorder is None else recorder.loggers
         else:
             module = StackModule(members, self.data, self.models)
-        trainer.fit(module)
+        saved, recorder = self.saved, members[0].recorder
+        if saved is not None and recorder is not None:
+            saved.replay(recorder)
+        trainer.fit(
+            module, ckpt_path=None if saved is None else saved.checkpoint, weights_only=True
+        )
+        if saved is not None and recorder is not None and trainer.checkpoint_callback is not None:
+            saved.copy(recorder.directory)
         if not all(member.diverged for member in members):
             if self.data.val is not None and module.validated_at != module.steps_done:
                 trainer.validate(module, verbose=False)  # max_steps ended within an epoch
@@ -178,14 +208,6 @@ class Run:
             for member in members
             if member.recorder is not None
         ]
-
-
-def multipliers(schedule: Mapping[str, Any], total_steps: int) -> Sequence[float]:
-    """The learning-rate multiplier of every step of a run, computed at once."""
-    options = {key: value for key, value in schedule.items() if key != "name"}
-    if "total_steps" in options and options["total_steps"] is None:
-        options["total_steps"] = total_steps
-    return SCHEDULES[schedule["name"]](**options)(np.arange(total_steps)).tolist()
 
 
 def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim.Optimizer]:

@@ -61,6 +61,7 @@ class SoloModule(TrainingModule):
         return self.optimizer
 
     def on_train_start(self) -> None:
+        super().on_train_start()
         if self.executions.steps > 1 and self.trainer.precision in ("32-true", "64-true"):
             parts = [self.workload[part] for part in ("dataset", "model", "l2", "label_smoothing")]
             self.tracer = Tracer(self._losses, json.dumps(parts))
@@ -113,24 +114,33 @@ class SoloModule(TrainingModule):
             group["lr"] = base * multiplier
 
     def compute(self, indices: Tensor) -> Tensor:
-        train = self.data.train
-        batch = (train.images, train.labels) if self.full_batch else train.batch(indices[0])
         if not torch.is_grad_enabled():  # the gradient is numeric
-            loss = self._loss(*batch)
-        elif self.executions.steps == 1:
-            for p in self.weights:  # zero_grad, without what it costs
-                p.grad = None
-            loss = self._loss(*batch)
-            self.manual_backward(loss)
-        else:
-            traced = None if self.tracer is None else self.tracer.find(self.weights, *batch)
-            gradients_of = traced or by_autograd(self._losses)
-            loss, gradients = gradients_of(self.weights, *batch)
-            for p, gradient in zip(self.weights, gradients, strict=True):
-                p.grad = gradient
-        return loss.detach().reshape(1)
+            loss, _ = self.mean_over_batches(indices, lambda batch: (self._loss(batch), []))
+            return loss.reshape(1)
+        gradients_of = self._by_lightning if self.executions.steps == 1 else self._gradients
+        loss, gradients = self.mean_over_batches(indices, gradients_of)
+        for p, gradient in zip(self.weights, gradients, strict=True):
+            p.grad = gradient
+        return loss.reshape(1)
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _data(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        train = self.data.train
+        return (train.images, train.labels) if self.full_batch else train.batch(indices[0])
+
+    def _by_lightning(self, indices: Tensor) -> tuple[Tensor, Sequence[Any]]:
+        for p in self.weights:  # zero_grad, without what it costs
+            p.grad = None
+        loss = self._loss(indices)
+        self.manual_backward(loss)
+        return loss.detach(), [p.grad for p in self.weights]
+
+    def _gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        data = self._data(indices)
+        traced = None if self.tracer is None else self.tracer.find(self.weights, *data)
+        return (traced or by_autograd(self._losses))(self.weights, *data)
+
+    def _loss(self, indices: Tensor) -> Tensor:
+        images, labels = self._data(indices)
         return self._objective(self.model(images), labels, self.weights)
 
     def _losses(self, parameters: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
@@ -149,6 +159,10 @@ class SoloModule(TrainingModule):
 
     def apply_gradients(self) -> None:
         self.optimizer.apply()  # type: ignore[attr-defined]
+
+    def advance(self, step: int) -> None:
+        self._set_learning_rate(step)
+        self.optimizer.step()
 
     def norms(self) -> Mapping[str, float]:
         return self._norms

@@ -60,6 +60,7 @@ class StackModule(TrainingModule):
         return []
 
     def on_train_start(self) -> None:
+        super().on_train_start()
         configs = [member.config["optimizer"] for member in self.placed]
         options = {
             key: as_one([config[key] for config in configs])
@@ -91,11 +92,14 @@ class StackModule(TrainingModule):
 
     def compute(self, indices: Tensor) -> Tensor:
         indices = indices.index_select(0, self.seed_rows)  # [U, B]
+        losses, self.gradients = self.mean_over_batches(indices, self._gradients)
+        return losses
+
+    def _gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         images, labels = self.data.train.batch(indices.flatten())
         data = (images.unflatten(0, indices.shape), labels.unflatten(0, indices.shape), *self.l2)
         gradients = self.tracer.find(self.parameters_now, *data) or by_autograd(self._losses)
-        losses, self.gradients = gradients(self.parameters_now, *data)
-        return losses
+        return gradients(self.parameters_now, *data)
 
     def _losses(
         self, parameters: Sequence[Tensor], images: Tensor, labels: Tensor, *l2: Tensor

@@ -47,6 +47,32 @@ def test_every_sample_once_an_epoch(
     assert all(len(batch) == epoch.batch_size for batch in batches[: size // epoch.batch_size])
 
 
+@given(
+    size=st.integers(1, 200),
+    batch_size=st.integers(1, 60),
+    accumulate=st.integers(1, 5),
+    steps=st.integers(1, 20),
+    drop_last=st.booleans(),
+    taken=st.integers(0, 30),
+)
+def test_a_step_accumulates_successive_batches(
+    size: int, batch_size: int, accumulate: int, steps: int, drop_last: bool, taken: int
+) -> None:
+    """Those that are left at the end make a step, too; a run may go on after some of the steps."""
+    options = {"size": size, "batch_size": min(batch_size, size), "drop_last": drop_last}
+    batches = flat(executions(**options, steps=steps))
+    epoch = executions(**options, steps=steps, accumulate=accumulate)
+    epoch.taken = taken
+    found = [
+        [part[0].tolist() for part in epoch.micro_batches(step)]
+        for step in chain.from_iterable(epoch)
+    ]
+    groups = [batches[n : n + accumulate] for n in range(0, len(batches), accumulate)]
+    assert epoch.steps_per_epoch == len(groups)
+    assert found == groups[taken:]
+    assert len(list(chain.from_iterable(epoch))) == len(groups)  # the next epoch is whole
+
+
 def test_the_order_does_not_depend_on_the_grouping() -> None:
     assert flat(executions(steps=1)) == flat(executions(steps=4)) == flat(executions(steps=50))
 

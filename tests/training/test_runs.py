@@ -106,6 +106,9 @@ def test_the_same_command_gives_the_same_curves(train: Train) -> None:
         ["workload=cifar10_cnn", "trainer.max_epochs=1", "workload.batch_size=500"],
         ["workload.model.dropout=0.5"],
         ["trainer.precision=bf16-mixed"],
+        ["trainer.accumulate_grad_batches=3"],
+        ["trainer.val_check_interval=7"],
+        ["trainer.val_check_interval=14", "trainer.max_steps=75"],
     ],
     ids=" ".join,
 )
@@ -127,6 +130,38 @@ def test_steps_are_exact(train: Train) -> None:
 def test_validation_within_an_epoch(train: Train) -> None:
     directory, _ = train("trainer.val_check_interval=15", "trainer.max_epochs=1")
     assert [int(row["step"]) for row in curves(directory) if row["val/loss"]] == [15, 30, 40]
+
+
+@pytest.mark.parametrize("steps", ["auto", 1, 4])
+def test_validation_is_counted_from_the_start_of_each_epoch(train: Train, steps: object) -> None:
+    directory, _ = train("trainer.val_check_interval=12", f"trainer.steps_per_execution={steps}")
+    validated = [int(row["step"]) for row in curves(directory) if row["val/loss"]]
+    assert validated == [12, 24, 36, 52, 64, 76, 80]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["optimizer=momentum"],
+        ["optimizer=momentum", "trainer.steps_per_execution=1"],
+        ["optimizer=adamw", "workload.l2=0.01", "schedule=cosine"],
+        ["optimizer=sgd", "trainer.val_check_interval=4", "trainer.max_steps=11"],
+        ["workload=cifar10_cnn", "workload.model.channels=[4]", "trainer.max_epochs=1"],
+        ["optimizer._target_=torch.optim.LBFGS", "optimizer.max_iter=2"],
+    ],
+    ids=" ".join,
+)
+def test_accumulated_batches_are_one_large_batch(train: Train, extra: list[str]) -> None:
+    """5000 samples in batches of 200 are eight steps of three, and one."""
+    exact = ["trainer.precision=64-true", "trainer.log_every_n_steps=1", *extra]
+    whole, expected = train("workload.batch_size=600", *exact)
+    parts, record = train("workload.batch_size=200", "trainer.accumulate_grad_batches=3", *exact)
+    assert (record.steps, record.epochs) == (expected.steps, expected.epochs)
+    for one, other in zip(curves(whole), curves(parts), strict=True):
+        values = (
+            {name: float(text or "nan") for name, text in row.items()} for row in (one, other)
+        )
+        assert next(values) == pytest.approx(next(values), rel=1e-9, nan_ok=True)
 
 
 def test_the_schedule_reaches_the_optimizer(train: Train) -> None:

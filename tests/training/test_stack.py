@@ -97,6 +97,16 @@ def test_smoothed_labels(tmp_path: Path, l2: float) -> None:
         assert_same(alone, together)
 
 
+def test_accumulated_batches(tmp_path: Path) -> None:
+    configs = [
+        composed("trainer.accumulate_grad_batches=3", f"optimizer.lr={lr}", f"seed={seed}")
+        for lr, seed in ((1e-3, 0), (1e-2, 0), (1e-3, 1))
+    ]
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert alone.steps == 14
+        assert_same(alone, together)
+
+
 def test_convolutions(tmp_path: Path) -> None:
     configs = [
         composed(
