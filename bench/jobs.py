@@ -48,18 +48,20 @@ class Job:
         """The record of this very configuration, if the run was made and did not fail.
 
         Raises:
-            BenchError: another configuration's run lies in the directory.
+            BenchError: another configuration's run lies in the directory, and it did not fail.
         """
         path = self.directory / records.FILE_NAME
         if not path.exists():
             return None
         record = records.read(path)
+        if record.status == "failed":
+            return None
         if record.id != digest(self.config):
             raise BenchError(
                 f"{self.directory}: holds a run of another configuration (its defaults have "
                 "changed since); name another study, or move that run away"
             )
-        return None if record.status == "failed" else record
+        return record
 
 
 def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
@@ -73,7 +75,7 @@ def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
         config=config,
         hydra=hydra,
         overrides=tuple(hydra["overrides"]["task"]),
-        directory=run_directory(config, _defaults(config)),
+        directory=run_directory(config, _defaults(config, hydra["runtime"]["choices"])),
     )
 
 
@@ -89,11 +91,15 @@ def plain_hydra(hydra: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(hydra, enum_to_str=True))
 
 
-def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the same workload, optimizer and schedule with nothing else said."""
+def _defaults(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration of the same workload, optimizer and schedule with nothing else said.
+
+    Args:
+        choices: Hydra's, of each group.
+    """
     name, target = config["optimizer"]["name"], config["optimizer"]["_target_"]
-    custom = ["optimizer=custom", f"optimizer._target_={target}"]
-    optimizer = _usual(*custom if name == target else [f"optimizer={name}"])
+    own_class = [f"optimizer={choices['optimizer']}", f"optimizer._target_={target}"]
+    optimizer = _usual(*own_class if name == target else [f"optimizer={name}"])
     schedule = _usual(f"schedule={config['schedule']['name']}")
     workload = _usual(f"workload={config['workload']['name']}")
     return workload | {"optimizer": optimizer["optimizer"], "schedule": schedule["schedule"]}

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    InterpolationResolutionError,
     MissingMandatoryValue,
     OmegaConfBaseException,
     UnsupportedValueType,
@@ -21,6 +22,43 @@ from omegaconf.errors import (
 )
 
 ConfigError = (HydraException, OmegaConfBaseException)
+
+# What Lightning, PyTorch and common Hydra templates call things that have another name here.
+COUNTERPARTS = {
+    "alpha": "optimizer.decay",
+    "batch_size": "workload.batch_size",
+    "betas": "optimizer.beta1 and optimizer.beta2",
+    "callbacks": "trainer.callbacks",
+    "ckpt_path": "the same command again: it goes on with what is missing",
+    "data": "workload",
+    "datamodule": "workload",
+    "dataset": "workload",
+    "default_root_dir": "runs_dir",
+    "early_stopping": "trainer.patience",
+    "epochs": "trainer.max_epochs",
+    "experiment_name": "study",
+    "fast_dev_run": "trainer.max_steps=1",
+    "gpus": "trainer.devices",
+    "gradient_clip_val": "optimizer.clip_norm",
+    "learning_rate": "optimizer.lr",
+    "limit_train_batches": "trainer.max_steps",
+    "logger": "trainer.loggers",
+    "loggers": "trainer.loggers",
+    "lr": "optimizer.lr",
+    "lr_scheduler": "schedule",
+    "max_epochs": "trainer.max_epochs",
+    "max_steps": "trainer.max_steps",
+    "model": "workload.model",
+    "nesterov": "optimizer=nesterov",
+    "net": "workload.model",
+    "num_epochs": "trainer.max_epochs",
+    "output_dir": "runs_dir",
+    "rho": "optimizer.decay",
+    "save_dir": "runs_dir",
+    "scheduler": "schedule",
+    "task_name": "study",
+    "weight_decay": "optimizer.weight_decay",
+}
 
 
 def explain(error: Exception) -> str:
@@ -34,7 +72,7 @@ def explain(error: Exception) -> str:
         return _unknown_key(cause)
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}: a value is needed, none was given"
-    if isinstance(cause, ValidationError | UnsupportedValueType):
+    if isinstance(cause, ValidationError | UnsupportedValueType | InterpolationResolutionError):
         return f"{cause.full_key}: {_first_line(cause)}"
     if isinstance(error, ConfigCompositionException):
         return _composition(error)
@@ -59,17 +97,24 @@ def _composition(error: ConfigCompositionException) -> str:
     text = _first_line(error)
     if match := re.match(r"Could not override '([^']+)'", text):
         return f"{match[1]}: no such key"
+    if match := re.match(r"Error merging override ~(\S+)", text):
+        return f"{match[1]}: cannot be taken out; give it another value"
     return text
 
 
 def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     parent = error.parent_node
     accepted = sorted(map(str, parent)) if isinstance(parent, DictConfig) else []
-    key = str(error.full_key)
-    place = key.rpartition(".")[0]
+    return no_such_key(str(error.full_key), accepted)
+
+
+def no_such_key(key: str, accepted: Sequence[str]) -> str:
+    place, _, name = key.rpartition(".")
     where = f" in {place}" if place else ""
+    ours = COUNTERPARTS.get(name)
+    hint = f"; use {ours}" if ours and ours != key else _guess(name, accepted)
     choices = f"; {place or 'the configuration'} has {', '.join(accepted)}" if accepted else ""
-    return f"{key}: no such key{where}{_guess(str(error.key), accepted)}{choices}"
+    return f"{key}: no such key{where}{hint}{choices}"
 
 
 def _guess(word: str, options: Sequence[str]) -> str:
