@@ -22,8 +22,10 @@ def main() -> None:
     from bench.messages import ConfigError, explain
 
     config.register()
-    sys.argv[1:] = choose_custom(sys.argv[1:])
+    if not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())  # a person's own modules, as `python -m` does
     try:
+        sys.argv[1:] = accepted(choose_custom(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one_run)()
     except ConfigError as error:
         sys.exit(f"error: {explain(error)}")
@@ -32,6 +34,17 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         sys.exit(130)
+
+
+def accepted(arguments: list[str]) -> list[str]:
+    """With overrides as Hydra can read them."""
+    from hydra._internal.utils import get_args_parser
+
+    from bench.overrides import usable
+
+    said = get_args_parser().parse_known_args(arguments)[0].overrides
+    read = {override: usable(override) for override in said}
+    return [line for argument in arguments for line in read.get(argument, [argument])]
 
 
 def choose_custom(arguments: list[str]) -> list[str]:

@@ -31,12 +31,6 @@ def accepts(default: Any, interval: str | None = None, *choices: str, kind: type
     return field(default=default, metadata={"declared": declared})
 
 
-def part(kind: type) -> Any:
-    """A field that holds a section of its own, of that kind: OmegaConf cannot say it, where a kind
-    has unions."""
-    return field(default=MISSING, metadata={"part": kind})
-
-
 @dataclass
 class Model:
     family: str = MISSING
@@ -64,7 +58,7 @@ class CNN(Model):
 class Workload:
     name: str = MISSING
     dataset: str = accepts("mnist", None, "mnist", "cifar10", "fashion_mnist")
-    model: Any = part(Model)
+    model: Any = field(default=MISSING, metadata={"part": Model})
     batch_size: Union[int, str] = field(  # noqa: UP007 - OmegaConf reads this form
         default=128, metadata={"whole_or": "full"}
     )
@@ -115,15 +109,17 @@ class Schedule:
 
 @dataclass
 class Config:
+    """The kinds of its parts are checked by `checked`: OmegaConf fails on unions within them."""
+
     study: str = "default"
     seed: int = accepts(0, "[0, 4294967295]", kind=int)
     runs_dir: str = "runs"
     data_dir: Optional[str] = None  # noqa: UP045
     diagnostics: bool = False
-    workload: Any = part(Workload)
-    optimizer: Any = part(object)  # one of ours, or the arguments of any class
-    schedule: Any = part(Schedule)
-    trainer: Any = part(Trainer)
+    workload: Any = field(default=MISSING, metadata={"part": Workload})
+    optimizer: Any = field(default=MISSING, metadata={"part": object})  # ours, or any class's
+    schedule: Any = field(default=MISSING, metadata={"part": Schedule})
+    trainer: Any = field(default=MISSING, metadata={"part": Trainer})
 
 
 def schema_of(
@@ -168,12 +164,27 @@ def validate(config: DictConfig) -> dict[str, Any]:
     Raises:
         BenchError: a value is missing or out of range.
     """
+    plain = checked(config)
+    _name_optimizer(plain["optimizer"])
+    trainer = plain["trainer"]
+    if trainer["max_epochs"] is None and trainer["max_steps"] == -1:
+        trainer["max_epochs"] = DEFAULT_EPOCHS
+    _check_together(plain)
+    return plain
+
+
+def checked(node: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """A structured config as plain containers, each value held against its declaration.
+
+    Raises:
+        BenchError: a value is missing, not understood or out of range.
+    """
     try:
-        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise BenchError(explain(error)) from error
     plain = cast(dict[str, Any], container)
-    for key, value, metadata in _described(config, plain):
+    for key, value, metadata in _described(node, plain, prefix):
         if "declared" in metadata:
             _check(key, value, metadata["declared"])
         for item in value if "each" in metadata else ():
@@ -181,11 +192,6 @@ def validate(config: DictConfig) -> dict[str, Any]:
         word = metadata.get("whole_or", value)
         if value != word and not (isinstance(value, int) and value >= 1):
             raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
-    _name_optimizer(plain["optimizer"])
-    trainer = plain["trainer"]
-    if trainer["max_epochs"] is None and trainer["max_steps"] == -1:
-        trainer["max_epochs"] = DEFAULT_EPOCHS
-    _check_together(plain)
     return plain
 
 
