@@ -23,6 +23,7 @@ from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
 
 DEFAULT_EPOCHS = 5
+MOST_STEPS = 100_000_000  # the learning rates of all steps are computed at once
 
 
 def accepts(default: Any, interval: str | None = None, *choices: str, kind: type = float) -> Any:
@@ -98,7 +99,7 @@ class Trainer:
     )
     patience: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     cuda_graph: str = accepts("auto", None, "auto", "never")
-    threads: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
 
 
@@ -207,9 +208,14 @@ def total_steps(config: Mapping[str, Any]) -> int:
 
 def steps_per_epoch(workload: Mapping[str, Any]) -> int:
     """Optimizer steps of an epoch."""
-    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
+    size = training_size(workload)
     batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
     return size // batch_size if workload["drop_last"] else -(-size // batch_size)
+
+
+def training_size(workload: Mapping[str, Any]) -> int:
+    """Samples to train on."""
+    return DATASETS[workload["dataset"]].train_size - workload["val_size"]
 
 
 def as_yaml(plain: Any) -> str:
@@ -288,7 +294,7 @@ def _check_together(config: Mapping[str, Any]) -> None:
             raise BenchError(
                 f"{key}={name}: must be a plain directory name (letters, digits, . _ + -)"
             )
-    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
+    size = training_size(workload)
     if size < 1:
         raise BenchError(
             f"workload.val_size={workload['val_size']}: must leave training samples; "
@@ -313,3 +319,6 @@ def _check_together(config: Mapping[str, Any]) -> None:
         )
     if trainer["max_steps"] == 0:
         raise BenchError("trainer.max_steps=0: must be at least 1, or -1 for no limit")
+    if total_steps(config) > MOST_STEPS:
+        given = [f"trainer.{key}={trainer[key]}" for key in ("max_epochs", "max_steps")]
+        raise BenchError(f"{', '.join(given)}: at most {MOST_STEPS:,} steps")

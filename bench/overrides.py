@@ -49,7 +49,7 @@ def check(override: Override) -> None:
     key, value = override.key_or_group, override.value()
     if any(is_within(ours, key) for ours in OURS) and value not in OURS.get(key, ()):
         raise BenchError(
-            f"{override.input_line}: runs have directories of ours; choose them by runs_dir and study"
+            f"{override.input_line}: runs have directories of ours; runs_dir and study say where"
         )
 
 

@@ -5,12 +5,14 @@ No torch at the top: the parent process plans and shows; its workers train.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from bench.config import as_yaml
 from bench.data import DATASETS, cache
 from bench.display import Display
 from bench.errors import BenchError
@@ -60,6 +62,8 @@ def run(
         fetch_data(missing)
         device, gpus = accelerator(missing[0])
         workers = workers or gpus or max(1, cores() // threads)
+        kinds = {as_yaml([j.config["workload"], j.config["trainer"]]): j.config for j in missing}
+        ask(_refuse_what_cannot_fit, list(kinds.values()), device)
         plan = tasks(
             missing,
             strategy=strategy,
@@ -94,6 +98,13 @@ def _count_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def _refuse_what_cannot_fit(configs: Sequence[Mapping[str, Any]], device: str) -> None:
+    from bench.training.memory import refuse_what_cannot_fit
+
+    for config in configs:
+        refuse_what_cannot_fit(config, device)
 
 
 def cores() -> int:

@@ -1,6 +1,7 @@
 """One run from its configuration: build everything, train, evaluate, leave a record."""
 
 import functools
+import os
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.errors import BenchError
 from bench.records import Record
 from bench.training.environment import environment
 from bench.training.fusion import fuse
-from bench.training.memory import keep_freed_memory
+from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
 from bench.training.progress import StepProgressBar
 from bench.training.recorder import Recorder
@@ -71,6 +72,7 @@ class Run:
         )
         if tell is not None:
             self.trainer.callbacks.append(Report(tell))  # type: ignore[attr-defined]
+        refuse_what_cannot_fit(config, self.trainer.strategy.root_device.type)
         self.data = prepared(
             workload["dataset"],
             config["data_dir"],
@@ -199,7 +201,7 @@ def make_trainer(
         )
         callbacks.append(last)
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **{key: value for key, value in chosen.items() if value is not None},
             callbacks=callbacks,
             logger=False,
@@ -213,6 +215,10 @@ def make_trainer(
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         given = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
         raise BenchError(f"{given}: {' '.join(str(error).split())}") from error
+    cores = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
+        raise BenchError(f"trainer.devices={options['devices']}: there are {cores} processors")
+    return trainer
 
 
 @functools.lru_cache(maxsize=1)

@@ -32,7 +32,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from bench.config import accepts, checked
-from bench.overrides import check
+from bench.overrides import check, usable
 
 from .bench_launchers import MachineLauncher
 
@@ -128,7 +128,7 @@ class SpaceSweeper(Sweeper):
         if "experiment" not in space or not space["experiment"].is_discrete_sweep():
             return
         for experiment in assignments(space["experiment"]):
-            composed = self.config_loader.load_sweep_config(self.composed, [experiment])
+            composed = self.config_loader.load_sweep_config(self.composed, usable(experiment))
             if composed.hydra.sweeper != self.composed.hydra.sweeper:
                 raise HydraException(
                     f"{experiment}: is a sweep of its own, which would be lost within another; "
