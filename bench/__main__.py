@@ -19,7 +19,7 @@ def main() -> None:
 
     from bench import config
     from bench.errors import BenchError
-    from bench.messages import ConfigError, explain
+    from bench.messages import ConfigError, explain, is_hydras
 
     config.register()
     if not sys.flags.safe_path:
@@ -31,6 +31,11 @@ def main() -> None:
         sys.exit(f"error: {explain(error)}")
     except BenchError as error:
         sys.exit(f"error: {error}")
+    except Exception as error:
+        if not is_hydras(error):
+            raise
+        said = " ".join(sys.argv[1:])
+        sys.exit(f"error: Hydra cannot use {said} ({type(error).__name__}: {error})")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         sys.exit(130)

@@ -20,6 +20,7 @@ from bench import records
 from bench.config import as_yaml, validate
 from bench.errors import BenchError
 from bench.identity import digest, record_fields, run_directory
+from bench.overrides import usable
 from bench.records import Record
 
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
@@ -109,7 +110,7 @@ def _defaults(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str
 def _usual(*choices: str) -> dict[str, Any]:
     """The configuration with nothing but these choices: one for each group, not for each
     combination of them."""
-    return validate(compose("config", list(choices)))
+    return validate(compose("config", [said for choice in choices for said in usable(choice)]))
 
 
 def run(jobs: Sequence[Job], *, tell: Callable[[int, int], None] | None = None) -> list[Record]:

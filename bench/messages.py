@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import traceback
 from collections.abc import Sequence
 
 from hydra.errors import (
@@ -77,6 +78,12 @@ def explain(error: Exception) -> str:
     if isinstance(error, ConfigCompositionException):
         return _composition(error)
     return _first_line(error)
+
+
+def is_hydras(error: Exception) -> bool:
+    """Whether it arose within Hydra or OmegaConf, which do not expect all that can be said."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_globals.get("__name__", "").partition(".")[0] in ("hydra", "omegaconf")
 
 
 def _first_line(error: BaseException) -> str:

@@ -99,6 +99,18 @@ GRIDS: list[tuple[dict[str, Any], dict[str, Any], str, list[str]]] = [
             "optimizer=adam seed=1 optimizer.lr=9",
         ],
     ),
+    (
+        {},
+        {},
+        "optimizer=adam,custom optimizer._target_=a.B seed=1",
+        ["optimizer=adam seed=1", "optimizer=custom optimizer._target_=a.B seed=1"],
+    ),
+    (
+        {},
+        {},
+        "optimizer=adam optimizer._target_=a.B,a.C",
+        ["optimizer=adam optimizer._target_=a.B", "optimizer=adam optimizer._target_=a.C"],
+    ),
     (PARAMS, ADAM_ONE, "seed=1", ["optimizer=sgd seed=1", "optimizer=adam seed=1 optimizer.lr=9"]),
 ]
 
