@@ -19,7 +19,7 @@ def main() -> None:
 
     from bench import config
     from bench.errors import BenchError
-    from bench.messages import ConfigError, explain, is_hydras
+    from bench.messages import ConfigError, explain, first_line, is_hydras
 
     config.register()
     if not sys.flags.safe_path:
@@ -35,7 +35,7 @@ def main() -> None:
         if not is_hydras(error):
             raise
         said = " ".join(sys.argv[1:])
-        sys.exit(f"error: Hydra cannot use {said} ({type(error).__name__}: {error})")
+        sys.exit(f"error: Hydra cannot use {said} ({type(error).__name__}: {first_line(error)})")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         sys.exit(130)

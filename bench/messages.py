@@ -66,7 +66,7 @@ def explain(error: Exception) -> str:
     """The one line a person needs: the key, what was given, what is accepted."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not understood; write it as key=value ({_first_line(error)})"
+        return f"{error.override}: not understood; write it as key=value ({first_line(error)})"
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
@@ -74,26 +74,27 @@ def explain(error: Exception) -> str:
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}: a value is needed, none was given"
     if isinstance(cause, ValidationError | UnsupportedValueType | InterpolationResolutionError):
-        return f"{cause.full_key}: {_first_line(cause)}"
+        return f"{cause.full_key}: {first_line(cause)}"
     if isinstance(error, ConfigCompositionException):
         return _composition(error)
-    return _first_line(error)
+    return first_line(error)
 
 
 def is_hydras(error: Exception) -> bool:
-    """Whether it arose within Hydra or OmegaConf, which do not expect all that can be said."""
+    """Whether it arose within Hydra or OmegaConf, which are not prepared for all that can be
+    said."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return frames[-1].f_globals.get("__name__", "").partition(".")[0] in ("hydra", "omegaconf")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 def _missing_config(error: MissingConfigException) -> str:
     if not error.options:
-        return _first_line(error)
+        return first_line(error)
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     options = ", ".join(error.options)
     return f"{group}={choice}: no such choice{_guess(choice, error.options)}; choose from {options}"
@@ -101,7 +102,7 @@ def _missing_config(error: MissingConfigException) -> str:
 
 def _composition(error: ConfigCompositionException) -> str:
     """Such as ``Could not override 'a.b'.`` or ``In 'x': Could not find ...``."""
-    text = _first_line(error)
+    text = first_line(error)
     if match := re.match(r"Could not override '([^']+)'", text):
         return f"{match[1]}: no such key"
     if match := re.match(r"Error merging override ~(\S+)", text):

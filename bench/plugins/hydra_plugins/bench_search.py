@@ -17,7 +17,7 @@ Hydra imports this file at every start, so it imports nothing heavy.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, product
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
@@ -471,8 +471,8 @@ def last_accuracy(record: "Record") -> float:
 
 @dataclass
 class SpaceConfig:
-    params: Optional[dict[str, Any]] = None  # noqa: UP045
-    when: Optional[dict[str, Any]] = None  # noqa: UP045
+    params: dict[str, Any] = field(default_factory=dict)
+    when: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
