@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ def main() -> None:
     from bench.messages import ConfigError, explain, first_line, is_hydras
 
     config.register()
-    if not sys.flags.safe_path:
-        sys.path.insert(0, os.getcwd())  # a person's own modules, as `python -m` does
+    if not sys.flags.safe_path:  # a person's own modules, as `python -m` does
+        with suppress(FileNotFoundError):  # the directory is gone
+            sys.path.insert(0, os.getcwd())
     try:
         sys.argv[1:] = accepted(choose_custom(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(one_run)()
