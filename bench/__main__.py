@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ def main() -> None:
     from bench.messages import ConfigError, explain, first_line, is_hydras
 
     config.register()
+    warnings.filterwarnings("ignore", r"\s*Running Hydra app with --multirun")  # in many lines
     if not sys.flags.safe_path:  # a person's own modules, as `python -m` does
         with suppress(FileNotFoundError):  # the directory is gone
             sys.path.insert(0, os.getcwd())
