@@ -2,7 +2,9 @@
 
 import os
 import sys
+import warnings
 from argparse import Namespace
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bench.command_line import PLUGINS, carry_out, read
@@ -16,8 +18,12 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
     from bench import provenance
     from bench.errors import BenchError
-    from bench.messages import ConfigError, explain
+    from bench.messages import ConfigError, explain, first_line, is_hydras
 
+    warnings.filterwarnings("ignore", r"\s*Running Hydra app with --multirun")  # in many lines
+    if not sys.flags.safe_path:  # a person's own modules, as `python -m` does
+        with suppress(FileNotFoundError):  # the directory is gone
+            sys.path.insert(0, os.getcwd())
     try:
         said = read(sys.argv[1:])
         if said.version:
@@ -32,6 +38,11 @@ def main() -> None:
     except BrokenPipeError:  # who reads has seen enough: bench --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        if not is_hydras(error):
+            raise
+        typed = " ".join(sys.argv[1:])
+        sys.exit(f"error: Hydra cannot use {typed} ({type(error).__name__}: {first_line(error)})")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         sys.exit(130)

@@ -87,7 +87,10 @@ def read(arguments: Sequence[str]) -> Namespace:
         raise BenchError("--anyway: goes with --repeat RUN")
     if said.repeat is not None and said.multirun:
         raise BenchError("--repeat and --multirun: a repeat is one run; leave one of them out")
-    said.overrides = choose_custom(said.overrides)
+    if said.overrides:
+        from bench.overrides import usable  # which knows all that can be said
+
+        said.overrides = [line for each in choose_custom(said.overrides) for line in usable(each)]
     said.places = []
     for directory in said.config_dir:
         said.places += found([directory], f"--config-dir={directory}")

@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from bench.jobs import split
+from bench.overrides import usable
 
 
 class Composer:
@@ -36,9 +37,9 @@ class Composer:
         """What Hydra's ``load_sweep_config`` makes of a job, as `split` divides it.
 
         Raises:
-            HydraException: an override is not understood or not accepted.
+            BenchError, HydraException: an override is not understood or not accepted.
         """
-        parsed = list(map(parse, overrides))
+        parsed = [override for line in overrides for override in parse(line)]
         values = list(filter(self._sets_value, parsed))
         chosen = [o.input_line for o in parsed if not self._sets_value(o)]
         own, hydra = self._composed(*chosen)
@@ -68,5 +69,5 @@ class Composer:
 
 
 @functools.cache
-def parse(line: str) -> Override:
-    return OverridesParser.create().parse_overrides([line])[0]
+def parse(line: str) -> list[Override]:
+    return OverridesParser.create().parse_overrides(usable(line))

@@ -14,15 +14,17 @@ import numpy as np
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import OmegaConfBaseException
 
 from bench.data import DATASETS
 from bench.errors import BenchError
-from optimizers.rule import OPTIONS, Hyperparameter
+from bench.messages import explain, no_such_key
+from optimizers.rule import OPTIONS, Hyperparameter, Rule
 from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
 
 DEFAULT_EPOCHS = 5
+MOST_STEPS = 100_000_000  # the learning rates of all steps are computed at once
 
 
 def accepts(default: Any, interval: str | None = None, *choices: str, kind: type = float) -> Any:
@@ -45,12 +47,12 @@ class Model:
 
 @dataclass
 class MLP(Model):
-    family: str = "mlp"
+    family: str = accepts("mlp", None, "mlp")
 
 
 @dataclass
 class CNN(Model):
-    family: str = "cnn"
+    family: str = accepts("cnn", None, "cnn")
     channels: list[int] = field(default_factory=list, metadata={"each": "[1, inf)"})
 
 
@@ -58,7 +60,7 @@ class CNN(Model):
 class Workload:
     name: str = MISSING
     dataset: str = accepts("mnist", None, "mnist", "cifar10", "fashion_mnist")
-    model: Any = MISSING
+    model: Any = field(default=MISSING, metadata={"part": Model})
     batch_size: Union[int, str] = field(  # noqa: UP007 - OmegaConf reads this form
         default=128, metadata={"whole_or": "full"}
     )
@@ -106,7 +108,7 @@ class Trainer:
     )
     patience: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     cuda_graph: str = accepts("auto", None, "auto", "never")
-    threads: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
     ema_decay: Optional[float] = accepts(None, "[0, 1)")  # noqa: UP045
     callbacks: list[Any] = field(default_factory=list, metadata={"by_path": True})
@@ -115,19 +117,28 @@ class Trainer:
 
 
 @dataclass
+class Schedule:
+    name: str = MISSING
+
+
+@dataclass
 class Config:
+    """The kinds of its parts are checked by `checked`: OmegaConf fails on unions within them."""
+
     study: str = "default"
     seed: int = accepts(0, "[0, 4294967295]", kind=int)
     runs_dir: str = "runs"
     data_dir: Optional[str] = None  # noqa: UP045
     diagnostics: bool = False
-    workload: Any = MISSING
-    optimizer: Any = MISSING
-    schedule: Any = MISSING
-    trainer: Any = MISSING
+    workload: Any = field(default=MISSING, metadata={"part": Workload})
+    optimizer: Any = field(default=MISSING, metadata={"part": object})  # ours, or any class's
+    schedule: Any = field(default=MISSING, metadata={"part": Schedule})
+    trainer: Any = field(default=MISSING, metadata={"part": Trainer})
 
 
-def schema_of(name: str, target: str | None, declared: Mapping[str, Hyperparameter]) -> type:
+def schema_of(
+    name: str, target: str | None, declared: Mapping[str, Hyperparameter], *bases: type
+) -> type:
     """A dataclass with a field for each declared hyperparameter."""
     typed: list[Any] = [("name", str, field(default=name))]
     if target is not None:
@@ -139,7 +150,7 @@ def schema_of(name: str, target: str | None, declared: Mapping[str, Hyperparamet
         typed.append(
             (key, annotation, field(default=default, metadata={"declared": hyperparameter}))
         )
-    return make_dataclass(name, typed)
+    return make_dataclass(name, typed, bases=bases)
 
 
 def register() -> None:
@@ -154,7 +165,7 @@ def register() -> None:
         schema = schema_of(name, f"optimizers.{rule.__name__}", {**rule.hyperparameters, **OPTIONS})
         store(group="schema/optimizer", name=name, node=schema)
     for name, schedule in SCHEDULES.items():
-        schema = schema_of(name, None, schedule.declarations())
+        schema = schema_of(name, None, schedule.declarations(), Schedule)
         store(group="schema/schedule", name=name, node=schema)
     # Any importable optimizer: its arguments are its own, so no key is unknown here.
     anything = DictConfig({"name": "${._target_}", "_target_": "???"}, flags={"struct": False})
@@ -167,12 +178,27 @@ def validate(config: DictConfig) -> dict[str, Any]:
     Raises:
         BenchError: a value is missing or out of range.
     """
+    plain = checked(config)
+    _name_optimizer(plain["optimizer"])
+    trainer = plain["trainer"]
+    if trainer["max_epochs"] is None and trainer["max_steps"] == -1:
+        trainer["max_epochs"] = DEFAULT_EPOCHS
+    _check_together(plain)
+    return plain
+
+
+def checked(node: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """A structured config as plain containers, each value held against its declaration.
+
+    Raises:
+        BenchError: a value is missing, not understood or out of range.
+    """
     try:
-        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise BenchError(f"{error.full_key}: a value is needed, none was given") from error
+        container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise BenchError(explain(error)) from error
     plain = cast(dict[str, Any], container)
-    for key, value, metadata in _described(config, plain):
+    for key, value, metadata in _described(node, plain, prefix):
         if "declared" in metadata:
             _check(key, value, metadata["declared"])
         for item in value if "each" in metadata else ():
@@ -182,10 +208,6 @@ def validate(config: DictConfig) -> dict[str, Any]:
         word = metadata.get("whole_or", value)
         if value != word and not (isinstance(value, int) and value >= 1):
             raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
-    trainer = plain["trainer"]
-    if trainer["max_epochs"] is None and trainer["max_steps"] == -1:
-        trainer["max_epochs"] = DEFAULT_EPOCHS
-    _check_together(plain)
     return plain
 
 
@@ -210,10 +232,15 @@ def multipliers(schedule: Mapping[str, Any], steps: int) -> list[float]:
 def steps_per_epoch(config: Mapping[str, Any]) -> int:
     """Optimizer steps of an epoch."""
     workload, accumulated = config["workload"], config["trainer"].get("accumulate_grad_batches", 1)
-    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
+    size = training_size(workload)
     batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
     batches = size // batch_size if workload["drop_last"] else -(-size // batch_size)
     return -(-batches // accumulated)
+
+
+def training_size(workload: Mapping[str, Any]) -> int:
+    """Samples to train on."""
+    return DATASETS[workload["dataset"]].train_size - workload["val_size"]
 
 
 def as_yaml(plain: Any) -> str:
@@ -226,15 +253,50 @@ def _described(
     node: DictConfig, plain: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     """Every value of a structured config, which is also given as plain containers (to read those
-    takes a tenth of the time): its key, itself, and the metadata of its field."""
+    takes a tenth of the time): its key, itself, and the metadata of its field.
+
+    Raises:
+        BenchError: it is not what its schema says: a key too many (Hydra lets ``+`` add any), or
+            one that was taken out, or another thing where a section belongs.
+    """
     schema = OmegaConf.get_type(node)
     metadata = {f.name: f.metadata for f in fields(schema)} if is_dataclass(schema) else {}
+    if is_dataclass(schema):
+        for name in plain.keys() - metadata.keys():
+            raise BenchError(no_such_key(f"{prefix}{name}", sorted(metadata)))
+        for name in metadata.keys() - plain.keys():
+            raise BenchError(f"{prefix}{name}: a value is needed, none was given")
     for name, value in plain.items():
         key = f"{prefix}{name}"
+        described: Mapping[str, Any] = metadata.get(name, {})
+        if "part" in described:
+            _check_part(key, value, OmegaConf.get_type(node, name), described["part"])
         if isinstance(value, dict):
             yield from _described(node[name], value, f"{key}.")
         else:
-            yield key, value, metadata.get(name, {})
+            yield key, value, described
+
+
+def _check_part(key: str, value: Any, given: Any, kind: type) -> None:
+    if not (isinstance(value, dict) and issubclass(given, kind)):
+        keys = [f.name for f in fields(kind)] if is_dataclass(kind) else ["_target_"]
+        raise BenchError(f"{key}={value}: a section stands here, with {', '.join(keys)}")
+
+
+def rule_of(optimizer: Mapping[str, Any]) -> type[Rule] | None:
+    """The rule that these options are for; None for a class of somebody else's."""
+    rule = RULES.get(optimizer["name"])
+    ours = rule is not None and optimizer["_target_"] == f"optimizers.{rule.__name__}"
+    return rule if ours else None
+
+
+def _name_optimizer(optimizer: dict[str, Any]) -> None:
+    """A class that is given one of our rules' arguments does not get its name."""
+    for key in ("name", "_target_"):
+        if not isinstance(optimizer.get(key), str):
+            raise BenchError(f"optimizer.{key}={optimizer.get(key)}: must be text")
+    if optimizer["name"] in RULES and rule_of(optimizer) is None:
+        optimizer["name"] = optimizer["_target_"]
 
 
 def _check(key: str, value: Any, declared: Hyperparameter) -> None:
@@ -258,11 +320,17 @@ def _by_path(key: str, item: Any) -> dict[str, Any]:
 def _check_together(config: Mapping[str, Any]) -> None:
     """What no key can tell alone."""
     study, workload, trainer = config["study"], config["workload"], config["trainer"]
-    if not re.fullmatch(r"\w[\w.+-]*", study):
-        raise BenchError(
-            f"study={study}: must be a plain directory name (letters, digits, . _ + -)"
-        )
-    size = DATASETS[workload["dataset"]].train_size - workload["val_size"]
+    names = {
+        "study": study,
+        "workload.name": workload["name"],
+        "optimizer.name": config["optimizer"]["name"],
+    }
+    for key, name in names.items():
+        if not re.fullmatch(r"\w[\w.+:-]*" if "." in key else r"\w[\w.+-]*", name):
+            raise BenchError(
+                f"{key}={name}: must be a plain directory name (letters, digits, . _ + -)"
+            )
+    size = training_size(workload)
     if size < 1:
         raise BenchError(
             f"workload.val_size={workload['val_size']}: must leave training samples; "
@@ -298,3 +366,6 @@ def _check_together(config: Mapping[str, Any]) -> None:
         )
     if trainer["max_steps"] == 0:
         raise BenchError("trainer.max_steps=0: must be at least 1, or -1 for no limit")
+    if total_steps(config) > MOST_STEPS:
+        given = [f"trainer.{key}={trainer[key]}" for key in ("max_epochs", "max_steps")]
+        raise BenchError(f"{', '.join(given)}: at most {MOST_STEPS:,} steps")

@@ -21,6 +21,7 @@ from bench.command_line import search_path
 from bench.config import as_yaml, validate
 from bench.errors import BenchError
 from bench.identity import digest, record_fields, run_directory
+from bench.overrides import usable
 from bench.records import Record
 
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
@@ -50,18 +51,20 @@ class Job:
         """The record of this very configuration, if the run was made and did not fail.
 
         Raises:
-            BenchError: another configuration's run lies in the directory.
+            BenchError: another configuration's run lies in the directory, and it did not fail.
         """
         path = self.directory / records.FILE_NAME
         if not path.exists():
             return None
         record = records.read(path)
+        if record.status == "failed":
+            return None
         if record.id != digest(self.config):
             raise BenchError(
                 f"{self.directory}: holds a run of another configuration (its defaults have "
                 "changed since); name another study, or move that run away"
             )
-        return None if record.status == "failed" else record
+        return record
 
 
 def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
@@ -75,7 +78,7 @@ def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
         config=config,
         hydra=hydra,
         overrides=(*search_path(hydra), *hydra["overrides"]["task"]),
-        directory=run_directory(config, _defaults(config)),
+        directory=run_directory(config, _defaults(config, hydra["runtime"]["choices"])),
     )
 
 
@@ -91,20 +94,31 @@ def plain_hydra(hydra: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(hydra, enum_to_str=True))
 
 
-def choices(config: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
-    """What chooses the workload, the optimizer and the schedule of a configuration."""
+def choices(
+    config: Mapping[str, Any], own_class: str = "custom"
+) -> tuple[list[str], list[str], list[str]]:
+    """What chooses the workload, the optimizer and the schedule of a configuration.
+
+    Args:
+        own_class: the option under which a class that is not ours was given its arguments.
+    """
     name, target = config["optimizer"]["name"], config["optimizer"]["_target_"]
-    custom = ["optimizer=custom", f"optimizer._target_={target}"]
+    own = [f"optimizer={own_class}", f"optimizer._target_={target}"]
     return (
         [f"workload={config['workload']['name']}"],
-        custom if name == target else [f"optimizer={name}"],
+        own if name == target else [f"optimizer={name}"],
         [f"schedule={config['schedule']['name']}"],
     )
 
 
-def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the same workload, optimizer and schedule with nothing else said."""
-    workload, optimizer, schedule = (_usual(*choice) for choice in choices(config))
+def _defaults(config: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration of the same workload, optimizer and schedule with nothing else said.
+
+    Args:
+        chosen: Hydra's choices, of each group.
+    """
+    parts = choices(config, chosen["optimizer"])
+    workload, optimizer, schedule = (_usual(*choice) for choice in parts)
     return workload | {"optimizer": optimizer["optimizer"], "schedule": schedule["schedule"]}
 
 
@@ -112,7 +126,7 @@ def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 def _usual(*choices: str) -> dict[str, Any]:
     """The configuration with nothing but these choices: one for each group, not for each
     combination of them."""
-    return validate(compose("config", list(choices)))
+    return validate(compose("config", [said for choice in choices for said in usable(choice)]))
 
 
 def run(

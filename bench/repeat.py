@@ -104,7 +104,7 @@ def prepare(said: Namespace) -> partial[None]:
             said beside it would make it another run.
     """
     original = read(said.repeat)
-    for override in map(parse, said.overrides):
+    for override in chain.from_iterable(map(parse, said.overrides)):
         if override.get_key_element() not in NEUTRAL and not override.is_hydra_override():
             raise BenchError(
                 f"{override.input_line}: not beside --repeat, which takes only what decides no "

@@ -11,9 +11,9 @@ from itertools import chain, count, pairwise
 from math import inf
 from typing import Any, Literal
 
+from bench.config import rule_of
 from bench.identity import NEUTRAL, leaves
 from bench.jobs import Job
-from optimizers.rules import RULES
 
 Strategy = Literal["parallel", "stacked", "auto"]
 
@@ -38,7 +38,7 @@ def refusal(config: Mapping[str, Any]) -> str | None:
     """Why a run of this configuration cannot be stacked; None when it can."""
     optimizer, workload, trainer = config["optimizer"], config["workload"], config["trainer"]
     reasons = {
-        f"{optimizer['name']} has no rule to stack": optimizer["name"] not in RULES,
+        f"{optimizer['name']} has no rule to stack": rule_of(optimizer) is None,
         "its gradient is numeric": optimizer.get("gradient", "autograd") != "autograd",
         "dropout draws from one random stream": workload["model"]["dropout"] > 0,
         "a full batch leaves nothing to gain": workload["batch_size"] == "full",

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import continuation
+from bench.config import as_yaml
 from bench.data import DATASETS, cache
 from bench.display import Display
 from bench.errors import BenchError
@@ -66,6 +67,8 @@ def run(
         fetch_data(missing)
         device, gpus = accelerator(missing[0])
         workers = workers or gpus or max(1, cores() // threads)
+        kinds = {as_yaml([j.config["workload"], j.config["trainer"]]): j.config for j in missing}
+        ask(_refuse_what_cannot_fit, list(kinds.values()), device)
         say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
         fresh: list[Job] = []
         going_on: list[Job] = []
@@ -129,6 +132,13 @@ def _count_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def _refuse_what_cannot_fit(configs: Sequence[Mapping[str, Any]], device: str) -> None:
+    from bench.training.memory import refuse_what_cannot_fit
+
+    for config in configs:
+        refuse_what_cannot_fit(config, device)
 
 
 def cores() -> int:

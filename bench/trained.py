@@ -12,7 +12,7 @@ from bench.continuation import CHECKPOINT
 from bench.data.tensors import parts, scaling
 from bench.errors import BenchError
 from bench.records import Record
-from bench.workloads import shape_of
+from bench.workloads.workload import shape_of
 
 
 class TrainedModel(nn.Module):

@@ -66,6 +66,7 @@ def shell(
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        monkeypatch.setattr(sys, "path", list(sys.path))
         try:
             main()
             status = 0

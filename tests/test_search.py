@@ -99,6 +99,18 @@ GRIDS: list[tuple[dict[str, Any], dict[str, Any], str, list[str]]] = [
             "optimizer=adam seed=1 optimizer.lr=9",
         ],
     ),
+    (
+        {},
+        {},
+        "optimizer=adam,custom optimizer._target_=a.B seed=1",
+        ["optimizer=adam seed=1", "optimizer=custom optimizer._target_=a.B seed=1"],
+    ),
+    (
+        {},
+        {},
+        "optimizer=adam optimizer._target_=a.B,a.C",
+        ["optimizer=adam optimizer._target_=a.B", "optimizer=adam optimizer._target_=a.C"],
+    ),
     (PARAMS, ADAM_ONE, "seed=1", ["optimizer=sgd seed=1", "optimizer=adam seed=1 optimizer.lr=9"]),
 ]
 
@@ -233,9 +245,9 @@ WRONG: list[tuple[str, list[str]]] = [
     ("hydra/sweeper=random optimizer.lr=tag(lg,interval(0,1))", ["optimizer.lr", "lg", "log"]),
     ("hydra/sweeper=random optimizer.lr=tag(log,choice(1,2))", ["optimizer.lr", "interval"]),
     ("hydra/sweeper=random optimizer.lr=choice(1,2)", ["n_trials=20", "2 different"]),
-    (f"hydra/sweeper=random {LOG_LR} hydra.sweeper.n_trials=0", ["n_trials=0", "at least 1"]),
+    (f"hydra/sweeper=random {LOG_LR} hydra.sweeper.n_trials=0", ["n_trials=0", "[1, "]),
     (f"hydra/sweeper=random {LOG_LR} hydra.sweeper.trials=9", ["trials", "n_trials"]),
-    (f"hydra/sweeper=optuna {LOG_LR} hydra.sweeper.n_parallel=0", ["n_parallel=0", "at least 1"]),
+    (f"hydra/sweeper=optuna {LOG_LR} hydra.sweeper.n_parallel=0", ["n_parallel=0", "[1, "]),
     (f"hydra/sweeper=optuna {LOG_LR} workload.val_size=0", ["workload.val_size=0"]),
     (f"hydra/sweeper=optuna {LOG_LR} hydra/launcher=basic", ["hydra/launcher", "auto"]),
     ("hydra/sweeper=random optimizer.lr=interval(-2,-1)", ["optimizer.lr=-1", "[0, inf)"]),

@@ -1,1 +1,1 @@
-"""Seeded attempts to break the product by what people could do to it: one module an interface."""
+"""Odd inputs, drawn from a seed: what a person may type, and what a record may hold."""

@@ -1,7 +1,18 @@
-"""Keep freed memory in the process instead of giving it back to the kernel."""
+"""Memory: whether there can be enough, and how to keep what was freed."""
 
 import ctypes
+import os
 import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.config import training_size
+from bench.data import DATASETS
+from bench.errors import BenchError
+from bench.workloads import extent
 
 M_TRIM_THRESHOLD = -1  # glibc, malloc.h
 M_MMAP_MAX = -4
@@ -20,3 +31,48 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(M_MMAP_MAX, 0)) and bool(libc.mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def refuse_what_cannot_fit(config: Mapping[str, Any], device: str) -> None:
+    """
+    Raises:
+        BenchError: the least that a run needs is more than the device has.
+    """
+    needed, there = least_bytes(config), total_bytes(device)
+    if needed > there:
+        model = {k: v for k, v in config["workload"]["model"].items() if k in SIZES}
+        said = [f"workload.batch_size={config['workload']['batch_size']}"]
+        said += [f"workload.model.{key}={value}" for key, value in model.items()]
+        raise BenchError(
+            f"{', '.join(said)}: takes at least {needed / 2**30:,.1f} GiB of memory, "
+            f"and there are {there / 2**30:,.1f}"
+        )
+
+
+SIZES = ("channels", "hidden_sizes")
+BYTES = {"64-true": 8, "bf16-true": 2}
+
+
+def least_bytes(config: Mapping[str, Any]) -> int:
+    """What no run can do without: weights with their gradients, and of every other layer what it
+    gives for a batch, for the way back."""
+    workload = config["workload"]
+    dataset = DATASETS[workload["dataset"]]
+    weights, outputs = extent(workload["model"], dataset.image_shape, dataset.classes)
+    batch = workload["batch_size"]
+    batch = training_size(workload) if batch == "full" else batch
+    devices = config["trainer"]["devices"]
+    share = batch // devices if isinstance(devices, int) else 0
+    return BYTES.get(config["trainer"]["precision"], 4) * (2 * weights + share * outputs // 2)
+
+
+def total_bytes(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for place in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, new and old
+        try:
+            limits.append(int(Path("/sys/fs/cgroup", place).read_text()))
+        except (OSError, ValueError):  # none of that kind, or "max"
+            continue
+    return min(limits)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from bench.records import Record
 from bench.training import extensions
 from bench.training.environment import environment
 from bench.training.fusion import fuse
-from bench.training.memory import keep_freed_memory
+from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
 from bench.training.progress import StepProgressBar
 from bench.training.recorder import Recorder
@@ -90,6 +91,7 @@ class Run:
         )
         if tell is not None:
             self.trainer.callbacks.append(Report(tell))  # type: ignore[attr-defined]
+        refuse_what_cannot_fit(config, self.trainer.strategy.root_device.type)
         self.data = prepared(
             workload["dataset"],
             config["data_dir"],
@@ -275,7 +277,7 @@ def make_trainer(
         )
         callbacks.append(last)
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **{key: value for key, value in chosen.items() if value is not None},
             callbacks=callbacks,
             logger=False,
@@ -292,6 +294,10 @@ def make_trainer(
         placement = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
         given = "trainer.callbacks" if "callback" in said else placement
         raise BenchError(f"{given}: {said}") from error
+    cores = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
+        raise BenchError(f"trainer.devices={options['devices']}: there are {cores} processors")
+    return trainer
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from bench.data import DATASETS, Prepared
 from bench.training.module import Member, TrainingModule
 from bench.training.side_by_side import logits
 from bench.training.tracing import Tracer, by_autograd
-from bench.workloads import objective, shape_of
+from bench.workloads import extent, objective
 from optimizers.stack import Stack
 
 
@@ -182,17 +182,6 @@ def bytes_per_run(config: Mapping[str, Any]) -> int:
     and temporaries, and every layer's output, forward and backward."""
     workload = config["workload"]
     specification = DATASETS[workload["dataset"]]
-    with torch.device("meta"):
-        model = shape_of(workload["model"], specification.image_shape, specification.classes)
-        outputs = 0
-
-        def count(module: nn.Module, _: Any, output: Tensor) -> None:
-            nonlocal outputs
-            outputs += output[0].numel()
-
-        for module in model.modules():
-            module.register_forward_hook(count)
-        model(torch.empty(1, *specification.image_shape))
-    weights = sum(p.numel() for p in model.parameters())
+    weights, outputs = extent(workload["model"], specification.image_shape, specification.classes)
     images = prod(specification.image_shape)
     return 4 * (8 * weights + 2 * workload["batch_size"] * (outputs + images))

@@ -1,6 +1,7 @@
 """Small convolutional networks."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -22,10 +23,10 @@ def cnn(
     """
     depth, height, width = image_shape
     layers: list[nn.Module] = []
-    for inputs, outputs in zip([depth, *channels[:-1]], channels, strict=True):
+    for inputs, outputs in pairwise([depth, *channels]):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
         height, width = height // 2, width // 2
-    features = (channels[-1], height, width)
+    features = ([depth, *channels][-1], height, width)
     return nn.Sequential(
         *layers, *mlp(features, classes, hidden_sizes=hidden_sizes, dropout=dropout)
     )

@@ -1,5 +1,6 @@
 """A workload: which data, which model, which loss, and the accuracy that counts as reached."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from bench.errors import BenchError
 from bench.workloads.cnn import cnn
 from bench.workloads.initialisation import initialise
 from bench.workloads.mlp import mlp
@@ -36,6 +38,37 @@ def shape_of(model: Mapping[str, Any], image_shape: tuple[int, ...], classes: in
     """The layers of a workload's configuration, initialised as PyTorch does."""
     own = {k: v for k, v in model.items() if k not in ("family", *INITIALISATION)}
     return FAMILIES[model["family"]].build(image_shape, classes, **own)
+
+
+def extent(model: Mapping[str, Any], image_shape: tuple[int, ...], classes: int) -> tuple[int, int]:
+    """How many weights a model has, and how many numbers its layers give for one image; nothing of
+    it is allocated.
+
+    Raises:
+        BenchError: there is no such model on these images.
+    """
+    outputs = 0
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal outputs
+        outputs += output[0].numel()
+
+    try:
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            module = shape_of(model, image_shape, classes)
+            for layer in module.modules():
+                layer.register_forward_hook(count)
+            module(torch.empty(1, *image_shape))
+    except (RuntimeError, ArithmeticError, TypeError, IndexError) as error:
+        sizes = ", ".join(
+            f"{key}={model[key]}" for key in ("channels", "hidden_sizes") if key in model
+        )
+        shape = "x".join(map(str, image_shape))
+        why = str(error).partition("\n")[0]
+        raise BenchError(
+            f"workload.model: {sizes}: cannot be built on {shape} images ({why})"
+        ) from error
+    return sum(p.numel() for p in module.parameters()), outputs
 
 
 def build_model(

@@ -11,7 +11,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import MISSING, DictConfig
+
+from bench.config import accepts, checked
+
+STRATEGIES = ("parallel", "stacked", "auto")
 
 
 class MachineLauncher(Launcher):
@@ -37,6 +41,7 @@ class MachineLauncher(Launcher):
     ) -> None:
         from bench.composition import Composer
 
+        checked(config.hydra.launcher, "hydra.launcher.")
         self.composer = Composer(hydra_context.config_loader, config)
 
     def launch(
@@ -66,14 +71,14 @@ class MachineLauncherConfig:
     """`n_jobs` processes (null: as many as the cores allow) of `threads` threads each, stacks of at
     most `max_stack` runs (null: as many as memory holds)."""
 
-    strategy: str
+    strategy: str = accepts(MISSING, None, *STRATEGIES)
     _target_: str = "hydra_plugins.bench_launchers.MachineLauncher"
-    n_jobs: Optional[int] = None  # noqa: UP045
-    threads: Optional[int] = None  # noqa: UP045
-    max_stack: Optional[int] = None  # noqa: UP045
+    n_jobs: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
+    threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
+    max_stack: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
 
 
 store = ConfigStore.instance().store
-for name in ("parallel", "stacked", "auto"):
+for name in STRATEGIES:
     node = MachineLauncherConfig(strategy=name)
     store(group="hydra/launcher", name=name, node=node, provider="optimizer-bench")

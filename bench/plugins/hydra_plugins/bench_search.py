@@ -16,20 +16,23 @@ Hydra imports this file at every start, so it imports nothing heavy.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from itertools import islice, product
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, ValueType
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from bench.config import accepts, checked
+from bench.overrides import check, usable
 
 from .bench_launchers import MachineLauncher
 
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 Space = dict[str, Override]  # what was said of each key
 Assignments = tuple[str, ...]  # "key=value"
+T = TypeVar("T")
 
 
 class SpaceSweeper(Sweeper):
@@ -64,6 +68,7 @@ class SpaceSweeper(Sweeper):
     ) -> None:
         from hydra.core.plugins import Plugins
 
+        checked(config.hydra.sweeper, "hydra.sweeper.")
         self.composed = config  # with what is not swept
         self.config_loader = hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
@@ -71,13 +76,16 @@ class SpaceSweeper(Sweeper):
         )
 
     def spaces(self, arguments: Iterable[str]) -> Iterator[Space]:
-        """What is to be swept, for each combination of the values that ``when`` depends on.
+        """What is to be swept, for each combination of the values that ``when`` depends on. An
+        ``optimizer._target_`` beside several optimizers is that of ``custom`` among them.
 
         Raises:
-            HydraException: ``when`` depends on a key that has no values.
+            HydraException: ``when`` depends on a key that has no values, ``optimizer._target_`` is
+                nobody's, or a sweep would lie within another.
         """
         said = self._parse(arguments)
         everywhere = self._parse(lines(self.params)) | said
+        self._refuse_sweeps_within(everywhere)
         rules = [(set(key.split()), self._parse(lines(own))) for key, own in self.when.items()]
         deciding = {
             condition.partition("=")[0] for conditions, _ in rules for condition in conditions
@@ -87,24 +95,75 @@ class SpaceSweeper(Sweeper):
                 f"hydra.sweeper.when: {min(unknown)} is not among what is swept; "
                 "name it in hydra.sweeper.params"
             )
-        choices = [assignments(everywhere[key]) for key in everywhere if key in deciding]
+        if custom_only := whose_class(everywhere):
+            deciding.add("optimizer")
+        choices = [listed(everywhere, key) for key in everywhere if key in deciding]
         for choice in product(*choices):
-            space = everywhere
+            left_out = {TARGET} if custom_only and CUSTOM not in choice else set()
+            space = without(left_out, everywhere)
             for conditions, own in rules:
                 if conditions <= set(choice):
                     space = space | own
-            yield space | said | self._parse(choice)
+            yield space | without(left_out, said) | self._parse(choice)
 
     def launch(self, jobs: Iterable[Iterable[str]]) -> Sequence[JobReturn]:
-        """All at once: the launcher decides what runs side by side."""
+        """All at once: the launcher decides what runs side by side.
+
+        Raises:
+            HydraException: there are too many.
+        """
         assert self.launcher is not None
-        return self.launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+        some = at_most(MOST_RUNS, map(list, jobs), "this sweep")
+        return self.launcher.launch(some, initial_job_idx=0)
 
     def _parse(self, lines: Iterable[str]) -> Space:
         """By key; what is said later replaces what was said before."""
         parser = OverridesParser.create(config_loader=self.config_loader)
         parsed = parser.parse_overrides(list(lines))
+        for override in parsed:
+            check(override)
         return {override.get_key_element(): override for override in parsed}
+
+    def _refuse_sweeps_within(self, space: Space) -> None:
+        if "experiment" not in space or not space["experiment"].is_discrete_sweep():
+            return
+        for experiment in assignments(space["experiment"]):
+            composed = self.config_loader.load_sweep_config(self.composed, usable(experiment))
+            if composed.hydra.sweeper != self.composed.hydra.sweeper:
+                raise HydraException(
+                    f"{experiment}: is a sweep of its own, which would be lost within another; "
+                    "name one experiment at a time"
+                )
+
+
+TARGET, CUSTOM = "optimizer._target_", "optimizer=custom"
+
+
+def whose_class(space: Space) -> bool:
+    """Whether ``optimizer._target_`` is for one of several optimizers, ``custom``.
+
+    Raises:
+        HydraException: for none of several.
+    """
+    if TARGET not in space or "optimizer" not in space:
+        return False
+    optimizers = assignments(space["optimizer"])
+    if len(optimizers) > 1 and CUSTOM not in optimizers:
+        said = f"{space[TARGET].input_line}: beside {space['optimizer'].input_line}"
+        raise HydraException(f"{said}, add custom, the optimizer whose class it is")
+    return len(optimizers) > 1
+
+
+def without(keys: Set[str], space: Space) -> Space:
+    return {key: override for key, override in space.items() if key not in keys}
+
+
+def listed(space: Space, key: str) -> list[str]:
+    """``key=value`` for each value; a glob takes ``custom`` only where its class is named."""
+    found = assignments(space[key])
+    if TARGET not in space and isinstance(space[key].value(), Glob):
+        return [assignment for assignment in found if assignment != CUSTOM]
+    return found
 
 
 def lines(params: Mapping[str, Any]) -> list[str]:
@@ -115,7 +174,7 @@ def assignments(override: Override) -> list[str]:
     """``key=value`` for each value of a key.
 
     Raises:
-        HydraException: there is no end of values.
+        HydraException: there is no value, or no end of them.
     """
     key = override.get_key_element()
     if override.is_interval_sweep():
@@ -124,8 +183,39 @@ def assignments(override: Override) -> list[str]:
             f"{key}=1e-3,1e-2, or draw from it with hydra/sweeper=random or optuna"
         )
     if override.is_discrete_sweep():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        return [f"{key}={value}" for value in values(override)]
     return [f"{key}={override.get_value_element_as_str()}"]
+
+
+def values(override: Override) -> list[str]:
+    """
+    Raises:
+        HydraException: there is none, or too many.
+    """
+    sweep, said = override.value(), str(override.input_line)
+    try:
+        if isinstance(sweep, RangeSweep):  # to be shuffled, it would be listed whole
+            at_most(MOST_RUNS, sweep.range(), said)
+        found = at_most(MOST_RUNS, override.sweep_string_iterator(), said)
+    except (ValueError, ArithmeticError) as error:
+        raise HydraException(f"{said}: not a range ({error})") from error
+    if not found:
+        raise HydraException(f"{said}: no value, and so nothing to run")
+    return found
+
+
+MOST_RUNS = 100_000
+
+
+def at_most(most: int, items: Iterable[T], said: str) -> list[T]:
+    """
+    Raises:
+        HydraException: there are more.
+    """
+    some = list(islice(items, most + 1))
+    if len(some) > most:
+        raise HydraException(f"{said}: makes more than {most:,} runs; sweep over less")
+    return some
 
 
 class GridSweeper(SpaceSweeper):
@@ -139,7 +229,7 @@ class GridSweeper(SpaceSweeper):
         return self.launch(
             job
             for space in self.spaces(arguments)
-            for job in product(*map(assignments, space.values()))
+            for job in product(*(listed(space, key) for key in space))
         )
 
 
@@ -203,7 +293,7 @@ def prior(override: Override) -> Prior:
     if not isinstance(sweep, IntervalSweep):
         if tags:
             raise HydraException(f"{said}: only an interval can be tagged")
-        return Choice(tuple(map(str, override.sweep_string_iterator())))
+        return Choice(tuple(map(str, values(override))))
     if tags - {"log"}:
         raise HydraException(f"{said}: unknown tag {min(tags - {'log'})}; an interval can have log")
     assert sweep.start is not None
@@ -244,17 +334,16 @@ class SearchSweeper(SpaceSweeper):
     def searches(self, arguments: Iterable[str]) -> list[Search]:
         """
         Raises:
-            HydraException: there is nothing to draw, or no trial to make.
+            HydraException: there is nothing to draw.
         """
-        at_least_one("n_trials", self.n_trials)
         return [search for space in self.spaces(arguments) for search in self._split(space)]
 
     def _split(self, space: Space) -> Iterator[Search]:
         seeds = [(seed,) for seed in assignments(space["seed"])] if "seed" in space else [()]
         settings = [said for key, said in space.items() if key != "seed"]
         drawn = {s.get_key_element(): prior(s) for s in settings if s.value_type in PRIORS}
-        listed = [assignments(s) for s in settings if s.value_type not in PRIORS]
-        for fixed in product(*listed):
+        fixed_keys = [s.get_key_element() for s in settings if s.value_type not in PRIORS]
+        for fixed in product(*(listed(space, key) for key in fixed_keys)):
             chosen = [text for text in fixed if text.startswith("optimizer=")]
             optimizer = chosen[0] if chosen else self._usual_optimizer()
             if not drawn:
@@ -269,11 +358,6 @@ class SearchSweeper(SpaceSweeper):
 
 
 PRIORS = (ValueType.INTERVAL_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
-
-
-def at_least_one(key: str, value: int) -> None:
-    if value < 1:
-        raise HydraException(f"hydra.sweeper.{key}={value}: must be at least 1")
 
 
 def uniform(*identity: Any) -> float:
@@ -346,7 +430,6 @@ class OptunaSweeper(SearchSweeper):
             )
         if OmegaConf.select(self.composed, "workload.val_size") == 0:
             raise HydraException("workload.val_size=0: a search needs validation to choose by")
-        at_least_one("n_parallel", self.n_parallel)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         studies = [
             (search, optuna.create_study(direction="maximize", sampler=self._sampler(search)))
@@ -388,8 +471,8 @@ def last_accuracy(record: "Record") -> float:
 
 @dataclass
 class SpaceConfig:
-    params: Optional[dict[str, Any]] = None  # noqa: UP045
-    when: Optional[dict[str, Any]] = None  # noqa: UP045
+    params: dict[str, Any] = field(default_factory=dict)
+    when: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -400,16 +483,16 @@ class GridSweeperConfig(SpaceConfig):
 @dataclass
 class RandomSweeperConfig(SpaceConfig):
     _target_: str = "hydra_plugins.bench_search.RandomSweeper"
-    n_trials: int = 20
-    seed: int = 0
+    n_trials: int = accepts(20, "[1, 100000]", kind=int)
+    seed: int = accepts(0, "(-inf, inf)", kind=int)
 
 
 @dataclass
 class OptunaSweeperConfig(SpaceConfig):
     _target_: str = "hydra_plugins.bench_search.OptunaSweeper"
-    n_trials: int = 20
-    seed: int = 0
-    n_parallel: int = 4
+    n_trials: int = accepts(20, "[1, 100000]", kind=int)
+    seed: int = accepts(0, "(-inf, inf)", kind=int)
+    n_parallel: int = accepts(4, "[1, 1024]", kind=int)
 
 
 for name, node in (

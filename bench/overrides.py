@@ -1,0 +1,58 @@
+"""What an override may not say: Hydra would take it, or end in a traceback."""
+
+from dataclasses import fields
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from bench.config import Config
+from bench.errors import BenchError
+
+GROUPS = {"experiment", *(f.name for f in fields(Config) if "part" in f.metadata)}
+
+# What Hydra would write, and where; with what we have it do, which Lightning says again to the
+# other processes of a run.
+OURS: dict[str, tuple[Any, ...]] = {
+    "hydra.run.dir": (".",),
+    "hydra.sweep.dir": (".",),
+    "hydra.sweep.subdir": (".",),
+    "hydra.output_subdir": (None,),
+    "hydra.job.chdir": (None, False),
+}
+
+
+def usable(line: str) -> list[str]:
+    """What to tell Hydra instead: a choice by its name, even where that is a number; and nothing
+    for ``experiment=null``, which holds anyway.
+
+    Raises:
+        BenchError: it says what it may not.
+        HydraException: it is not understood.
+    """
+    override = OverridesParser.create().parse_overrides([line])[0]
+    check(override)
+    key, value = override.key_or_group, override.value()
+    chosen = key in GROUPS or "/" in key
+    if not chosen or override.is_sweep_override() or isinstance(value, str | list | dict):
+        return [line]
+    if value is None and (override.is_delete() or key == "experiment"):
+        return [line] if override.is_delete() else []
+    return [f"{override.get_key_element()}='{override.get_value_element_as_str()}'"]
+
+
+def check(override: Override) -> None:
+    """
+    Raises:
+        BenchError: it says what it may not.
+    """
+    key, value = override.key_or_group, override.value()
+    if any(is_within(ours, key) for ours in OURS) and value not in OURS.get(key, ()):
+        raise BenchError(
+            f"{override.input_line}: runs have directories of ours; runs_dir and study say where"
+        )
+
+
+def is_within(inner: str, outer: str) -> bool:
+    """A key within another, or the same."""
+    return f"{inner}.".startswith(f"{outer}.")
