@@ -70,6 +70,8 @@ def explain(error: Exception) -> str:
         return f"{error.override}: not understood; write it as key=value ({first_line(error)})"
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
+    if match := re.match(r"Error merging override ~(\S+)", first_line(error)):
+        return f"{match[1]}: cannot be taken out; give it another value"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return _unknown_key(cause)
     if isinstance(cause, MissingMandatoryValue):
@@ -107,8 +109,6 @@ def _composition(error: ConfigCompositionException) -> str:
     text = first_line(error)
     if match := re.match(r"Could not override '([^']+)'", text):
         return f"{match[1]}: no such key"
-    if match := re.match(r"Error merging override ~(\S+)", text):
-        return f"{match[1]}: cannot be taken out; give it another value"
     return text
 
 

@@ -43,6 +43,16 @@ def code() -> dict[str, Any]:
     }
 
 
+def inputs(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration names and does not hold: its data, and classes that are not ours."""
+    from bench.data import DATASETS
+
+    return {
+        "data": DATASETS[config["workload"]["dataset"]].checksum,
+        "classes": classes(config),
+    }
+
+
 def classes(config: Mapping[str, Any]) -> dict[str, str | None]:
     """Of each class that a configuration names and that is not ours, a digest of its file; None
     where it has none, or is not found."""

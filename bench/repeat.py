@@ -23,7 +23,6 @@ from rich.table import Table
 from bench import provenance, records, single
 from bench.command_line import take_places
 from bench.composition import parse
-from bench.data import DATASETS
 from bench.errors import BenchError
 from bench.identity import NEUTRAL, decisive
 from bench.jobs import Job, choices, plain_hydra, plan
@@ -112,11 +111,11 @@ def prepare(said: Namespace) -> partial[None]:
             )
     try:
         chosen = list(chain(*choices(original.config)))
-        data = DATASETS[original.config["workload"]["dataset"]].checksum
+        inputs = provenance.inputs(original.config)
         own = taken_over(original.config)
     except (KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"{original.directory}: holds no configuration of a run") from error
-    now = {**provenance.code(), "data": data, "classes": provenance.classes(original.config)}
+    now = provenance.code() | inputs
     others = differences(original.environment, now)
     if others and not said.anyway:
         raise BenchError(

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import continuation
+from bench import continuation, provenance
 from bench.config import as_yaml
 from bench.data import DATASETS, cache
 from bench.display import Display
@@ -111,7 +111,7 @@ def _goes_on(job: Job, device: str) -> bool:
     """Whether the run, which would train in a stack otherwise, starts where another one ended."""
     if not job.config["trainer"]["resume"]:
         return False
-    about = _environment_of_workers(device)
+    about = _environment_of_workers(device) | provenance.inputs(job.config)
     return continuation.find(job.config, job.directory, about).directory is not None
 
 

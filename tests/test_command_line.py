@@ -125,7 +125,8 @@ def test_any_optimizer_by_its_path() -> None:
 
 @pytest.mark.parametrize("text", ["/a/b", "/a b/c", "/it's", "/a,b", "/[x]", "/ä/{b}", "file:///a"])
 def test_quoted_text_is_read_back(text: str) -> None:
-    assert parse(f"hydra.searchpath=[{quoted(text)}]").value() == [text]
+    (override,) = parse(f"hydra.searchpath=[{quoted(text)}]")
+    assert override.value() == [text]
 
 
 def test_version_is_ours_and_in_one_line(shell: Shell) -> None:

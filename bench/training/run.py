@@ -129,12 +129,8 @@ class Run:
         return start
 
     def _environment(self) -> dict[str, Any]:
-        config = self.configs[0]
-        return {
-            **environment(self.trainer.strategy.root_device),
-            "data": data.DATASETS[config["workload"]["dataset"]].checksum,
-            "classes": provenance.classes(config),
-        }
+        about = environment(self.trainer.strategy.root_device)
+        return about | provenance.inputs(self.configs[0])
 
     @property
     def size(self) -> str:
