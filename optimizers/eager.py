@@ -78,6 +78,7 @@ class Eager:
         else:
             self.buffer[self.names.index("scale")] *= factor
 
+    @torch.no_grad()
     def apply(
         self,
         parameters: Sequence[Tensor],

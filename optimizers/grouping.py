@@ -165,6 +165,7 @@ class Grouping:
             raise ValueError("a parameter stands more than once in param_groups")
         self.ways = ways(rule, hyperparameters, groups)
         self.present = [p.grad is not None for p in parameters]
+        self.complete = all(self.present)
         stepping: dict[Tensor, dict[str, Any]] = {}  # with their state
         tensors: list[Tensor] = []
         for i, (group, h) in enumerate(zip(groups, hyperparameters, strict=True)):
@@ -225,11 +226,12 @@ class Grouping:
             gradients = list(map(gradient_of, parameters))
         except AttributeError:
             return None
-        present = [g is not None for g in gradients]
-        if present != self.present or ways(rule, hyperparameters, groups) != self.ways:
+        if ways(rule, hyperparameters, groups) != self.ways:
             return None
-        if not all(present):
-            parameters = [p for p, has in zip(parameters, present, strict=True) if has]
+        if not self.complete:
+            if [g is not None for g in gradients] != self.present:
+                return None
+            parameters = [p for p, has in zip(parameters, self.present, strict=True) if has]
             gradients = [g for g in gradients if g is not None]
         if not (len(state) >= len(parameters) and all(map(is_, parameters, state))):
             return None
@@ -248,31 +250,18 @@ class Grouping:
             return None
         if not self.memory.holds(tensors):
             return None
-        return [
-            Ready(
-                batch,
-                hyperparameters[batch.group],
-                of_batch := batch.own(parameters),
-                own_gradients := batch.own(gradients),
-                own,
-                slots,
-                checked(own_gradients, of_batch, batch.gradients),
-            )
-            for batch, own, slots in found
-        ]
-
-
-def checked(gradients: Sequence[Tensor], parameters: Sequence[Tensor], layout: Layout) -> bool:
-    """Whether the gradients have the parameters' layout.
-
-    Raises:
-        TypeError, RuntimeError: one of them cannot be used at all.
-    """
-    if layout.holds(gradients):
-        return True
-    for i, (g, p) in enumerate(zip(gradients, parameters, strict=True)):
-        check_gradient(g, p, f"parameter {i}")
-    return False
+        ready = []
+        for batch, own, slots in found:
+            own_parameters, own_gradients = batch.own(parameters), batch.own(gradients)
+            alike = batch.gradients.holds(own_gradients)
+            if not alike:
+                if any(g is None for g in own_gradients):
+                    return None
+                for i, (g, p) in enumerate(zip(own_gradients, own_parameters, strict=True)):
+                    check_gradient(g, p, f"parameter {i}")
+            h = hyperparameters[batch.group]
+            ready.append(Ready(batch, h, own_parameters, own_gradients, own, slots, alike))
+        return ready
 
 
 def parameters_of(groups: Sequence[Mapping[str, Any]]) -> list[Tensor]:
@@ -387,6 +376,7 @@ def overlapping(tensors: Sequence[Tensor]) -> bool:
     return any(end > start for (_, end), (start, _) in pairwise(spans))
 
 
+@torch.no_grad()
 def conform(gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
     """Each gradient in the layout and dtype of its parameter."""
     return [

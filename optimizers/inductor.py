@@ -41,6 +41,7 @@ class Inductor(Eager):
         self.axes = {1 if rows is None else 2}
         self.on_host = False  # numbers would be compiled in
 
+    @torch.no_grad()
     def apply(
         self,
         parameters: Sequence[Tensor],

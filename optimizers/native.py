@@ -157,7 +157,9 @@ class Native:
     ) -> None:
         """Take the step that was prepared; gradients have the parameters' layout and dtype."""
         addresses = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
-        if not addresses.all() and any(g.numel() and not g.data_ptr() for g in gradients):
+        if np.count_nonzero(addresses) < len(addresses) and any(
+            g.numel() and not g.data_ptr() for g in gradients
+        ):
             raise RuntimeError("a gradient has no memory: its storage was resized")
         self.addresses[1] = addresses
         self.kernel.call(*self.arguments, threads_for(self.elements))

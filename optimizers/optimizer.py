@@ -129,7 +129,6 @@ class Optimizer(torch.optim.Optimizer):
             or torch.autograd._profiler_enabled()
         )
 
-    @torch.no_grad()
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         if closure is None and any(g.get("gradient") == "numeric" for g in self.param_groups):
             raise ValueError("gradient='numeric' needs a closure that returns the loss")
@@ -148,7 +147,6 @@ class Optimizer(torch.optim.Optimizer):
         for batch in self._ready():
             batch.prepare()
 
-    @torch.no_grad()
     def apply(self) -> None:
         """Take the step that was prepared; nothing here waits for the device."""
         self._apply(self._ready())
@@ -262,6 +260,7 @@ class Optimizer(torch.optim.Optimizer):
             batch.apply()
 
     @staticmethod
+    @torch.no_grad()
     def _clip(ready: Sequence[Ready]) -> None:
         """By the joint norm of all gradients, each group to its own `clip_norm`."""
         norm = get_total_norm(chain.from_iterable(batch.gradients for batch in ready))
