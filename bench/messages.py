@@ -79,6 +79,8 @@ def explain(error: Exception) -> str:
     shown = ConfigTypeError | ValidationError | UnsupportedValueType | InterpolationResolutionError
     if isinstance(cause, shown):
         return f"{cause.full_key}: {first_line(cause)}"
+    if match := re.search(r"Ambiguous value for argument '(.+)'", str(error)):
+        return f"{match[1]}: several values; -m makes a run of each"
     if isinstance(error, ConfigCompositionException):
         return _composition(error)
     return first_line(error)

@@ -127,7 +127,8 @@ def tasks(
     for key, whole in stacked.items():
         stacked[key] = [part for runs in whole for part in divided(runs, parts)]
         runs, most = sum(map(len, stacked[key])), max(map(len, stacked[key]))
-        say(f"{_name(groups[key][0].config)}: {runs} runs in stacks of up to {most}")
+        if most > 1:
+            say(f"{_name(groups[key][0].config)}: {runs} runs in stacks of up to {most}")
     return [*chain.from_iterable(stacked.values()), *alone]
 
 

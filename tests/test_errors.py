@@ -116,6 +116,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("schedule=step schedule.every=0", ["schedule.every=0", "[1, inf)"]),
     ("study=a/b", ["study=a/b"]),
     ("study=..", ["study=.."]),
+    ("optimizer.lr=1e-3,1e-2", ["optimizer.lr=1e-3,1e-2", "several values", "-m"]),
     # not understood at all
     ("adam", ["adam", "key=value"]),
     ("optimizer.lr=[1,2", ["optimizer.lr=[1,2", "key=value"]),
