@@ -154,6 +154,8 @@ def save(drawing: Figure, path: Path, *, title: str) -> str:
     with mpl.rc_context({"svg.hashsalt": path.name}), warnings.catch_warnings():
         # A name in letters that the font lacks; the SVG has it in the reader's own.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        # A name in letters so wide that no room is left beside it; it is cut at the edge.
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         drawing.draw_without_rendering()  # finds the layout, which is slow, once for both files
         drawing.set_layout_engine("none")
         text = StringIO()

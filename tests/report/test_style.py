@@ -1,6 +1,7 @@
 """Looks and words: told apart by everybody, the same everywhere."""
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +110,9 @@ def test_times_have_units(seconds, said):
 )
 def test_names_are_listed(names, said):
     assert text.listed(names) == said
+
+
+def test_labels_may_leave_no_room(tmp_path: Path) -> None:
+    drawing = style.figure()
+    drawing.add_subplot().set_yticks([0, 1], ["W" * 150, "x"])
+    assert "<svg" in style.save(drawing, tmp_path / "wide", title="wide")
