@@ -197,7 +197,7 @@ def test_hooks_and_profilers_see_steps() -> None:
         handle.remove()
     descend([optimizer], ours, steps=1, start=1)
     assert seen == ["before", "after", "everywhere"]
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         descend([optimizer], ours, steps=1, start=2)
     assert "Optimizer.step#Adam.step" in {event.key for event in profile.key_averages()}
     descend([twin], theirs, steps=3)
