@@ -39,6 +39,11 @@ from .paths import PATH, clip_factor
 from .rule import OPTIONS, Hyperparameter, Rule
 
 
+def refuse_a_set(params: object) -> None:
+    if isinstance(params, set | frozenset):
+        raise TypeError("the parameters are a set, whose order is random: give them as a list")
+
+
 class Optimizer(torch.optim.Optimizer):
     """Base of all methods; takes `(params, lr, *, <hyperparameters and options by name>)`.
 
@@ -80,6 +85,7 @@ class Optimizer(torch.optim.Optimizer):
             raise TypeError(
                 f"{type(self).__name__} takes all but params and lr by name, not {unnamed[0]!r}"
             )
+        refuse_a_set(params)
         if lr is not None:
             hyperparameters["lr"] = lr
         self._groups = Groups(self.rule, self.declared())
@@ -102,6 +108,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if isinstance(param_group, dict):
+            refuse_a_set(param_group.get("params"))
             self._groups.complete(param_group, self.defaults)
         super().add_param_group(param_group)
         try:

@@ -14,6 +14,15 @@ from math import exp
 
 from .rule import Decoupled, Rule, choice, flag, fraction, nonnegative
 
+# The smallest number of full precision in C's float.
+TINY = 2.0**-126
+
+
+def positive(eps):
+    """Where eps is 0 the smallest number stands for it, so that 0/0 is 0: a gradient of zero moves
+    nothing."""
+    return eps + TINY * (eps == 0)
+
 
 class SGD(Rule):
     """Gradient descent: `p ← p − lr·g`."""
@@ -40,7 +49,7 @@ class Normalised(Rule):
 
     @staticmethod
     def coefficients(h, t):
-        return {"lr": h.lr, "eps": h.eps}
+        return {"lr": h.lr, "eps": positive(h.eps)}
 
     @staticmethod
     def update(p, g, state, c):
@@ -120,7 +129,7 @@ class AdaGrad(Rule):
 
     @staticmethod
     def coefficients(h, t):
-        return {"lr": h.lr, "eps": h.eps, "initial": h.initial_accumulator}
+        return {"lr": h.lr, "eps": positive(h.eps), "initial": h.initial_accumulator}
 
     @staticmethod
     def update(p, g, state, c):
@@ -152,7 +161,7 @@ class RMSProp(Rule):
             "lr": h.lr,
             "decay": h.decay,
             "fresh": 1 - h.decay,
-            "eps": h.eps,
+            "eps": positive(h.eps),
             "centred": 1.0 * h.centred,
             "momentum": h.momentum,
         }
@@ -169,7 +178,10 @@ class RMSProp(Rule):
 
 
 class RMSPropFull(RMSProp):
-    """RMSProp with the two slots that centring and momentum need."""
+    """RMSProp with the two slots that centring and momentum need.
+
+    The variance is at least 0, which rounding makes of a constant gradient's in PyTorch: NaN.
+    """
 
     slots = ["s", "mean", "v"]
 
@@ -178,7 +190,9 @@ class RMSPropFull(RMSProp):
         s, mean, v = state
         s = c.decay * s + c.fresh * g * g
         mean = c.decay * mean + c.fresh * g
-        v = c.momentum * v + g / ((s - c.centred * mean * mean).sqrt() + c.eps)
+        variance = s - c.centred * mean * mean
+        variance = 0.5 * (variance + variance.abs())
+        v = c.momentum * v + g / (variance.sqrt() + c.eps)
         return p - c.lr * v, (s, mean, v)
 
 
@@ -210,7 +224,7 @@ class Adam(Rule):
             **averages(h),
             "lr": h.lr / (1 - h.bias_correction * h.beta1**t),
             "root": (1 - h.bias_correction * h.beta2**t) ** -0.5,
-            "eps": h.eps,
+            "eps": positive(h.eps),
         }
 
     @staticmethod
@@ -267,7 +281,7 @@ class AdaMax(Rule):
         return {
             **averages(h),
             "lr": h.lr / (1 - h.beta1**t),
-            "eps": h.eps,
+            "eps": positive(h.eps),
         }
 
     @staticmethod
@@ -303,7 +317,7 @@ class NAdam(Rule):
             "lr_g": h.lr * (1 - h.beta1 * now) / (1 - product),
             "lr_m": h.lr * h.beta1 * after / (1 - next_product),
             "root": (1 - h.beta2**t) ** -0.5,
-            "eps": h.eps,
+            "eps": positive(h.eps),
         }
 
     @staticmethod
@@ -346,7 +360,7 @@ class RAdam(Rule):
             **averages(h),
             "plain": lr * (1 - certain),
             "adaptive": lr * certain * r * (1 - h.beta2**t) ** 0.5,
-            "eps": h.eps,
+            "eps": positive(h.eps),
         }
 
     @staticmethod

@@ -261,6 +261,14 @@ def test_hyperparameters_by_position() -> None:
         Adam([torch.zeros(3)], 0.1, (0.9, 0.95))  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_parameters_without_an_order(kind: Any) -> None:
+    with pytest.raises(TypeError, match="a set, whose order is random"):
+        Adam(kind(make_parameters()))
+    with pytest.raises(TypeError, match="set"):
+        Adam([{"params": kind(make_parameters())}])
+
+
 def test_mistakes_in_a_group() -> None:
     optimizer = Adam([torch.zeros(3)])
     with pytest.raises(ValueError, match="lr=-1 is not accepted"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from optimizers import OPTIMIZERS
+from optimizers import OPTIMIZERS, Stack
 from tests.optimizers.helpers import descend, equal, make_parameters, relative_error
 
 PATHS = st.sampled_from(["eager", "compiled"])
@@ -111,3 +111,36 @@ def test_steps_descend_a_bowl(name: str) -> None:
     limit = {"adagrad": 2.0}.get(name, 0.05)
     assert p.norm() < limit
     assert relative_error([p], [torch.tensor([1.0, -2.0])]) > 0
+
+
+WITH_EPS = [name for name, made in OPTIMIZERS.items() if "eps" in made.declared()]
+
+
+@pytest.mark.parametrize("name", WITH_EPS)
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_of_zero_moves_nothing(name: str, path: str, dtype: torch.dtype) -> None:
+    """Also where eps is 0, alone and in a stack: 0/0 is 0."""
+    p = torch.ones(3, dtype=dtype)
+    optimizer = OPTIMIZERS[name]([p], lr=0.1, eps=0.0, path=path, weight_decay=0.0)
+    rows = torch.ones(2, 3, dtype=dtype)
+    stack = Stack(name, [rows], {"lr": 0.1, "eps": [0.0, 1e-8], "weight_decay": 0.0}, path=path)
+    for _ in range(3):
+        p.grad = torch.tensor([0.0, 1.0, -1.0], dtype=dtype)
+        optimizer.step()
+        stack.step([p.grad.expand(2, 3)])
+    assert p[0] == 1
+    assert (rows[:, 0] == 1).all()
+    assert p.isfinite().all()
+    assert rows.isfinite().all()
+    assert not (p[1:] == 1).any()
+
+
+@pytest.mark.parametrize("path", ["eager", "compiled"])
+def test_a_constant_gradient_has_a_variance_of_at_least_zero(path: str) -> None:
+    p = torch.zeros(4)
+    optimizer = OPTIMIZERS["rmsprop"]([p], lr=1e-3, centred=True, path=path)
+    for _ in range(2000):
+        p.grad = torch.tensor([0.7, -0.3, 1e-3, 123.4])
+        optimizer.step()
+    assert p.isfinite().all()
