@@ -9,79 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from operator import attrgetter, is_
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-try:
-    from torch._C._dynamo.guards import TensorGuards
-except ImportError:  # they are PyTorch's own; without them steps of many tensors are slower
-    TensorGuards = None  # type: ignore[assignment,misc]
-
-from .eager import Eager, state_dtype
+from .checks import check_gradient, check_parameter, check_state
+from .eager import Eager
+from .layouts import Layout, Memory, conform, fit, overlapping
 from .native import Native
 from .paths import choose
 from .rule import Rule
 
 Path = Eager | Native
-PLAIN = (Tensor, torch.nn.Parameter)
 
 gradient_of = attrgetter("grad")
-
-
-class Layout:
-    """What some tensors look like: their types, dtypes, devices, shapes and strides."""
-
-    def __init__(self, tensors: Sequence[Any]) -> None:
-        self.looks = [look(t) for t in tensors]
-        self.unchanged = guard(tensors)
-
-    def holds(self, tensors: Sequence[Any]) -> bool:
-        """Whether these look the same."""
-        if self.unchanged(*tensors):
-            return True
-        if len(tensors) != len(self.looks) or [look(t) for t in tensors] != self.looks:
-            return False
-        # A guard is quick, but also goes by what matters to no step, such as autocast.
-        self.unchanged = guard(tensors)
-        return True
-
-
-def look(x: Any) -> tuple[Any, ...]:
-    if not isinstance(x, Tensor):
-        return (type(x),)
-    strides = x.stride() if x.layout is torch.strided else None
-    return type(x), x.layout, x.dtype, x.device, x.shape, strides
-
-
-def guard(tensors: Sequence[Any]) -> Any:
-    """A function of as many tensors: True only if they look like these."""
-    if TensorGuards is None or not all(
-        isinstance(t, Tensor) and t.layout is torch.strided for t in tensors
-    ):
-        return lambda *_: False
-    shapes: Any = [list(t.shape) for t in tensors]
-    strides: Any = [list(t.stride()) for t in tensors]
-    return TensorGuards(*tensors, dynamic_dims_sizes=shapes, dynamic_dims_strides=strides).check
-
-
-class Memory(Layout):
-    """What tensors look like, and where they lie."""
-
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        super().__init__(tensors)
-        self.pointers = pointers(tensors)
-
-    def holds(self, tensors: Sequence[Any]) -> bool:
-        return super().holds(tensors) and pointers(tensors) == self.pointers
-
-
-def pointers(tensors: Sequence[Tensor]) -> list[int]:
-    return list(map(Tensor.data_ptr, tensors))
 
 
 @dataclass
@@ -277,109 +221,4 @@ def ways(
     return [
         (len(group["params"]), h.path, h.weight_decay_on, rule.variant(h))
         for group, h in zip(groups, hyperparameters, strict=True)
-    ]
-
-
-def check_parameter(p: Any, what: str) -> None:
-    if not isinstance(p, Tensor):
-        raise TypeError(f"{what} is a {type(p).__name__}, not a tensor")
-    if not p.is_floating_point():
-        raise TypeError(f"{what} is {p.dtype}: only real floats can be optimized")
-    check_memory(p, what)
-
-
-def check_gradient(g: Tensor, p: Tensor, what: str) -> None:
-    if g.layout is not torch.strided:
-        raise TypeError(f"the gradient of {what} is sparse: only dense gradients can be used")
-    for name in ("shape", "device"):
-        mine, its = getattr(p, name), getattr(g, name)
-        if mine != its:
-            raise RuntimeError(
-                f"{what} has {name} {readable(mine)}, but its gradient {readable(its)}: the "
-                "parameter was changed after backward; call zero_grad, then backward again"
-            )
-    if not g.is_floating_point():
-        raise TypeError(f"the gradient of {what} is {g.dtype}: only real floats can be used")
-    check_memory(g, f"the gradient of {what}")
-
-
-def check_state(entry: dict[str, Any], slots: Sequence[str], p: Tensor, what: str) -> None:
-    """Also fills in what is not there yet: zero."""
-    step = entry.get("step", 0)
-    try:
-        whole = int(step)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        whole = -1
-    if whole != step or whole < 0:
-        raise ValueError(f"the state of {what} has step {step!r}: it must be a whole number from 0")
-    for slot in slots:
-        if slot in entry:
-            check_slot(entry[slot], p, f"state {slot!r} of {what}")
-    entry["step"] = whole
-    for slot in slots:
-        if slot not in entry:
-            entry[slot] = new_slot(p)
-
-
-def check_slot(slot: Any, p: Tensor, what: str) -> None:
-    if not isinstance(slot, Tensor) or not slot.is_floating_point():
-        kind = slot.dtype if isinstance(slot, Tensor) else type(slot).__name__
-        raise TypeError(f"{what} is {kind}, not a tensor of real floats")
-    for name in ("shape", "device"):
-        its, wanted = getattr(slot, name), getattr(p, name)
-        if its != wanted:
-            raise RuntimeError(
-                f"{what} has {name} {readable(its)}, but its parameter {readable(wanted)}: after "
-                "such a change, clear its state or make a new optimizer"
-            )
-    check_memory(slot, what)
-
-
-def check_memory(x: Tensor, what: str) -> None:
-    """PyTorch's own operators would read and write where it has none."""
-    if type(x) not in PLAIN or x.layout is not torch.strided or x.numel() == 0 or x.is_meta:
-        return
-    if (x.storage_offset() + extent(x)) * x.element_size() > x.untyped_storage().nbytes():
-        raise RuntimeError(f"{what} lies outside its storage, which was resized")
-
-
-def extent(x: Tensor) -> int:
-    """How many elements of its storage it spans."""
-    return 1 + sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
-
-
-def readable(value: Any) -> str:
-    return str(list(value)) if isinstance(value, torch.Size) else str(value)
-
-
-def new_slot(p: Tensor) -> Tensor:
-    return torch.zeros_like(p, dtype=state_dtype(p))
-
-
-def fit(parameters: Sequence[Tensor], slots: Sequence[Sequence[Tensor]]) -> bool:
-    """Whether all is plain memory, and each parameter's state is laid out as itself."""
-    together = [*parameters, *chain.from_iterable(slots)]
-    return all(type(x) in PLAIN and not x.is_inference() for x in together) and all(
-        x.layout is torch.strided and x.stride() == p.stride() and x.dtype == state_dtype(p)
-        for slot in slots
-        for x, p in zip(slot, parameters, strict=True)
-    )
-
-
-def overlapping(tensors: Sequence[Tensor]) -> bool:
-    """Whether two of them share memory: then the order of operators matters."""
-    spans = sorted(
-        (x.data_ptr(), x.data_ptr() + extent(x) * x.element_size())
-        for x in tensors
-        if type(x) in PLAIN and x.numel()
-    )
-    return any(end > start for (_, end), (start, _) in pairwise(spans))
-
-
-@torch.no_grad()
-def conform(gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Each gradient in the layout and dtype of its parameter."""
-    return [
-        g if g.stride() == p.stride() and g.dtype == p.dtype else torch.empty_like(p).copy_(g)
-        for g, p in zip(gradients, parameters, strict=True)
     ]

@@ -23,14 +23,8 @@ from torch.optim.optimizer import (
     _global_optimizer_pre_hooks,
 )
 
-from .grouping import (
-    Grouping,
-    Ready,
-    check_parameter,
-    coefficients,
-    new_slot,
-    parameters_of,
-)
+from .checks import check_parameter, new_slot
+from .grouping import Grouping, Ready, coefficients, parameters_of
 from .groups import Groups
 from .interop import FLAGS, in_our_words, to_torch
 from .loading import check_form, hooked, loadable, slots_of

@@ -11,17 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .grouping import (
-    Memory,
-    Path,
-    check_gradient,
-    check_parameter,
-    check_slot,
-    conform,
-    fit,
-    new_slot,
-    overlapping,
-)
+from .checks import check_gradient, check_parameter, check_slot, new_slot
+from .grouping import Path
+from .layouts import Memory, conform, fit, overlapping
 from .paths import PATH, choose, clip_factor
 from .rule import OPTIONS, Rule
 from .rules import RULES
