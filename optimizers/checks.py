@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .eager import state_dtype
-from .layouts import PLAIN, extent
+from .layouts import check_memory, state_dtype
 
 
 def check_parameter(p: Any, what: str) -> None:
@@ -65,14 +64,6 @@ def check_slot(slot: Any, p: Tensor, what: str) -> None:
                 "such a change, clear its state or make a new optimizer"
             )
     check_memory(slot, what)
-
-
-def check_memory(x: Tensor, what: str) -> None:
-    """PyTorch's own operators would read and write where it has none."""
-    if type(x) not in PLAIN or x.layout is not torch.strided or x.numel() == 0 or x.is_meta:
-        return
-    if (x.storage_offset() + extent(x)) * x.element_size() > x.untyped_storage().nbytes():
-        raise RuntimeError(f"{what} lies outside its storage, which was resized")
 
 
 def readable(value: Any) -> str:

@@ -10,14 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .layouts import check_memory, state_dtype
 from .rule import Rule
-
-HALF = (torch.float16, torch.bfloat16)
-
-
-def state_dtype(parameter: Tensor) -> torch.dtype:
-    """State and arithmetic are float32 where the parameter is half precision."""
-    return torch.float32 if parameter.dtype in HALF else parameter.dtype
 
 
 def advance(rule: type[Rule], p: Tensor, g: Tensor, slots: Sequence[Tensor], c: Any) -> None:
@@ -77,6 +71,15 @@ class Eager:
             c.scale = c.scale * factor
         else:
             self.buffer[self.names.index("scale")] *= factor
+
+    def locate(self, gradients: Sequence[Tensor]) -> None:
+        """Look at where the gradients of the next step are.
+
+        Raises:
+            RuntimeError: one has no memory.
+        """
+        for i, g in enumerate(gradients):
+            check_memory(g, f"gradient {i}")
 
     @torch.no_grad()
     def apply(

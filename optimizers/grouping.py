@@ -79,6 +79,7 @@ class Ready(NamedTuple):
         gradients = self.gradients
         if not (self.alike or isinstance(self.batch.path, Eager)):
             gradients = conform(gradients, self.parameters)
+            self.batch.path.locate(gradients)
         self.batch.path.apply(self.parameters, gradients, self.slots)
 
 
@@ -121,6 +122,8 @@ class Grouping:
                 check_parameter(p, what)
                 check_gradient(p.grad, p, what)
                 stepping[p] = state.setdefault(p, {})
+                if not isinstance(stepping[p], dict):
+                    raise TypeError(f"the state of {what} is {stepping[p]!r:.40}, not a dict")
                 check_state(stepping[p], slots, p, what)
                 tensors += [p, *(stepping[p][slot] for slot in slots)]
         others = {p: entry for p, entry in state.items() if p not in stepping}
@@ -190,7 +193,7 @@ class Grouping:
                 slots = [[entry[name] for entry in own] for name in batch.rule.slots]
                 tensors += chain.from_iterable(slots)
                 found.append((batch, own, slots))
-        except KeyError:
+        except (KeyError, TypeError):
             return None
         if not self.memory.holds(tensors):
             return None
@@ -203,6 +206,7 @@ class Grouping:
                     return None
                 for i, (g, p) in enumerate(zip(own_gradients, own_parameters, strict=True)):
                     check_gradient(g, p, f"parameter {i}")
+            batch.path.locate(own_gradients)
             h = hyperparameters[batch.group]
             ready.append(Ready(batch, h, own_parameters, own_gradients, own, slots, alike))
         return ready

@@ -71,6 +71,9 @@ class Groups:
         return [self._read(i, group) for i, group in enumerate(groups)]
 
     def _read(self, index: int, group: dict[str, Any]) -> SimpleNamespace:
+        if not isinstance(group.get("params"), list | tuple):
+            kind = type(group.get("params")).__name__
+            raise TypeError(f"param_groups[{index}] has {kind} as params: a list is needed")
         said = {name: value for name, value in group.items() if name != "params"}
         before = self.readings.get(index)
         if before is not None and before.group is not group:
@@ -78,7 +81,7 @@ class Groups:
         if before is not None and equal(before.said, said):
             return before.h
         if unknown := said.keys() - self.known:
-            strange = {name: said[name] for name in sorted(unknown, key=str)}
+            strange = {str(name): said[name] for name in sorted(unknown, key=str)}
             try:
                 in_our_words(self.rule, self.declared, strange)
             except TypeError as error:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import rules
-from .eager import state_dtype
+from .layouts import state_dtype
 from .rule import OPTIONS, Rule, shown
 
 

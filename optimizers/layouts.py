@@ -17,9 +17,13 @@ try:
 except ImportError:  # they are PyTorch's own; without them steps of many tensors are slower
     TensorGuards = None  # type: ignore[assignment,misc]
 
-from .eager import state_dtype
-
 PLAIN = (Tensor, torch.nn.Parameter)
+HALF = (torch.float16, torch.bfloat16)
+
+
+def state_dtype(parameter: Tensor) -> torch.dtype:
+    """State and arithmetic are float32 where the parameter is half precision."""
+    return torch.float32 if parameter.dtype in HALF else parameter.dtype
 
 
 class Layout:
@@ -73,6 +77,14 @@ class Memory(Layout):
 
 def pointers(tensors: Sequence[Tensor]) -> list[int]:
     return list(map(Tensor.data_ptr, tensors))
+
+
+def check_memory(x: Tensor, what: str) -> None:
+    """PyTorch's own operators would read and write where it has none."""
+    if type(x) not in PLAIN or x.layout is not torch.strided or x.numel() == 0 or x.is_meta:
+        return
+    if (x.storage_offset() + extent(x)) * x.element_size() > x.untyped_storage().nbytes():
+        raise RuntimeError(f"{what} lies outside its storage, which was resized")
 
 
 def extent(x: Tensor) -> int:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from .layouts import check_memory
 from .rule import Rule
 from .translate import Source, translate
 
@@ -149,18 +150,25 @@ class Native:
     def rescale(self, factor: Tensor) -> None:
         self.coefficients[:, self.kernel.coefficients.index("scale")] *= np.asarray(factor)
 
+    def locate(self, gradients: Sequence[Tensor]) -> None:
+        """Look at where the gradients of the next step are.
+
+        Raises:
+            RuntimeError: one has no memory.
+        """
+        addresses = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
+        if not np.array_equal(addresses, self.addresses[1]):
+            for i, g in enumerate(gradients):
+                check_memory(g, f"gradient {i}")
+            self.addresses[1] = addresses
+
     def apply(
         self,
         parameters: Sequence[Tensor],
         gradients: Sequence[Tensor],
         slots: Sequence[Sequence[Tensor]],
     ) -> None:
-        """Take the step that was prepared; gradients have the parameters' layout and dtype."""
-        addresses = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
-        if np.count_nonzero(addresses) < len(addresses) and any(
-            g.numel() and not g.data_ptr() for g in gradients
-        ):
-            raise RuntimeError("a gradient has no memory: its storage was resized")
-        self.addresses[1] = addresses
+        """Take the step that was prepared, on gradients that were located and have the parameters'
+        layout and dtype."""
         self.kernel.call(*self.arguments, threads_for(self.elements))
         increment_version(parameters)

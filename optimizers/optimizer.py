@@ -242,6 +242,8 @@ class Optimizer(torch.optim.Optimizer):
     def _ready(self) -> list[Ready]:
         """The batches of all parameters that have a gradient."""
         hyperparameters = self._groups.read(self.param_groups)
+        if not isinstance(self.state, dict):
+            raise TypeError(f"the optimizer's state is {type(self.state).__name__}, not a dict")
         arguments = self.rule, hyperparameters, self.param_groups, self.state
         ready = None if self._grouping is None else self._grouping.ready(*arguments)
         if ready is not None:

@@ -92,6 +92,7 @@ class Stack:
         for batch in self.batches:
             parameters = [self.parameters[i] for i in batch.members]
             own = conform([gradients[i] for i in batch.members], parameters)
+            batch.path.locate(own)
             batch.path.apply(parameters, own, self._slots(batch.members))
 
     @torch.no_grad()

@@ -346,6 +346,18 @@ def test_steps_are_those_of_pytorch(
             "state of parameter 1 of group 0 has step -1",
         ),
         (
+            lambda world, i: world.optimizer.state.update({world.parameters[i]: 3}),
+            "the state of parameter 1 of group 0 is 3, not a dict",
+        ),
+        (
+            lambda world, i: setattr(world.optimizer, "state", None),
+            "the optimizer's state is NoneType, not a dict",
+        ),
+        (
+            lambda world, i: world.optimizer.param_groups[0].update(params=iter([])),
+            r"param_groups\[0\] has list_iterator as params: a list is needed",
+        ),
+        (
             lambda world, i: world.optimizer.param_groups.append(world.optimizer.param_groups[0]),
             "a parameter stands more than once in param_groups",
         ),
@@ -368,9 +380,23 @@ def test_what_no_step_can_use_is_refused(path: str, edit: Edit, message: str) ->
     with pytest.raises((RuntimeError, TypeError, ValueError), match=message):
         world.optimizer.step()
     assert equal(others, before)
-    assert {
-        s["step"] for p, s in world.optimizer.state.items() if p is not world.parameters[1]
-    } == {20}
+    state = world.optimizer.state or {}
+    assert {entry["step"] for p, entry in state.items() if p is not world.parameters[1]} <= {20}
+
+
+@pytest.mark.parametrize("path", ["auto", "eager"])
+@pytest.mark.parametrize("size", [0, 4])
+def test_a_gradient_without_its_memory_is_refused(path: str, size: int) -> None:
+    world = World(lambda ps: Adam(ps, path=path))
+    for seed in range(3):
+        world.step(seed, False)
+    before = [p.detach().clone() for p in world.parameters]
+    assert world.parameters[1].grad is not None
+    world.parameters[1].grad.untyped_storage().resize_(size)
+    with pytest.raises(RuntimeError, match="gradient 1 lies outside its storage"):
+        world.optimizer.step()
+    assert equal(world.parameters, before)
+    assert {entry["step"] for entry in world.optimizer.state.values()} == {3}
 
 
 STACK_EDITS: dict[str, Callable[[Stack], None]] = {
