@@ -18,7 +18,7 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
     from bench import provenance
     from bench.errors import BenchError
-    from bench.messages import ConfigError, explain, first_line, is_hydras
+    from bench.settings.messages import ConfigError, explain, first_line, is_hydras
 
     warnings.filterwarnings("ignore", r"\s*Running Hydra app with --multirun")  # in many lines
     if not sys.flags.safe_path:  # a person's own modules, as `python -m` does
@@ -50,9 +50,9 @@ def main() -> None:
 
 def do(said: Namespace) -> None:
     """What was asked for: most often one run, or a sweep."""
-    from bench import config
+    from bench.settings import schema
 
-    config.register()
+    schema.register()
     if said.repeat is None:
         carry_out(said, one_run)
     else:
@@ -65,7 +65,7 @@ def one_run(composed: "DictConfig") -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from bench import single
-    from bench.jobs import plain_hydra, plan
+    from bench.settings.jobs import plain_hydra, plan
 
     single.main(plan(composed, plain_hydra(HydraConfig.get())))
 

@@ -88,7 +88,7 @@ def read(arguments: Sequence[str]) -> Namespace:
     if said.repeat is not None and said.multirun:
         raise BenchError("--repeat and --multirun: a repeat is one run; leave one of them out")
     if said.overrides:
-        from bench.overrides import usable  # which knows all that can be said
+        from bench.settings.overrides import usable  # which knows all that can be said
 
         said.overrides = [line for each in choose_custom(said.overrides) for line in usable(each)]
     said.places = []

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import records
-from bench.config import multipliers, total_steps
 from bench.errors import BenchError
-from bench.identity import decisive
 from bench.records import Record
+from bench.settings.identity import decisive
+from bench.settings.schema import multipliers, total_steps
 
 LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 LENGTH_IN_NAME = re.compile(r"max_(epochs|steps)=\d+,")

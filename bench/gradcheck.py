@@ -18,9 +18,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
-from bench import config
 from bench.command_line import CONF, PLUGINS
 from bench.data import DATASETS
+from bench.settings import schema
 from bench.workloads import build_model, objective
 from optimizers.numeric import partial_derivative
 
@@ -48,7 +48,7 @@ class Check:
 
 def check(name: str) -> Check:
     """Standard normal images, random labels, and the weights of seed 0."""
-    workload = config.validate(compose("config", [f"workload={name}"]))["workload"]
+    workload = schema.validate(compose("config", [f"workload={name}"]))["workload"]
     dataset = DATASETS[workload["dataset"]]
     model = build_model(workload["model"], dataset.image_shape, dataset.classes, seed=0)
     model = model.double().eval()  # without dropout, which would draw anew at each evaluation
@@ -117,7 +117,7 @@ def table(checks: list[Check]) -> Table:
 
 def main() -> int:
     sys.path.append(str(PLUGINS))
-    config.register()
+    schema.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         checks = [check(path.stem) for path in sorted((CONF / "workload").glob("*.yaml"))]
     Console().print(table(checks))

@@ -22,11 +22,11 @@ from rich.table import Table
 
 from bench import provenance, records, single
 from bench.command_line import take_places
-from bench.composition import parse
 from bench.errors import BenchError
-from bench.identity import NEUTRAL, decisive
-from bench.jobs import Job, choices, plain_hydra, plan
 from bench.records import Record
+from bench.settings.identity import NEUTRAL, decisive
+from bench.settings.jobs import Job, choices, plain_hydra, plan
+from bench.sweeps.composition import parse
 
 STUDY = "repeat"
 EXPERIMENT = "_repeat_"  # the name under which Hydra is given the configuration

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import BenchError
-from bench.jobs import Job, run
 from bench.records import Record
+from bench.settings.jobs import Job, run
 
 
 def main(job: Job) -> Record | None:

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from bench import identity, records
+from bench import records
 from bench.declared import LARGEST
 from bench.errors import BenchError
 from bench.files import read as read_file
+from bench.settings import identity
 
 REPORT_DIRECTORY = "report"
 CURVE_FILE = "metrics.csv"

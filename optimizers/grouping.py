@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .checks import check_gradient, check_parameter, check_state
-from .eager import Eager
 from .layouts import Layout, Memory, conform, fit, overlapping
-from .native import Native
 from .paths import choose
+from .paths.eager import Eager
+from .paths.native import Native
 from .rule import Rule
 
 Path = Eager | Native

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import config
 from bench.__main__ import main
 from bench.command_line import CONF, PLUGINS
 from bench.data import Dataset, Split
 from bench.errors import BenchError
+from bench.settings import schema
 
 torch.set_num_threads(1)  # small tensors, and several test processes may share the machine
 sys.path.append(str(PLUGINS))
-config.register()
+schema.register()
 
 
 def fake_dataset(name: str = "mnist", *, size: int = 6000, seed: int = 0) -> Dataset:

@@ -14,8 +14,8 @@ from hydra.errors import HydraException
 import bench
 from bench import records
 from bench.command_line import choose_custom, quoted, read
-from bench.composition import parse
 from bench.errors import BenchError
+from bench.sweeps.composition import parse
 
 Shell = Callable[..., tuple[int, str]]
 SMALL = [

@@ -14,9 +14,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bench.command_line import CONF
-from bench.composition import Composer
-from bench.jobs import plan, split
-from bench.messages import explain
+from bench.settings.jobs import plan, split
+from bench.settings.messages import explain
+from bench.sweeps.composition import Composer
 
 # Settings of a sweep, its jobs (every combination of values), and how often Hydra is to compose.
 SWEEPS: list[tuple[str, str, int]] = [

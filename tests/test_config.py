@@ -10,8 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.command_line import CONF
-from bench.config import validate
-from bench.identity import (
+from bench.settings.identity import (
     ADDED,
     digest,
     hyperparameters,
@@ -19,6 +18,7 @@ from bench.identity import (
     run_directory,
     shown_settings,
 )
+from bench.settings.schema import validate
 from bench.training.run import optimizer_factory
 from bench.workloads import build_model
 from optimizers.rules import RULES

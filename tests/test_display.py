@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.command_line import CONF
-from bench.config import total_steps, validate
-from bench.display import Display, Running
-from bench.jobs import Job, run
+from bench.settings.jobs import Job, run
+from bench.settings.schema import total_steps, validate
+from bench.sweeps.display import Display, Running
 
 COMMON = ["workload=mnist_logistic", "workload.val_size=1000", "trainer.enable_progress_bar=false"]
 

@@ -19,7 +19,7 @@ from scipy import stats
 
 from bench import records
 from bench.data import Dataset
-from bench.jobs import plan
+from bench.settings.jobs import plan
 from tests.conftest import config_names
 
 ROOT = Path(__file__).parents[1]

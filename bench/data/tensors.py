@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data import cache, gather
+from bench.data import cache
 from bench.data.formats import Arrays
-from bench.data.gather import ByteSplit
 from bench.data.specs import DATASETS
 from bench.errors import BenchError
+from bench.kernels import gather
+from bench.kernels.gather import ByteSplit
 
 FeatureScaling = Literal["none", "unit", "channel", "feature"]
 Sampling = Literal["shuffle", "replacement", "sequential"]

@@ -127,23 +127,24 @@ def prepared() -> ExitStack:
     """Everything is imported, data are made up, and nothing trains."""
     import torch
 
-    import bench.sweep
-    from bench import config, data, training
+    import bench.sweeps.sweep
+    from bench import data, training
     from bench.command_line import PLUGINS
+    from bench.settings import schema
 
     torch.set_num_threads(1)
     sys.path.append(str(PLUGINS))
-    config.register()
+    schema.register()
     stack = ExitStack()
     environment = {"HYDRA_FULL_ERROR": "1", "COLUMNS": "200"}
     stack.enter_context(patch.dict(os.environ, environment))
     for owner, name, instead in (
         (data, "load", made_up),
         (training.Run, "train", _stop),
-        (bench.sweep, "start_importing", _do_nothing),
-        (bench.sweep, "fetch_data", _do_nothing),
-        (bench.sweep, "ask", _here),
-        (bench.sweep.Pool, "run", _stop),
+        (bench.sweeps.sweep, "start_importing", _do_nothing),
+        (bench.sweeps.sweep, "fetch_data", _do_nothing),
+        (bench.sweeps.sweep, "ask", _here),
+        (bench.sweeps.sweep.Pool, "run", _stop),
     ):
         stack.enter_context(patch.object(owner, name, instead))
     return stack

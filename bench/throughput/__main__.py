@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import config
 from bench.command_line import PLUGINS
 from bench.errors import BenchError
-from bench.sweep import cores
+from bench.settings import schema
+from bench.sweeps.sweep import cores
 from bench.throughput import measure
 from bench.throughput.measure import LAUNCHERS
 from bench.throughput.write import read, write
@@ -43,7 +43,7 @@ def main() -> None:
         options.workloads, options.sections = ["mnist_mlp"], ["runs", "sweeps", "costs"]
         options.rounds = options.rounds or 1
     sys.path.append(str(PLUGINS))
-    config.register()
+    schema.register()
     try:
         for found in results(options):
             write(found, options.out)

@@ -18,11 +18,12 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from bench import config, records
+from bench import records
 from bench.command_line import CONF
 from bench.errors import BenchError
 from bench.records import Record
-from bench.stacking import SHARING_THAT_PAYS
+from bench.settings import schema
+from bench.sweeps.stacking import SHARING_THAT_PAYS
 from bench.throughput.contenders import CONVENTIONAL, KINDS, LOOP, OURS, Contender
 
 LAUNCHERS = ("basic", "parallel", "stacked", "auto")
@@ -84,7 +85,7 @@ def runs(workload: str, *, device: str, rounds: int) -> Row:
             {each.name: each.run(steps=steps[each.name], seed=turn) for each in order}
             for turn, order in enumerate(there_and_back(contenders, rounds))
         ]
-    epoch = config.steps_per_epoch(settings)
+    epoch = schema.steps_per_epoch(settings)
     epochs = {name: [turn[name].epoch(epoch) for turn in timings] for name in KINDS}
     whole = {name: [turn[name].run for turn in timings] for name in KINDS}
     conventional = min(CONVENTIONAL, key=lambda name: median(epochs[name]))
@@ -251,7 +252,7 @@ def job_overhead(workload: str, device: str, *, few: int = 2, many: int = 18) ->
 def configuration(workload: str, device: str) -> dict[str, Any]:
     overrides = [f"workload={workload}", f"trainer.accelerator={device}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return config.validate(compose("config", overrides))
+        return schema.validate(compose("config", overrides))
 
 
 def there_and_back(items: Sequence[Any], rounds: int) -> Iterator[Sequence[Any]]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from bench.config import training_size
 from bench.data import DATASETS
 from bench.errors import BenchError
+from bench.settings.schema import training_size
 from bench.workloads import extent
 
 M_TRIM_THRESHOLD = -1  # glibc, malloc.h

@@ -14,9 +14,9 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from bench.config import as_yaml
-from bench.identity import record_fields, shown_settings
 from bench.records import Record, Status, write
+from bench.settings.identity import record_fields, shown_settings
+from bench.settings.schema import as_yaml
 
 
 class EventLogger(TensorBoardLogger):

@@ -20,12 +20,12 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from bench import continuation, data, provenance
-from bench.config import multipliers
 from bench.errors import BenchError
+from bench.kernels.fusion import fuse
 from bench.records import Record
+from bench.settings.schema import multipliers
 from bench.training import extensions
 from bench.training.environment import environment
-from bench.training.fusion import fuse
 from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
 from bench.training.progress import StepProgressBar
@@ -51,7 +51,7 @@ class Run:
 
     Args:
         configs: the resolved configuration of each run, as plain containers. Those of a stack
-            differ only in what `bench.stacking` allows.
+            differ only in what `bench.sweeps.stacking` allows.
         directories: where each run is to leave its files; need not exist yet.
         tell: is told how far training is, as `Report` says.
         overrides: what was said on the command line for each run.

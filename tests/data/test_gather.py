@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.command_line import CONF
-from bench.config import validate
-from bench.data import Dataset, Split, gather, prepare
-from bench.data.gather import ByteSplit
+from bench.data import Dataset, Split, prepare
+from bench.kernels import gather
+from bench.kernels.gather import ByteSplit
+from bench.settings.schema import validate
 from bench.training import Run, run
 
 METHODS = ["none", "unit", "channel", "feature"]

@@ -13,11 +13,11 @@ from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import counters
 
 from optimizers import OPTIMIZERS, Adam, AdamW, native
-from optimizers.eager import Eager
 from optimizers.grouping import coefficients
-from optimizers.inductor import Inductor
-from optimizers.native import Native
 from optimizers.optimizer import Optimizer
+from optimizers.paths.eager import Eager
+from optimizers.paths.inductor import Inductor
+from optimizers.paths.native import Native
 from optimizers.rules import RULES
 from optimizers.stack import Stack
 from tests.cases import CASES, Case

@@ -20,13 +20,13 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.command_line import CONF
-from bench.config import validate
-from bench.identity import digest
 from bench.records import Record
+from bench.settings.identity import digest
+from bench.settings.schema import validate
 from bench.training import Run
 from bench.training.capture import WARM_UP, CapturedStep
 from bench.training.module import TrainingModule
-from optimizers.eager import Eager
+from optimizers.paths.eager import Eager
 
 pytestmark = pytest.mark.usefixtures("fake_data")
 
@@ -87,7 +87,7 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr("optimizers.grouping.choose", eager)
     monkeypatch.setattr("optimizers.stack.choose", eager)
-    monkeypatch.setattr("bench.data.gather.kernel", lambda: None)
+    monkeypatch.setattr("bench.kernels.gather.kernel", lambda: None)
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
     monkeypatch.setattr(RecordedOperators, "replays", 0)
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -17,9 +17,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 from bench.command_line import CONF
-from bench.config import validate
-from bench.training import Run, pooling
-from bench.training.fusion import ReluMaxPool, fuse
+from bench.kernels import pooling
+from bench.kernels.fusion import ReluMaxPool, fuse
+from bench.settings.schema import validate
+from bench.training import Run
 from bench.workloads import build_model
 
 MODEL: dict[str, Any] = {

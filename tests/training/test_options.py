@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from bench import records, study
 from bench.command_line import CONF
-from bench.config import validate
 from bench.data import Prepared, epoch_order, prepare
-from bench.identity import ADDED, digest, leaves, run_directory
 from bench.records import Record
+from bench.settings.identity import ADDED, digest, leaves, run_directory
+from bench.settings.schema import validate
 from bench.workloads import build_model
 from tests.conftest import fake_dataset
 

@@ -15,10 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bench.command_line import CONF
-from bench.config import validate
 from bench.data import DATASETS
-from bench.identity import run_directory
 from bench.records import Record
+from bench.settings.identity import run_directory
+from bench.settings.schema import validate
 from bench.training import Run
 
 pytestmark = pytest.mark.usefixtures("fake_data")

@@ -9,11 +9,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from bench.command_line import CONF
-from bench.config import validate
-from bench.identity import digest
-from bench.jobs import Job
 from bench.records import Record
-from bench.stacking import refusal, stack_key, tasks
+from bench.settings.identity import digest
+from bench.settings.jobs import Job
+from bench.settings.schema import validate
+from bench.sweeps.stacking import refusal, stack_key, tasks
 from bench.training import Run
 from bench.training.module import Member
 from bench.training.stack import bytes_per_run, grid

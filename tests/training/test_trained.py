@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from bench import load_model
 from bench.command_line import CONF
-from bench.config import validate
 from bench.data import tensors
 from bench.errors import BenchError
 from bench.records import Record
+from bench.settings.schema import validate
 from bench.training import Run
 
 pytestmark = pytest.mark.usefixtures("fake_data")

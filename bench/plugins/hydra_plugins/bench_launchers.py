@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig
 
-from bench.config import accepts, checked
+from bench.settings.schema import accepts, checked
 
 STRATEGIES = ("parallel", "stacked", "auto")
 
@@ -39,7 +39,7 @@ class MachineLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from bench.composition import Composer
+        from bench.sweeps.composition import Composer
 
         checked(config.hydra.launcher, "hydra.launcher.")
         self.composer = Composer(hydra_context.config_loader, config)
@@ -50,8 +50,8 @@ class MachineLauncher(Launcher):
         from rich.console import Console
         from rich.progress import track
 
-        from bench import sweep
-        from bench.jobs import plan
+        from bench.settings.jobs import plan
+        from bench.sweeps import sweep
 
         console = Console(stderr=True)
         shown: dict[str, Any] = {"transient": True, "disable": not console.is_terminal}

@@ -31,8 +31,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from bench.config import accepts, checked
-from bench.overrides import check, usable
+from bench.settings.overrides import check, usable
+from bench.settings.schema import accepts, checked
 
 from .bench_launchers import MachineLauncher
 

@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from bench.jobs import split
-from bench.overrides import usable
+from bench.settings.jobs import split
+from bench.settings.overrides import usable
 
 
 class Composer:

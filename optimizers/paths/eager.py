@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .layouts import check_memory, state_dtype
-from .rule import Rule
+from ..layouts import check_memory, state_dtype
+from ..rule import Rule
 
 
 def advance(rule: type[Rule], p: Tensor, g: Tensor, slots: Sequence[Tensor], c: Any) -> None:

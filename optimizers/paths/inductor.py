@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
+from ..rule import Rule
 from .eager import Eager, advance
-from .rule import Rule
 
 log = logging.getLogger(__name__)
 

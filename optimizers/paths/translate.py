@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .rule import Rule
+from ..rule import Rule
 
 # pointers    [2 + slots, tensors]  parameter, gradient and each slot of a tensor
 # sizes       [tensors]             elements in one row of a tensor

@@ -16,14 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from bench import continuation, provenance
-from bench.config import as_yaml
 from bench.data import DATASETS, cache
-from bench.display import Display
 from bench.errors import BenchError
-from bench.jobs import Job
 from bench.records import Record
-from bench.stacking import Strategy, most_that_fit, tasks
-from bench.workers import Pool, ask, start_importing
+from bench.settings.jobs import Job
+from bench.settings.schema import as_yaml
+from bench.sweeps.display import Display
+from bench.sweeps.stacking import Strategy, most_that_fit, tasks
+from bench.sweeps.workers import Pool, ask, start_importing
 
 
 class SweepError(BenchError):

@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.training import pooling
+from bench.kernels import pooling
 
 
 class ReluMaxPool(nn.Module):

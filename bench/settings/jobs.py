@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import records
 from bench.command_line import search_path
-from bench.config import as_yaml, validate
 from bench.errors import BenchError
-from bench.identity import digest, record_fields, run_directory
-from bench.overrides import usable
 from bench.records import Record
+from bench.settings.identity import digest, record_fields, run_directory
+from bench.settings.overrides import usable
+from bench.settings.schema import as_yaml, validate
 
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from optimizers import native
+from optimizers.paths import native
 
 SOURCE = Path(__file__).with_name("gather.cpp")
 

@@ -6,8 +6,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from bench.config import Config
 from bench.errors import BenchError
+from bench.settings.schema import Config
 
 GROUPS = {"experiment", *(f.name for f in fields(Config) if "part" in f.metadata)}
 

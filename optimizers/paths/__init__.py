@@ -8,10 +8,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from ..rule import Hyperparameter, Rule, choice
 from . import native
 from .eager import Eager
 from .native import Native
-from .rule import Hyperparameter, Rule, choice
 
 PATH: Hyperparameter = choice("auto", "eager", "compiled")
 

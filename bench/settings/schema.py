@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.data import DATASETS
 from bench.errors import BenchError
-from bench.messages import explain, no_such_key
+from bench.settings.messages import explain, no_such_key
 from optimizers.rule import OPTIONS, Hyperparameter, Rule
 from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES

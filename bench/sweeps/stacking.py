@@ -11,9 +11,9 @@ from itertools import chain, count, pairwise
 from math import inf
 from typing import Any, Literal
 
-from bench.config import rule_of
-from bench.identity import NEUTRAL, leaves
-from bench.jobs import Job
+from bench.settings.identity import NEUTRAL, leaves
+from bench.settings.jobs import Job
+from bench.settings.schema import rule_of
 
 Strategy = Literal["parallel", "stacked", "auto"]
 

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from .layouts import check_memory
-from .rule import Rule
+from ..layouts import check_memory
+from ..rule import Rule
 from .translate import Source, translate
 
 log = logging.getLogger(__name__)

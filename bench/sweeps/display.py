@@ -13,9 +13,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bench.config import total_steps
-from bench.jobs import Job
 from bench.records import Record
+from bench.settings.jobs import Job
+from bench.settings.schema import total_steps
 
 
 @dataclass(frozen=True)

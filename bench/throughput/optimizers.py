@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import native
-from .methods import OPTIMIZERS
+from optimizers.methods import OPTIMIZERS
+from optimizers.paths import native
 
 SIZES = {"0.1 M": 100_000, "2 M": 2_000_000, "20 M": 20_000_000}
 TENSORS = (6, 200)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional as F
 
-from optimizers import native
+from optimizers.paths import native
 
 SOURCE = Path(__file__).with_name("pooling.cpp")
 

@@ -23,10 +23,10 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench import jobs as single_job
-from bench.display import Display, Running
-from bench.jobs import Job
 from bench.records import Record
+from bench.settings import jobs as single_job
+from bench.settings.jobs import Job
+from bench.sweeps.display import Display, Running
 
 T = TypeVar("T")
 _reports: "Reports"  # of this process, where it is a worker

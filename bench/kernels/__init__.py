@@ -1,0 +1,1 @@
+"""Operators in C++, each with the results of its reference bit for bit."""

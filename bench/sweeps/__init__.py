@@ -1,0 +1,1 @@
+"""Many jobs: composed, put together, carried out."""
