@@ -12,10 +12,17 @@ from typing import Annotated, Any, Literal, TypedDict, get_type_hints
 from bench import files
 from bench.declared import LARGEST, LONGEST, Between, Refused, check_of
 from bench.errors import BenchError
+from bench.metrics import Description
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "record.json"
 LARGEST_FILE = 4_000_000  # bytes; a record has some thousands
+
+# What every run was judged by until then.
+BEFORE_SCHEMA_2: dict[str, Any] = {
+    "metric": Description(name="accuracy", unit="fraction", higher_is_better=True, chance=0.1),
+    "units": {"accuracy": "fraction", "loss": "nats"},
+}
 
 Status = Literal["completed", "diverged", "failed"]
 
@@ -46,9 +53,14 @@ class Record:
         status: ``diverged`` when the loss stopped being finite, ``failed`` on any other error.
         reason: why it did not complete, else None.
         steps, epochs: optimizer steps taken; epochs completed (a fraction if one was cut short).
-        metrics: last values by name, such as ``val/accuracy`` (a fraction of 1) or ``test/loss``
-            (nats per sample); a metric that was not measured is None or absent.
-        best: the highest ``val/accuracy`` and the epoch (from 1) it was reached in, else None each.
+        metrics: last values by name, such as ``val/accuracy`` or ``test/loss``; a metric that was
+            not measured is None or absent.
+        metric: the one that selects: its ``name`` (without a split), its ``unit`` (``fraction`` is
+            a share of 1), whether ``higher_is_better``, and what ``chance`` gives, None where that
+            is not known. Since schema 2; before, every run was judged by accuracy in ten classes.
+        units: of the metrics, by name without the split; "" or absent where there is none.
+        best: the best value of that metric on the validation split, ``val/<name>``, and the
+            ``epoch`` (from 1) it was reached in, else None each.
         target: ``metric``, ``value``, and the ``step`` and training ``seconds`` at which validation
             first reached it, None when it never did.
         timing: seconds spent in training steps, in evaluation, and in all;
@@ -76,6 +88,8 @@ class Record:
     steps: Count = 0
     epochs: Annotated[float, Between(0, LARGEST)] = 0.0
     metrics: dict[str, Number]
+    metric: Description
+    units: dict[str, str] = field(default_factory=dict)
     best: dict[str, Number]
     target: Target
     timing: dict[str, Number]
@@ -120,9 +134,11 @@ def read(path: Path) -> Record:
         raise BenchError(f"{path}: not a complete JSON file ({error})") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise BenchError(f"{path}: not a record (no 'schema' field)")
+    if content["schema"] == 1 and "metric" not in content:
+        content = BEFORE_SCHEMA_2 | content | {"schema": SCHEMA}
     if content["schema"] != SCHEMA:
         raise BenchError(
-            f"{path}: schema {content['schema']!r:.40}, this version reads schema {SCHEMA}; "
+            f"{path}: schema {content['schema']!r:.40}, this version reads 1 to {SCHEMA}; "
             "run the study again, or read it with the version that wrote it"
         )
     missing, unknown = sorted(NEEDED - content.keys()), sorted(content.keys() - FIELDS.keys())
@@ -155,6 +171,11 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _contradiction(record: Record) -> str | None:
     """What no field can tell alone."""
+    for key in Description.__annotations__:
+        if key not in record.metric:
+            return f"metric.{key}: not there"
+    if not record.metric["name"] or "/" in record.metric["name"]:
+        return f"metric.name: {record.metric['name']!r:.40} is no word without a slash"
     for name in record.hyperparameters:
         if "/" in name:
             return f"hyperparameters.{name:.40}: a name with a slash is a metric's"
@@ -183,15 +204,17 @@ def finite(value: Any) -> Any:
     return value
 
 
-def failed(fields_known: dict[str, Any], reason: str) -> Record:
+def failed(fields_known: dict[str, Any], metric: Description, reason: str) -> Record:
     """The record of a run that ended in an error before it could be measured."""
+    name = f"val/{metric['name']}"
     return Record(
         **fields_known,
         status="failed",
         reason=reason[:LONGEST],
         metrics={},
-        best={"val/accuracy": None, "epoch": None},
-        target={"metric": "val/accuracy", "value": None, "step": None, "seconds": None},
+        metric=metric,
+        best={name: None, "epoch": None},
+        target={"metric": name, "value": None, "step": None, "seconds": None},
         timing={},
         environment={},
     )

@@ -166,6 +166,7 @@ def write_run(directory: Path, *, optimizer: str, lr: float, seed: int, name: st
             "test/loss": 0.1,
             "test/accuracy": accuracy,
         },
+        **records.BEFORE_SCHEMA_2,
         best={"val/accuracy": accuracy, "epoch": 2},
         target={"metric": "val/accuracy", "value": 0.9, "step": 400, "seconds": 0.5},
         timing={"train_seconds": 1.0, "total_seconds": 1.5, "runs_together": 1},

@@ -185,7 +185,8 @@ def reason(error: Exception) -> str:
 
 def fail(job: Job, why: str) -> Record:
     """Records that a run could not be made."""
-    record = records.failed(record_fields(job.config, job.overrides), why)
+    metric = records.BEFORE_SCHEMA_2["metric"]
+    record = records.failed(record_fields(job.config, job.overrides), metric, why)
     job.directory.mkdir(parents=True, exist_ok=True)
     records.write(record, job.directory)
     return record

@@ -14,7 +14,7 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from bench.records import Record, Status, write
+from bench.records import BEFORE_SCHEMA_2, Record, Status, write
 from bench.settings.identity import record_fields, shown_settings
 from bench.settings.schema import as_yaml
 
@@ -159,6 +159,7 @@ class Recorder:
             steps=steps,
             epochs=epochs,
             metrics=dict(self.metrics),
+            **BEFORE_SCHEMA_2,
             best=self.best,
             target=self.target,
             timing={**timing, "total_seconds": self.seconds},

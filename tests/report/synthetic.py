@@ -111,6 +111,7 @@ def write_run(
             "test/loss": None if diverged else float(loss[-1] * 1.05),
             "test/accuracy": None if diverged else float(accuracy[-1] - 0.002),
         },
+        **records.BEFORE_SCHEMA_2,
         best={
             "val/accuracy": float(measured.max()) if len(measured) else None,
             "epoch": int(measured.argmax()) + 1 if len(measured) else None,

@@ -98,13 +98,15 @@ def nested(depth):
     return {"x": nested(depth - 1)} if depth else {}
 
 
+METRIC = records.BEFORE_SCHEMA_2["metric"]
+
 BROKEN = {
     "half a file": (lambda text: text[: len(text) // 2], "not a complete JSON file"),
     "nothing": (lambda text: "", "not a complete JSON file"),
     "not JSON": (lambda text: "loss: 0.3", "not a complete JSON file"),
     "a list": (lambda text: "[1, 2]", "not a record"),
     "another program's": (lambda text: '{"name": "x"}', "not a record"),
-    "an older schema": (lambda text: text.replace('"schema": 1', '"schema": 0'), "schema 0"),
+    "an older schema": (lambda text: text.replace('"schema": 2', '"schema": 0'), "schema 0"),
     "a field too few": (lambda text: text.replace('"steps"', '"stops"'), "unknown ['stops']"),
     "no such status": (lambda text: text.replace('"completed"', '"fine"'), "'fine'"),
     "words for numbers": (
@@ -255,7 +257,12 @@ def test_what_a_run_leaves_can_be_read_whatever_its_error_said(tmp_path):
     run = write_run(tmp_path)
     known = {"id": "x", "study": "s", "workload": "w", "optimizer": "o", "schedule": "c"}
     known |= {"seed": 0, "hyperparameters": {"clip": float("inf")}, "config": {"dir": "/\udcff"}}
-    records.write(records.failed(known, "no such file: \udcff" + "x" * 10**6), run)
+    records.write(
+        records.failed(
+            known, records.BEFORE_SCHEMA_2["metric"], "no such file: \udcff" + "x" * 10**6
+        ),
+        run,
+    )
     record = records.read(run / "record.json")
     assert record.reason.startswith("no such file: ?x")
     assert (record.hyperparameters, record.config) == ({"clip": None}, {"dir": "/?"})

@@ -1,0 +1,65 @@
+"""A metric: what a model's answers are judged by.
+
+Selection, early stopping, targets, searches, figures and sentences go by what stands here, whatever
+the metric is called. No torch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+Sums = Mapping[str, float]
+
+
+class Description(TypedDict):
+    """What a record says of the metric that selects."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number for a whole split, from sums over its examples.
+
+    Attributes:
+        name: as in ``val/<name>``; without a slash.
+        unit: ``"fraction"`` is shown in per cent, any other as it is.
+        higher_is_better: which way is better.
+        chance: its value for a model that has learned nothing; None where that is not known.
+        total: from a model's output and a batch to the sum over the batch's examples, a tensor
+            without dimensions. None where `Workload.sums` has all that is needed.
+        of: from the sums of a whole split, by name, to the value. Without it, the sum called as the
+            metric is over ``count``: a mean.
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = False
+    chance: float | None = None
+    total: Callable[[Any, Any], Any] | None = field(default=None, repr=False)
+    of: Callable[[Sums], float] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise ValueError(f"a metric's name is a word without a slash, not {self.name!r}")
+
+    def value(self, sums: Sums) -> float:
+        """Of a split, from the sums over it."""
+        return sums[self.name] / sums["count"] if self.of is None else self.of(sums)
+
+    @property
+    def sign(self) -> int:
+        """``sign * value`` is larger for the better value."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def description(self) -> Description:
+        return Description(
+            name=self.name,
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
+            chance=self.chance,
+        )
