@@ -112,11 +112,14 @@ def take_places(said: Namespace) -> None:
 
 
 def choose_custom(arguments: list[str]) -> list[str]:
-    """An ``optimizer._target_`` alone means any importable optimizer: ``optimizer=custom``."""
-    keys = [argument.partition("=")[0] for argument in arguments]
-    if "optimizer._target_" in keys and "optimizer" not in keys:
-        place = keys.index("optimizer._target_")
-        return [*arguments[:place], "optimizer=custom", *arguments[place:]]
+    """A ``_target_`` alone means any importable class, as in ``optimizer._target_=my.Own``: it is
+    ``optimizer=custom``."""
+    for group in ("workload", "optimizer", "schedule"):
+        keys = [argument.partition("=")[0] for argument in arguments]
+        target = f"{group}._target_"
+        if target in keys and group not in keys:
+            place = keys.index(target)
+            arguments = [*arguments[:place], f"{group}=custom", *arguments[place:]]
     return arguments
 
 

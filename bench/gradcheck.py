@@ -19,9 +19,11 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from bench.command_line import CONF, PLUGINS
-from bench.data import DATASETS
 from bench.settings import schema
-from bench.workloads import build_model, objective
+from bench.settings.workloads import workload_of
+from bench.training.step import penalised
+from bench.workloads.models import drawn, loaded
+from bench.workloads.workload import Place
 from optimizers.numeric import partial_derivative
 
 BATCH = 4
@@ -47,19 +49,18 @@ class Check:
 
 
 def check(name: str) -> Check:
-    """Standard normal images, random labels, and the weights of seed 0."""
-    workload = schema.validate(compose("config", [f"workload={name}"]))["workload"]
-    dataset = DATASETS[workload["dataset"]]
-    model = build_model(workload["model"], dataset.image_shape, dataset.classes, seed=0)
-    model = model.double().eval()  # without dropout, which would draw anew at each evaluation
+    """On the first training examples, with the weights of seed 0."""
+    config = schema.validate(compose("config", [f"workload={name}"]))
+    workload = workload_of(config)
+    loaded(workload, Place(torch.device("cpu"), torch.float64))
+    model = drawn(workload, 0).double().eval()  # without dropout, which would draw anew each time
+    batch = workload.batch(slice(0, min(BATCH, workload.train_size)))
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(BATCH, *dataset.image_shape, dtype=torch.float64, generator=generator)
-    labels = torch.randint(dataset.classes, (BATCH,), generator=generator)
     parameters = dict(model.named_parameters())
 
     def loss(*_: Tensor) -> Tensor:
-        terms = (workload["l2"], workload["label_smoothing"])
-        return objective(model(images), labels, parameters.values(), *terms)
+        output = workload.call(model, batch)
+        return penalised(workload.objective(output, batch), parameters.values(), workload.l2)
 
     tensors = list(parameters.values())
     gradients, analytic_seconds = timed(lambda: torch.autograd.grad(loss(), tensors))

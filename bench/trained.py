@@ -5,44 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bench import data, records
+from bench import records
 from bench.continuation import CHECKPOINT
-from bench.data.tensors import parts, scaling
 from bench.errors import BenchError
 from bench.records import Record
-from bench.workloads.workload import shape_of
+from bench.settings.workloads import workload_of
+from bench.workloads.models import drawn
 
 
-class TrainedModel(nn.Module):
-    """Images as the data set has them, from 0 to 255, [B, C, H, W], to logits [B, classes].
-
-    Attributes:
-        model: the network alone; takes images as `scale` gives them.
-        record: of its run.
-    """
-
-    def __init__(self, model: nn.Module, *, shift: Tensor, divisor: Tensor, record: Record) -> None:
-        super().__init__()
-        self.model = model
-        self.record = record
-        self.shift: Tensor
-        self.divisor: Tensor
-        self.register_buffer("shift", shift)
-        self.register_buffer("divisor", divisor)
-
-    def scale(self, images: Tensor) -> Tensor:
-        """By the statistics of the images it was trained on, as ``workload.feature_scaling``
-        says; in the model's dtype."""
-        scaled = (images.float() - self.shift) / self.divisor
-        return scaled.to(next(self.model.parameters()).dtype)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model(self.scale(images))
-
-
-def load_model(run: str | Path) -> TrainedModel:
+def load_model(run: str | Path) -> nn.Module:
     """The model that a run left, on the CPU and in evaluation mode::
 
         from bench import load_model
@@ -54,6 +27,10 @@ def load_model(run: str | Path) -> TrainedModel:
 
     Args:
         run: its directory. Runs of a stack have left theirs, too.
+
+    Returns:
+        What `Workload.deployed` makes of the model, here of images as the data set has them, from 0
+        to 255; with the ``record`` of its run as an attribute.
 
     Raises:
         BenchError: that is no run which has ended, or it left no weights.
@@ -68,18 +45,15 @@ def load_model(run: str | Path) -> TrainedModel:
     if record.status == "failed":
         raise BenchError(f"{directory}: its run failed ({record.reason}); run it again")
     weights = _weights(directory, record)
-    workload = record.config["workload"]
-    place = record.config["data_dir"]
-    dataset = data.load(workload["dataset"], None if place is None else Path(place))
-    with torch.device("meta"):
-        model = shape_of(workload["model"], dataset.train.images.shape[1:], dataset.classes)
+    workload = workload_of(record.config)
+    model = drawn(workload, record.seed)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise BenchError(f"{directory / CHECKPOINT}: {' '.join(str(error).split())}") from error
-    _, train = parts(dataset, val_size=workload["val_size"], split_seed=workload["split_seed"])
-    shift, divisor = scaling(dataset.train.images, train, workload["feature_scaling"])
-    return TrainedModel(model, shift=shift, divisor=divisor, record=record).eval()
+    deployed = workload.deployed(model)
+    deployed.record = record  # type: ignore[assignment]
+    return deployed.eval()
 
 
 def _weights(directory: Path, record: Record) -> dict[str, Any]:

@@ -30,11 +30,9 @@ NEUTRAL = frozenset(
     }
 )
 
-# Numbers outside of optimizer, schedule and model that a study may vary.
-TUNABLE = (
-    *("workload.batch_size", "workload.l2", "workload.label_smoothing"),
-    "trainer.ema_decay",
-)
+# Numbers of these groups may have a better value, but for those that say what is measured.
+TUNABLE = ("optimizer", "schedule", "workload", "trainer.ema_decay")
+NOT_TUNABLE = ("workload.target", "workload.val_size", "workload.split_seed")
 
 # Keys that came later, with what was done before: so set, they leave a run what it was.
 ADDED: Mapping[str, Any] = {
@@ -43,6 +41,7 @@ ADDED: Mapping[str, Any] = {
     "trainer.ema_decay": None,
     "trainer.callbacks": [],
     "workload.label_smoothing": 0.0,
+    "workload._target_": "bench.workloads.ImageClassifier",
 }
 
 # How long a run may go on, each with what sets no limit: a budget that is given, not a setting
@@ -113,8 +112,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, float]:
 
 def is_tunable(key: str) -> bool:
     """Whether a configuration key, if it holds a number, may have a better value."""
-    group = key.partition(".")[0]
-    return group in ("optimizer", "schedule") or key in TUNABLE or key.startswith("workload.model.")
+    return key not in NOT_TUNABLE and (key in TUNABLE or key.partition(".")[0] in TUNABLE)
 
 
 def plain_name(key: str) -> str:

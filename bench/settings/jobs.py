@@ -23,6 +23,7 @@ from bench.records import Record
 from bench.settings.identity import digest, record_fields, run_directory
 from bench.settings.overrides import usable
 from bench.settings.schema import as_yaml, validate
+from bench.settings.workloads import workload_of
 
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
 
@@ -95,20 +96,22 @@ def plain_hydra(hydra: Any) -> dict[str, Any]:
 
 
 def choices(
-    config: Mapping[str, Any], own_class: str = "custom"
+    config: Mapping[str, Any], chosen: Mapping[str, str] | None = None
 ) -> tuple[list[str], list[str], list[str]]:
     """What chooses the workload, the optimizer and the schedule of a configuration.
 
     Args:
-        own_class: the option under which a class that is not ours was given its arguments.
+        chosen: the options under which classes that are not ours were given their arguments, by
+            group; ``custom`` where nothing else is said.
     """
-    name, target = config["optimizer"]["name"], config["optimizer"]["_target_"]
-    own = [f"optimizer={own_class}", f"optimizer._target_={target}"]
-    return (
-        [f"workload={config['workload']['name']}"],
-        own if name == target else [f"optimizer={name}"],
-        [f"schedule={config['schedule']['name']}"],
-    )
+    said = []
+    for group in ("workload", "optimizer", "schedule"):
+        name, target = config[group]["name"], config[group].get("_target_")
+        option = "custom" if chosen is None else chosen[group]
+        own = [f"{group}={option}", f"{group}._target_={target}"]
+        said.append(own if name == target else [f"{group}={name}"])
+    workload, optimizer, schedule = said
+    return workload, optimizer, schedule
 
 
 def _defaults(config: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def _defaults(config: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str,
     Args:
         chosen: Hydra's choices, of each group.
     """
-    parts = choices(config, chosen["optimizer"])
+    parts = choices(config, chosen)
     workload, optimizer, schedule = (_usual(*choice) for choice in parts)
     return workload | {"optimizer": optimizer["optimizer"], "schedule": schedule["schedule"]}
 
@@ -185,7 +188,7 @@ def reason(error: Exception) -> str:
 
 def fail(job: Job, why: str) -> Record:
     """Records that a run could not be made."""
-    metric = records.BEFORE_SCHEMA_2["metric"]
+    metric = workload_of(job.config).metric.description
     record = records.failed(record_fields(job.config, job.overrides), metric, why)
     job.directory.mkdir(parents=True, exist_ok=True)
     records.write(record, job.directory)

@@ -13,12 +13,17 @@ from typing import Any, Optional, Union, cast
 import numpy as np
 import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.data import DATASETS
 from bench.errors import BenchError
+from bench.settings import sources
+from bench.settings.fields import accepts, section, whole_or
 from bench.settings.messages import explain, no_such_key
+from bench.settings.paths import called, found
+from bench.settings.workloads import IMAGES, kind_of, schema_for, workload_of
+from bench.workloads.images import CNN, MLP
+from bench.workloads.workload import Workload
 from optimizers.rule import OPTIONS, Hyperparameter, Rule
 from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
@@ -27,60 +32,14 @@ DEFAULT_EPOCHS = 5
 MOST_STEPS = 100_000_000  # the learning rates of all steps are computed at once
 
 
-def accepts(default: Any, interval: str | None = None, *choices: str, kind: type = float) -> Any:
-    """A field with a default and what is accepted: an interval or one of some choices."""
-    declared = Hyperparameter(default, interval, choices, kind=str if choices else kind)
-    return field(default=default, metadata={"declared": declared})
-
-
-@dataclass
-class Model:
-    family: str = MISSING
-    init: str = accepts(
-        "default", None, "default", "kaiming", "xavier", "truncated_normal", "normal", "zeros"
-    )
-    init_std: float = accepts(0.01, "(0, inf)")
-    init_bias: float = accepts(0.0, "(-inf, inf)")
-    hidden_sizes: list[int] = field(default_factory=list, metadata={"each": "[1, inf)"})
-    dropout: float = accepts(0.0, "[0, 1)")
-
-
-@dataclass
-class MLP(Model):
-    family: str = accepts("mlp", None, "mlp")
-
-
-@dataclass
-class CNN(Model):
-    family: str = accepts("cnn", None, "cnn")
-    channels: list[int] = field(default_factory=list, metadata={"each": "[1, inf)"})
-
-
-@dataclass
-class Workload:
-    name: str = MISSING
-    dataset: str = accepts("mnist", None, "mnist", "cifar10", "fashion_mnist")
-    model: Any = field(default=MISSING, metadata={"part": Model})
-    batch_size: Union[int, str] = field(  # noqa: UP007 - OmegaConf reads this form
-        default=128, metadata={"whole_or": "full"}
-    )
-    sampling: str = accepts("shuffle", None, "shuffle", "replacement", "sequential")
-    drop_last: bool = False
-    feature_scaling: str = accepts("channel", None, "none", "unit", "channel", "feature")
-    val_size: int = accepts(5000, "[0, inf)", kind=int)
-    split_seed: int = accepts(0, "[0, inf)", kind=int)
-    l2: float = accepts(0.0, "[0, inf)")
-    label_smoothing: float = accepts(0.0, "[0, 1)")  # in training: no evaluation smooths
-    target: float = accepts(MISSING, "[0, 1]")
-
-
 @dataclass
 class Trainer:
     """Lightning's own names, then ours, from ``steps_per_execution`` on.
 
     Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. After
-    ``patience`` validations without a better accuracy it stops. With ``accumulate_grad_batches`` a
-    step takes the mean gradient of so many batches, and steps are what everything else counts.
+    ``patience`` validations without a better value of the metric it stops. With
+    ``accumulate_grad_batches`` a step takes the mean gradient of so many batches, and steps are
+    what everything else counts.
     With ``ema_decay`` it is validated and tested with the exponential moving average of its
     weights. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
     ``{_target_: path, argument: value}``. With ``resume`` a run goes on from the longest finished
@@ -90,7 +49,7 @@ class Trainer:
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     max_steps: int = accepts(-1, "[-1, inf)", kind=int)
     accelerator: str = "auto"
-    devices: Union[int, str] = field(default=1, metadata={"whole_or": "auto"})  # noqa: UP007
+    devices: Union[int, str] = whole_or(1, "auto")  # noqa: UP007
     strategy: str = "auto"
     precision: str = accepts(
         "32-true", None, "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"
@@ -103,9 +62,7 @@ class Trainer:
     enable_progress_bar: bool = True
     enable_checkpointing: bool = True
     enable_model_summary: bool = False
-    steps_per_execution: Union[int, str] = field(  # noqa: UP007
-        default="auto", metadata={"whole_or": "auto"}
-    )
+    steps_per_execution: Union[int, str] = whole_or("auto", "auto")  # noqa: UP007
     patience: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     cuda_graph: str = accepts("auto", None, "auto", "never")
     threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
@@ -130,10 +87,10 @@ class Config:
     runs_dir: str = "runs"
     data_dir: Optional[str] = None  # noqa: UP045
     diagnostics: bool = False
-    workload: Any = field(default=MISSING, metadata={"part": Workload})
-    optimizer: Any = field(default=MISSING, metadata={"part": object})  # ours, or any class's
-    schedule: Any = field(default=MISSING, metadata={"part": Schedule})
-    trainer: Any = field(default=MISSING, metadata={"part": Trainer})
+    workload: Any = section(Workload)
+    optimizer: Any = section(object)  # ours, or any class's
+    schedule: Any = section(object)
+    trainer: Any = section(Trainer)
 
 
 def schema_of(
@@ -157,19 +114,22 @@ def register() -> None:
     """Tells Hydra of the schemas: the root, and one for each group option."""
     store = ConfigStore.instance().store
     store(name="base", node=Config)
-    store(group="schema/workload", name="base", node=Workload)
+    store(group="schema/trainer", name="base", node=Trainer)
+    # What files of workloads began with before they named a class.
+    store(group="schema/workload", name="base", node=schema_for({"_target_": IMAGES}))
     store(group="schema/model", name="mlp", node=MLP)
     store(group="schema/model", name="cnn", node=CNN)
-    store(group="schema/trainer", name="base", node=Trainer)
     for name, rule in RULES.items():
         schema = schema_of(name, f"optimizers.{rule.__name__}", {**rule.hyperparameters, **OPTIONS})
         store(group="schema/optimizer", name=name, node=schema)
     for name, schedule in SCHEDULES.items():
         schema = schema_of(name, None, schedule.declarations(), Schedule)
         store(group="schema/schedule", name=name, node=schema)
-    # Any importable optimizer: its arguments are its own, so no key is unknown here.
-    anything = DictConfig({"name": "${._target_}", "_target_": "???"}, flags={"struct": False})
-    store(group="optimizer", name="custom", node=anything)
+    # Any importable class: its arguments are its own, so no key is unknown here.
+    for group in ("workload", "optimizer", "schedule"):
+        anything = DictConfig({"name": "${._target_}", "_target_": "???"}, flags={"struct": False})
+        store(group=group, name="custom", node=anything)
+    sources.describe_workloads()
 
 
 def validate(config: DictConfig) -> dict[str, Any]:
@@ -178,13 +138,37 @@ def validate(config: DictConfig) -> dict[str, Any]:
     Raises:
         BenchError: a value is missing or out of range.
     """
+    _give_schema(config)
     plain = checked(config)
     _name_optimizer(plain["optimizer"])
+    _name_schedule(plain["schedule"])
     trainer = plain["trainer"]
     if trainer["max_epochs"] is None and trainer["max_steps"] == -1:
         trainer["max_epochs"] = DEFAULT_EPOCHS
     _check_together(plain)
     return plain
+
+
+def _give_schema(config: DictConfig) -> None:
+    """Has a workload whose class only the command line named take that class's fields.
+
+    Raises:
+        BenchError: there is no such class, or it has no such keys.
+    """
+    given = config.get("workload")
+    if not isinstance(given, DictConfig):
+        return
+    target = OmegaConf.select(config, "workload._target_")
+    if OmegaConf.get_type(config, "workload") is kind_of(target):
+        return
+    try:
+        values = OmegaConf.to_container(given, resolve=True)
+        typed = OmegaConf.create({"workload": schema_for(cast(dict[str, Any], values))})
+        merged = OmegaConf.merge(typed, {"workload": values})
+    except OmegaConfBaseException as error:
+        raise BenchError(explain(error)) from error
+    with open_dict(config):
+        config.workload = cast(DictConfig, merged).workload
 
 
 def checked(node: DictConfig, prefix: str = "") -> dict[str, Any]:
@@ -223,24 +207,39 @@ def total_steps(config: Mapping[str, Any]) -> int:
 
 def multipliers(schedule: Mapping[str, Any], steps: int) -> list[float]:
     """The learning-rate multiplier of every step of a run, computed at once."""
-    options = {key: value for key, value in schedule.items() if key != "name"}
+    options = {key: value for key, value in schedule.items() if key not in ("name", "_target_")}
+    if "_target_" in schedule:
+        return _own_multipliers(schedule["_target_"], options, steps)
     if "total_steps" in options and options["total_steps"] is None:
         options["total_steps"] = steps
     return cast(list[float], SCHEDULES[schedule["name"]](**options)(np.arange(steps)).tolist())
 
 
+def _own_multipliers(target: str, options: Mapping[str, Any], steps: int) -> list[float]:
+    """Those of a person's function of the steps taken, an array [steps], or of a class whose
+    instances are such functions. Either is given ``total_steps`` if it takes them."""
+    key, total = "schedule._target_", {"total_steps": steps}
+    function = found(key, target, "my_module.my_schedule")
+    before = np.arange(steps)
+    if isinstance(function, type):
+        values = called(key, target, called(key, target, function, options, total), {}, {}, before)
+    else:
+        values = called(key, target, function, options, total, before)
+    try:
+        return np.broadcast_to(np.asarray(values, np.float64), steps).tolist()
+    except (TypeError, ValueError) as error:
+        raise BenchError(
+            f"{key}={target}: must give {steps} numbers for an array of {steps} steps ({error})"
+        ) from error
+
+
 def steps_per_epoch(config: Mapping[str, Any]) -> int:
     """Optimizer steps of an epoch."""
-    workload, accumulated = config["workload"], config["trainer"].get("accumulate_grad_batches", 1)
-    size = training_size(workload)
-    batch_size = size if workload["batch_size"] == "full" else workload["batch_size"]
-    batches = size // batch_size if workload["drop_last"] else -(-size // batch_size)
+    workload, accumulated = workload_of(config), config["trainer"].get("accumulate_grad_batches", 1)
+    size = workload.train_size
+    batch_size = size if workload.batch_size == "full" else int(workload.batch_size)
+    batches = size // batch_size if workload.drop_last else -(-size // batch_size)
     return -(-batches // accumulated)
-
-
-def training_size(workload: Mapping[str, Any]) -> int:
-    """Samples to train on."""
-    return DATASETS[workload["dataset"]].train_size - workload["val_size"]
 
 
 def as_yaml(plain: Any) -> str:
@@ -299,6 +298,17 @@ def _name_optimizer(optimizer: dict[str, Any]) -> None:
         optimizer["name"] = optimizer["_target_"]
 
 
+def _name_schedule(schedule: dict[str, Any]) -> None:
+    """The same, where one of ours was chosen and another's path given."""
+    for key in ("name", *(("_target_",) if "_target_" in schedule else ())):
+        if not isinstance(schedule.get(key), str):
+            raise BenchError(f"schedule.{key}={schedule.get(key)}: must be text")
+    if "_target_" not in schedule and schedule["name"] not in SCHEDULES:
+        raise BenchError(
+            f"schedule.name={schedule['name']}: no such schedule; there are {', '.join(SCHEDULES)}"
+        )
+
+
 def _check(key: str, value: Any, declared: Hyperparameter) -> None:
     try:
         declared.check(key, value)
@@ -324,25 +334,17 @@ def _check_together(config: Mapping[str, Any]) -> None:
         "study": study,
         "workload.name": workload["name"],
         "optimizer.name": config["optimizer"]["name"],
+        "schedule.name": config["schedule"]["name"],
     }
     for key, name in names.items():
         if not re.fullmatch(r"\w[\w.+:-]*" if "." in key else r"\w[\w.+-]*", name):
             raise BenchError(
                 f"{key}={name}: must be a plain directory name (letters, digits, . _ + -)"
             )
-    size = training_size(workload)
-    if size < 1:
-        raise BenchError(
-            f"workload.val_size={workload['val_size']}: must leave training samples; "
-            f"{workload['dataset']} has {DATASETS[workload['dataset']].train_size}"
-        )
-    if workload["batch_size"] != "full" and workload["batch_size"] > size:
-        raise BenchError(
-            f"workload.batch_size={workload['batch_size']}: at most the {size} training samples, "
-            "or 'full'"
-        )
+    own = workload_of(config)
+    own.check()
     accumulated = trainer["accumulate_grad_batches"]
-    if workload["batch_size"] == "full" and accumulated > 1:
+    if own.batch_size == "full" and accumulated > 1:
         raise BenchError(
             f"trainer.accumulate_grad_batches={accumulated}: an epoch is one batch with "
             "workload.batch_size=full; give the size of a batch to accumulate several"
@@ -354,10 +356,10 @@ def _check_together(config: Mapping[str, Any]) -> None:
             f"trainer.val_check_interval={interval}: at most the {steps} steps of an epoch; "
             "for longer ones use trainer.check_val_every_n_epoch"
         )
-    if trainer["patience"] is not None and workload["val_size"] == 0:
+    if trainer["patience"] is not None and not own.validates:
         raise BenchError(
-            f"trainer.patience={trainer['patience']}: waits for a better validation accuracy, and "
-            "there is no validation split; set workload.val_size"
+            f"trainer.patience={trainer['patience']}: waits for a better {own.metric.name} on "
+            "validation data, and there are none; set workload.val_size"
         )
     if trainer["ema_decay"] is not None and trainer["precision"] == "bf16-true":
         raise BenchError(

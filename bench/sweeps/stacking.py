@@ -8,12 +8,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count, pairwise
-from math import inf
 from typing import Any, Literal
 
 from bench.settings.identity import NEUTRAL, leaves
 from bench.settings.jobs import Job
 from bench.settings.schema import rule_of
+from bench.settings.workloads import workload_of
 
 Strategy = Literal["parallel", "stacked", "auto"]
 
@@ -22,26 +22,14 @@ FREE = {"seed", "workload.l2", "workload.model.init"} | {
     f"workload.model.init_{what}" for what in ("std", "bias")
 }
 
-# How many runs must share a seed, and so their batches, for a stack to be faster than parallel
-# processes, by device and kind of workload; measured with scripts/benchmark_throughput. On a CPU
-# only what is shared saves time, and vmap turns small convolutions into grouped ones, which are
-# many times slower; on a GPU small models wait for kernel launches, which any stack shares.
-SHARING_THAT_PAYS = {
-    ("cpu", "mlp"): 2,
-    ("cpu", "cnn"): inf,
-    ("cuda", "mlp"): 1,
-    ("cuda", "cnn"): 1,
-}
-
 
 def refusal(config: Mapping[str, Any]) -> str | None:
     """Why a run of this configuration cannot be stacked; None when it can."""
-    optimizer, workload, trainer = config["optimizer"], config["workload"], config["trainer"]
+    optimizer, trainer = config["optimizer"], config["trainer"]
     reasons = {
         f"{optimizer['name']} has no rule to stack": rule_of(optimizer) is None,
         "its gradient is numeric": optimizer.get("gradient", "autograd") != "autograd",
-        "dropout draws from one random stream": workload["model"]["dropout"] > 0,
-        "a full batch leaves nothing to gain": workload["batch_size"] == "full",
+        "a full batch leaves nothing to gain": workload_of(config).batch_size == "full",
         "it trains on several devices": trainer["devices"] != 1 or trainer["strategy"] != "auto",
         f"its precision is {trainer['precision']}": trainer["precision"] != "32-true",
         "diagnostics are measured run by run": config["diagnostics"],
@@ -50,6 +38,11 @@ def refusal(config: Mapping[str, Any]) -> str | None:
         "steps_per_execution=1 asks for the plain way": trainer["steps_per_execution"] == 1,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def own_refusal(config: Mapping[str, Any]) -> str | None:
+    """Why a workload cannot be stacked; None when it can. May need its data, and PyTorch."""
+    return workload_of(config).stacks()
 
 
 def stack_key(config: Mapping[str, Any]) -> str:
@@ -84,6 +77,7 @@ def tasks(
     workers: int,
     max_stack: int | None,
     capacity: Callable[..., int] = most_that_fit,
+    refusal_of_workload: Callable[[Mapping[str, Any]], str | None] = own_refusal,
     say: Callable[[str], None] = print,
 ) -> list[list[Job]]:
     """Puts jobs together: each list is one task, to be trained as a stack if it holds several.
@@ -94,6 +88,7 @@ def tasks(
         workers: how many tasks run at a time; there are enough stacks to keep them all busy.
         max_stack: the most runs of a stack; None for as many as memory holds.
         capacity: how many that are; called as `most_that_fit`.
+        refusal_of_workload: called as `own_refusal`.
         say: is told of each group what is done with it, and why.
     """
     groups: dict[str, list[Job]] = {}
@@ -106,7 +101,9 @@ def tasks(
         config = group[0].config
         reason = "it stands alone" if len(group) == 1 else refusal(config)
         sharing = max(Counter(job.config["seed"] for job in group).values())
-        pays = sharing >= SHARING_THAT_PAYS[device, config["workload"]["model"]["family"]]
+        pays = sharing >= workload_of(config).sharing_that_pays(device)
+        if reason is None and (strategy == "stacked" or (strategy == "auto" and pays)):
+            reason = refusal_of_workload(config)
         if strategy == "parallel" or (strategy == "auto" and not pays) or reason is not None:
             if strategy == "stacked":
                 say(f"{_name(config)}: {len(group)} run(s) not stacked: {reason}")

@@ -16,13 +16,13 @@ from typing import Any
 from rich.console import Console
 
 from bench import continuation, provenance
-from bench.data import DATASETS, cache
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.jobs import Job
 from bench.settings.schema import as_yaml
+from bench.settings.workloads import workload_of
 from bench.sweeps.display import Display
-from bench.sweeps.stacking import Strategy, most_that_fit, tasks
+from bench.sweeps.stacking import Strategy, most_that_fit, own_refusal, tasks
 from bench.sweeps.workers import Pool, ask, start_importing
 
 
@@ -83,6 +83,7 @@ def run(
             workers=workers,
             max_stack=max_stack,
             capacity=partial(ask, most_that_fit),
+            refusal_of_workload=partial(ask, own_refusal),
             say=say,
         )
         plan += [[job] for job in going_on]
@@ -148,8 +149,8 @@ def cores() -> int:
 
 def fetch_data(jobs: Sequence[Job]) -> None:
     """Fetches the data sets that the jobs need, once, before any process needs them."""
-    for name, place in {(j.config["workload"]["dataset"], j.config["data_dir"]) for j in jobs}:
-        cache.obtain(DATASETS[name], None if place is None else Path(place))
+    for workload in {workload_of(job.config) for job in jobs}:
+        workload.fetch()
 
 
 def try_extensions(jobs: Sequence[Job]) -> None:

@@ -31,7 +31,8 @@ STATISTICS = {
 
 class Conventional:
     def __init__(self, config: Mapping[str, Any], device: str, *, workers: int) -> None:
-        self.workload, self.device, self.workers = config["workload"], device, workers
+        self.config, self.workload = config, config["workload"]
+        self.device, self.workers = device, workers
         loaded = load(self.workload["dataset"])
         whole = torchvision_dataset(loaded.name, loaded.train)
         val_size = self.workload["val_size"]
@@ -55,7 +56,7 @@ class Conventional:
             logger=TensorBoardLogger(str(directory)),
             callbacks=[ClockCallback(clock)],
         )
-        module = Module(plain_model(self.workload), lr)
+        module = Module(plain_model(self.config), lr)
         trainer.fit(module, self.loader("train"), self.loader("val"))
         trainer.test(module, self.loader("test"), verbose=False)
         return clock.stop()

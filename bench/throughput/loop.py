@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
-from bench.data import DATASETS, Split, load, prepare
+from bench.data import Split, load, prepare
+from bench.settings.workloads import workload_of
 from bench.throughput.clock import Clock, Timing
-from bench.workloads import FAMILIES
+from bench.workloads import ImageClassifier
 
 LOG_EVERY = 50
 EVALUATION_BATCH = 1000
@@ -23,7 +24,7 @@ EVALUATION_BATCH = 1000
 
 class Loop:
     def __init__(self, config: Mapping[str, Any], device: str) -> None:
-        self.workload, self.device = config["workload"], device
+        self.config, self.workload, self.device = config, config["workload"], device
         self.data = prepare(
             load(self.workload["dataset"]),
             feature_scaling=self.workload["feature_scaling"],
@@ -35,7 +36,7 @@ class Loop:
     def run(self, directory: Path, *, steps: int, lr: float, seed: int) -> Timing:
         clock = Clock()
         torch.manual_seed(seed)
-        model = plain_model(self.workload).to(self.device)
+        model = plain_model(self.config).to(self.device)
         optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
         X, y = self.data.train.images, self.data.train.labels
         assert self.data.val is not None
@@ -62,14 +63,11 @@ class Loop:
         return clock.stop()
 
 
-def plain_model(workload: Mapping[str, Any]) -> nn.Module:
-    """The workload's model as its constructor leaves it: our initialisation and layout aside."""
-    options = dict(workload["model"])
-    build = FAMILIES[options.pop("family")].build
-    for key in ("init", "init_std", "init_bias"):
-        del options[key]
-    dataset = DATASETS[workload["dataset"]]
-    return build(dataset.image_shape, dataset.classes, **options)
+def plain_model(config: Mapping[str, Any]) -> nn.Module:
+    """The workload's model as its constructors leave it: our initialisation and layout aside."""
+    workload = workload_of(config)
+    assert isinstance(workload, ImageClassifier)
+    return workload.layers()
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from bench.command_line import CONF
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings import schema
-from bench.sweeps.stacking import SHARING_THAT_PAYS
+from bench.settings.workloads import workload_of
 from bench.throughput.contenders import CONVENTIONAL, KINDS, LOOP, OURS, Contender
 
 LAUNCHERS = ("basic", "parallel", "stacked", "auto")
@@ -119,7 +119,7 @@ def sweeps(workload: str, *, device: str, rounds: int, launchers: Sequence[str] 
     Rates are optimizer steps a second, over all runs. Those "with start-up" count whole commands.
     """
     size, settings = SIZES[workload], configuration(workload, device)
-    never = SHARING_THAT_PAYS[device, settings["workload"]["model"]["family"]] == inf
+    never = workload_of(settings).sharing_that_pays(device) == inf
     launchers = [name for name in launchers if not (name == "stacked" and never)]
     dataset = settings["workload"]["dataset"]
     grid = [f"workload={workload}", f"trainer.max_steps={size.sweep}", *grid_of(size.seeds)]

@@ -1,4 +1,4 @@
-"""Lightning data loaders over tensors in memory: batches of indices, and slices for evaluation."""
+"""A Lightning data loader of indices: which examples make each step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import gcd
@@ -6,7 +6,7 @@ from math import gcd
 import torch
 from torch import Tensor
 
-from bench.data import Split, epoch_order
+from bench.data import epoch_order
 from bench.data.tensors import Sampling
 
 DEFAULT_STEPS = 50
@@ -99,20 +99,3 @@ def steps_per_execution(requested: int | str, *intervals: int | None) -> int:
     if common == 0:
         return limit
     return next(steps for steps in range(min(limit, common), 0, -1) if common % steps == 0)
-
-
-class Slices:
-    """A split in consecutive slices, for evaluation: items are images ``[B, C, H, W]`` with labels
-    ``[B]``. With several processes each takes every ``world_size``-th slice."""
-
-    def __init__(self, split: Split, size: int, *, rank: int = 0, world_size: int = 1) -> None:
-        starts = range(0, len(split.labels), size)[rank::world_size]
-        self.slices = [slice(start, start + size) for start in starts]
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.slices)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for part in self.slices:
-            yield self.split.images[part], self.split.labels[part]

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from bench.data import DATASETS
 from bench.errors import BenchError
-from bench.settings.schema import training_size
-from bench.workloads import extent
+from bench.settings.identity import leaves
+from bench.settings.workloads import workload_of
 
 M_TRIM_THRESHOLD = -1  # glibc, malloc.h
 M_MMAP_MAX = -4
@@ -40,27 +39,30 @@ def refuse_what_cannot_fit(config: Mapping[str, Any], device: str) -> None:
     """
     needed, there = least_bytes(config), total_bytes(device)
     if needed > there:
-        model = {k: v for k, v in config["workload"]["model"].items() if k in SIZES}
-        said = [f"workload.batch_size={config['workload']['batch_size']}"]
-        said += [f"workload.model.{key}={value}" for key, value in model.items()]
+        sizes = {k: v for k, v in leaves(config["workload"]) if _is_size(k, v)}
+        said = [f"workload.{key}={value}" for key, value in sizes.items()]
         raise BenchError(
             f"{', '.join(said)}: takes at least {needed / 2**30:,.1f} GiB of memory, "
             f"and there are {there / 2**30:,.1f}"
         )
 
 
-SIZES = ("channels", "hidden_sizes")
+def _is_size(key: str, value: Any) -> bool:
+    """Whether a setting of a workload can say how much memory it takes."""
+    values = value if isinstance(value, list) else [value]
+    whole = all(isinstance(x, int) and not isinstance(x, bool) for x in values)
+    return key == "batch_size" or (whole and key not in ("val_size", "split_seed"))
+
+
 BYTES = {"64-true": 8, "bf16-true": 2}
 
 
 def least_bytes(config: Mapping[str, Any]) -> int:
     """What no run can do without: weights with their gradients, and of every other layer what it
     gives for a batch, for the way back."""
-    workload = config["workload"]
-    dataset = DATASETS[workload["dataset"]]
-    weights, outputs = extent(workload["model"], dataset.image_shape, dataset.classes)
-    batch = workload["batch_size"]
-    batch = training_size(workload) if batch == "full" else batch
+    workload = workload_of(config)
+    weights, outputs = workload.extent()
+    batch = workload.train_size if workload.batch_size == "full" else int(workload.batch_size)
     devices = config["trainer"]["devices"]
     share = batch // devices if isinstance(devices, int) else 0
     return BYTES.get(config["trainer"]["precision"], 4) * (2 * weights + share * outputs // 2)

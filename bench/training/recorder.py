@@ -14,9 +14,10 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from bench.records import BEFORE_SCHEMA_2, Record, Status, write
+from bench.records import Record, Status, write
 from bench.settings.identity import record_fields, shown_settings
 from bench.settings.schema import as_yaml
+from bench.workloads.workload import Workload
 
 
 class EventLogger(TensorBoardLogger):
@@ -37,6 +38,7 @@ class Recorder:
     Args:
         directory: the run's directory; it exists.
         config: the resolved configuration.
+        workload: what it describes.
         overrides: what was said on the command line.
         others: loggers of a person's own, which are told the same.
     """
@@ -46,6 +48,7 @@ class Recorder:
         directory: Path,
         *,
         config: Mapping[str, Any],
+        workload: Workload,
         overrides: Sequence[str] = (),
         others: Sequence[Logger] = (),
     ) -> None:
@@ -59,10 +62,12 @@ class Recorder:
         self.reason: str | None = None
         self.metrics: dict[str, float] = {}
         self.rows = 0  # of metrics.csv
-        self.best: dict[str, float | None] = {"val/accuracy": None, "epoch": None}
+        self.units, self.metric = workload.units, workload.metric
+        self.selects = f"val/{self.metric.name}"
+        self.best: dict[str, float | None] = {self.selects: None, "epoch": None}
         self.target: Any = {
-            "metric": "val/accuracy",
-            "value": config["workload"]["target"],
+            "metric": self.selects,
+            "value": workload.target,
             "step": None,
             "seconds": None,
         }
@@ -98,17 +103,20 @@ class Recorder:
         self._log(step, named, epoch=epoch, seconds=seconds)
 
     def validated(
-        self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float
+        self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float
     ) -> None:
-        """The mean loss (nats) and accuracy (a fraction) over the validation split."""
-        self._log(step, {"val/loss": loss, "val/accuracy": accuracy}, epoch=epoch, seconds=seconds)
+        """The loss and the metrics, by name, over the validation split."""
+        named = {f"val/{name}": value for name, value in values.items()}
+        self._log(step, named, epoch=epoch, seconds=seconds)
         self.csv.save()
-        self._follow(step, accuracy, epoch=epoch, seconds=seconds)
+        self._follow(step, named[self.selects], epoch=epoch, seconds=seconds)
 
-    def _follow(self, step: int, accuracy: float, *, epoch: float, seconds: float) -> None:
-        if self.best["val/accuracy"] is None or accuracy > self.best["val/accuracy"]:
-            self.best = {"val/accuracy": accuracy, "epoch": epoch}
-        if self.target["step"] is None and accuracy >= self.target["value"]:
+    def _follow(self, step: int, value: float, *, epoch: float, seconds: float) -> None:
+        sign, best, target = self.metric.sign, self.best[self.selects], self.target
+        if best is None or sign * value > sign * best:
+            self.best = {self.selects: value, "epoch": epoch}
+        aimed = target["value"] is not None and target["step"] is None
+        if aimed and sign * value >= sign * target["value"]:
             self.target |= {"step": step, "seconds": seconds}
 
     def replay(self, rows: Sequence[Mapping[str, float]], *, total_seconds: float) -> None:
@@ -121,16 +129,21 @@ class Recorder:
             step, epoch, seconds = int(values.pop("step")), values.pop("epoch"), row["seconds"]
             del values["seconds"]
             self._log(step, values, epoch=epoch, seconds=seconds, walltime=began + seconds)
-            if "val/accuracy" in values:
-                self._follow(step, values["val/accuracy"], epoch=epoch, seconds=seconds)
+            if self.selects in values:
+                self._follow(step, values[self.selects], epoch=epoch, seconds=seconds)
 
     def tested(
-        self, step: int, *, epoch: float, seconds: float, loss: float, accuracy: float
+        self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float
     ) -> None:
-        """The mean loss (nats) and accuracy (a fraction) over the test split, once, at the end."""
-        self._log(
-            step, {"test/loss": loss, "test/accuracy": accuracy}, epoch=epoch, seconds=seconds
-        )
+        """The same over the test split, once, at the end."""
+        named = {f"test/{name}": value for name, value in values.items()}
+        self._log(step, named, epoch=epoch, seconds=seconds)
+
+    def remarked(
+        self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float
+    ) -> None:
+        """What else the workload says of the trained model, by whole names."""
+        self._log(step, values, epoch=epoch, seconds=seconds)
 
     def diverged(self, step: int, reason: str) -> None:
         """The first step whose loss was not finite."""
@@ -159,7 +172,8 @@ class Recorder:
             steps=steps,
             epochs=epochs,
             metrics=dict(self.metrics),
-            **BEFORE_SCHEMA_2,
+            metric=self.metric.description,
+            units=self.units,
             best=self.best,
             target=self.target,
             timing={**timing, "total_seconds": self.seconds},

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 
 from bench.continuation import CHECKPOINT
 from bench.errors import BenchError
+from bench.training import lightning
 
 if TYPE_CHECKING:
-    from bench.training.executions import Executions
     from bench.training.module import TrainingModule
     from bench.training.recorder import Recorder
 
@@ -97,7 +96,7 @@ def state(module: TrainingModule) -> dict[str, Any]:
         "rows": recorder and recorder.rows,
         "validated_at": module.validated_at,
         "train_seconds": module.train_seconds,
-        "eval_seconds": module.eval_seconds,
+        "eval_seconds": module.evaluation.seconds,
         "total_seconds": recorder and recorder.seconds,
         "random": {
             "cpu": torch.get_rng_state(),
@@ -117,25 +116,10 @@ def adopt(module: TrainingModule, checkpoint: dict[str, Any]) -> dict[str, Any]:
     if member.diverged and member.recorder is not None:
         member.recorder.status, member.recorder.reason = "diverged", saved["reason"]
     module.steps_done, module.validated_at = saved["steps"], saved["validated_at"]
-    module.train_seconds, module.eval_seconds = saved["train_seconds"], saved["eval_seconds"]
+    module.train_seconds, module.evaluation.seconds = saved["train_seconds"], saved["eval_seconds"]
     module.trainer.should_stop = member.over
-    module.trainer.precision_plugin.convert_module(module)  # weights would be cast otherwise
-    del checkpoint["loops"]
-    for name in [name for name in checkpoint["callbacks"] if "Checkpoint{" in name]:
-        del checkpoint["callbacks"][name]  # where files of the other run lie
+    lightning.leave_to_us(module.trainer, checkpoint)
     return saved
-
-
-def place(trainer: pl.Trainer, executions: Executions, *, steps: int) -> None:
-    """Has Lightning begin with the epoch that so many steps lead into, and with what is left of
-    it."""
-    epochs, executions.taken = divmod(steps, executions.steps_per_epoch)
-    loop = trainer.fit_loop
-    done = dict.fromkeys(("ready", "started", "processed", "completed"), epochs)
-    loop.epoch_progress.load_state_dict({"total": done, "current": done})
-    counted = loop.epoch_loop.manual_optimization.optim_step_progress
-    taken = dict.fromkeys(("ready", "completed"), steps)
-    counted.load_state_dict({"total": taken, "current": taken})
 
 
 def set_random_state(saved: dict[str, Any], device: torch.device) -> None:

@@ -1,9 +1,7 @@
 """One run from its configuration: build everything, train, evaluate, leave a record."""
 
-import functools
 import logging
 import os
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,22 +17,26 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from bench import continuation, data, provenance
+from bench import continuation, provenance
 from bench.errors import BenchError
 from bench.kernels.fusion import fuse
 from bench.records import Record
+from bench.settings.paths import found
 from bench.settings.schema import multipliers
+from bench.settings.workloads import workload_of
 from bench.training import extensions
 from bench.training.environment import environment
+from bench.training.lightning import StepProgressBar
 from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
-from bench.training.progress import StepProgressBar
+from bench.training.plan import Plan
 from bench.training.recorder import Recorder
 from bench.training.reports import Report
 from bench.training.resumption import Saved
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
-from bench.workloads import FAMILIES, build_model
+from bench.workloads.models import check_seed, drawn, loaded
+from bench.workloads.workload import Place
 
 TRAINER_KEYS = (
     "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
@@ -72,7 +74,8 @@ class Run:
         self.overrides = overrides or [()] * len(configs)
         self.directories = directories
         config = configs[0]
-        workload, options = config["workload"], config["trainer"]
+        options = config["trainer"]
+        self.workload = workload_of(config)
         if options["keep_freed_memory"]:
             keep_freed_memory()
         pl.seed_everything(config["seed"], verbose=False)
@@ -80,39 +83,28 @@ class Run:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.make_optimizer = optimizer_factory(config["optimizer"])
         callbacks = extensions.callbacks(options)
-        self.acting_on_steps = extensions.acting_on_steps(callbacks)
         self.loggers = extensions.loggers(options, directories[0])
         self.trainer = make_trainer(
             options,
             directories[0],
             callbacks,
-            validates=workload["val_size"] > 0,
+            validates=self.workload.validates,
             alone=len(configs) == 1,
         )
         if tell is not None:
             self.trainer.callbacks.append(Report(tell))  # type: ignore[attr-defined]
         refuse_what_cannot_fit(config, self.trainer.strategy.root_device.type)
-        self.data = prepared(
-            workload["dataset"],
-            config["data_dir"],
-            feature_scaling=workload["feature_scaling"],
-            val_size=workload["val_size"],
-            split_seed=workload["split_seed"],
-            device=self.trainer.strategy.root_device,
-            memory_format=FAMILIES[workload["model"]["family"]].memory_format,
-            dtype=TRUE_DTYPES.get(options["precision"], torch.float32),
-            full_batch=workload["batch_size"] == "full",
+        self.plan = Plan.of(
+            config,
+            self.workload,
+            seeds=[own["seed"] for own in configs],
+            processes=self.trainer.world_size,
+            acting_on_steps=extensions.acting_on_steps(callbacks),
         )
-        dataset = data.DATASETS[workload["dataset"]]
-        self.models = [
-            build_model(
-                own["workload"]["model"],
-                dataset.image_shape,
-                dataset.classes,
-                seed=own["seed"],
-            )
-            for own in configs
-        ]
+        dtype = TRUE_DTYPES.get(options["precision"], torch.float32)
+        loaded(self.workload, Place(self.trainer.strategy.root_device, dtype))
+        self.models = [drawn(workload_of(own), own["seed"]) for own in configs]
+        check_seed(self.workload, self.models[0], config["seed"])
         self.make_optimizer(self.models[0].parameters())  # what it does not accept is said here
         self.saved: Saved | None = None
         self.start = self._find_start() if options["resume"] else None
@@ -127,6 +119,17 @@ class Run:
             except BenchError as error:
                 return continuation.Start(None, f"starts from the beginning: {error}")
         return start
+
+    def _recorder(
+        self, config: Mapping[str, Any], directory: Path, overrides: Sequence[str]
+    ) -> Recorder:
+        return Recorder(
+            directory,
+            config=config,
+            workload=workload_of(config),
+            overrides=overrides,
+            others=self.loggers,
+        )
 
     def _environment(self) -> dict[str, Any]:
         about = environment(self.trainer.strategy.root_device)
@@ -164,10 +167,8 @@ class Run:
         members = [
             Member(
                 config,
-                Recorder(directory, config=config, overrides=said, others=self.loggers)
-                if self.is_first_process
-                else None,
-                functools.partial(multipliers, config["schedule"]),
+                self._recorder(config, directory, said) if self.is_first_process else None,
+                multipliers(config["schedule"], self.plan.total_steps),
             )
             for config, directory, said in zip(
                 self.configs, self.directories, self.overrides, strict=True
@@ -175,13 +176,12 @@ class Run:
         ]
         if len(members) == 1:
             module: TrainingModule = SoloModule(
-                members[0], self.data, fuse(self.models[0]), self.make_optimizer
+                members[0], self.workload, self.plan, fuse(self.models[0]), self.make_optimizer
             )
-            module.acting_on_steps = self.acting_on_steps
             recorder = members[0].recorder
             trainer.loggers = self.loggers if recorder is None else recorder.loggers
         else:
-            module = StackModule(members, self.data, self.models)
+            module = StackModule(members, self.workload, self.plan, self.models)
         saved, recorder = self.saved, members[0].recorder
         if saved is not None and recorder is not None:
             saved.replay(recorder)
@@ -191,15 +191,16 @@ class Run:
         if saved is not None and recorder is not None and trainer.checkpoint_callback is not None:
             saved.copy(recorder.directory)
         if not all(member.diverged for member in members):
-            if self.data.val is not None and module.validated_at != module.steps_done:
+            if self.workload.validates and module.validated_at != module.steps_done:
                 trainer.validate(module, verbose=False)  # max_steps ended within an epoch
             trainer.test(module, verbose=False)
+            module.remark()
         if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
             module.save_weights()
         return [
             member.recorder.finish(
                 steps=member.steps,
-                epochs=member.steps / module.executions.steps_per_epoch,
+                epochs=member.steps / self.plan.steps_per_epoch,
                 timing=module.timing(member, runs_together=len(members)),
                 environment=about,
             )
@@ -217,13 +218,7 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
     """
     arguments = {key: value for key, value in options.items() if key not in ("name", "_target_")}
     target = options["_target_"]
-    try:
-        kind = pkgutil.resolve_name(target)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise BenchError(
-            f"optimizer._target_={target}: cannot be imported; give the path of a class, "
-            "such as torch.optim.NAdam"
-        ) from error
+    kind = found("optimizer._target_", target, "torch.optim.NAdam")
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
         raise BenchError(f"optimizer._target_={target}: is not a torch.optim.Optimizer")
 
@@ -294,19 +289,3 @@ def make_trainer(
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         raise BenchError(f"trainer.devices={options['devices']}: there are {cores} processors")
     return trainer
-
-
-@functools.lru_cache(maxsize=1)
-def prepared(
-    dataset: str, data_dir: str | None, *, dtype: torch.dtype, full_batch: bool, **options: Any
-) -> data.Prepared:
-    """The prepared splits; those of the last run are kept for the next one like it."""
-    loaded = data.load(dataset, None if data_dir is None else Path(data_dir))
-    if dtype == torch.float32:
-        return data.prepare(loaded, train_in_place=not full_batch, **options)
-    splits = data.prepare(loaded, **options)
-
-    def cast(split: Any) -> Any:
-        return split and data.Split(split.images.to(dtype), split.labels)
-
-    return data.Prepared(cast(splits.train), cast(splits.val), cast(splits.test))

@@ -1,8 +1,10 @@
 """Models of one shape side by side: parameters [K, ...], and a batch for each of U seeds.
 
 The K models lie ordered by seed, G = K / U for each. What is alike in all of them is computed once:
-the first layer of a seed's models, which see the same images, is one matrix product.
+the first layer of a seed's models, which see the same examples, is one matrix product.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,38 +12,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
+
+from bench.workloads.workload import Batch, Workload
 
 
-def logits(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """Of each model on the batch of its seed, [K, B, classes].
+def outputs(
+    workload: Workload, model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch
+) -> Any:
+    """Of each model on the batch of its seed, [K, B, ...].
 
     Args:
-        model: the layers; its own parameters are not used.
+        model: the layers; its own parameters are not used, its buffers are.
         parameters: those of all models by name, [K, ...].
-        images: [U, B, C, H, W].
+        batch: tensors [U, B, ...].
     """
     layers = list(model.named_children())
-    if isinstance(model, nn.Sequential) and {type(layer) for _, layer in layers} <= FLAT:
-        return dense(layers, parameters, images)
+    plain = type(workload).call is Workload.call and len(workload.inputs) == 1
+    if plain and type(model) is nn.Sequential and {type(layer) for _, layer in layers} <= FLAT:
+        return dense(layers, parameters, batch[workload.inputs[0]])
     runs = next(iter(parameters.values())).shape[0]
-    grid = (len(images), runs // len(images))
+    seeds = len(next(iter(batch.values()))) if batch else 1
+    grid = (seeds, runs // seeds)
     placed = {name: p.unflatten(0, grid) for name, p in parameters.items()}
 
-    def one(own: dict[str, Tensor], seen: Tensor) -> Tensor:
-        return functional_call(model, own, (seen,))
+    def one(own: dict[str, Tensor], seen: Batch) -> Any:
+        return workload.call(lambda *x: functional_call(model, own, x), seen)
 
-    return vmap(vmap(one, (0, None)))(placed, images).flatten(0, 1)
+    found = vmap(vmap(one, (0, None)), (0, 0 if batch else None))(placed, batch)
+    return tree_map(lambda x: x.flatten(0, 1), found)
+
+
+def for_each_run(batch: Batch, runs: int) -> dict[str, Tensor]:
+    """The batches [U, B, ...] of U seeds, that of its seed for each of K runs: [K, B, ...]."""
+    return {name: x.repeat_interleave(runs // len(x), 0) for name, x in batch.items()}
 
 
 FLAT = {nn.Flatten, nn.Linear, nn.ReLU}
 
 
 def dense(
-    layers: Sequence[tuple[str, nn.Module]], parameters: Mapping[str, Tensor], images: Tensor
+    layers: Sequence[tuple[str, nn.Module]], parameters: Mapping[str, Tensor], x: Tensor
 ) -> Tensor:
     """Of fully connected networks. Activations are [K, features, B]: every matrix product, and that
     of every gradient, then finds its operands in place."""
-    h = images.flatten(2).transpose(1, 2)  # [U, features, B]
+    h = x.flatten(2).transpose(1, 2)  # [U, features, B]
     for name, layer in layers:
         if isinstance(layer, nn.Linear):
             h = Linear.apply(parameters[f"{name}.weight"], parameters[f"{name}.bias"], h)

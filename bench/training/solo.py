@@ -1,7 +1,8 @@
 """One run alone."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, cast
@@ -9,14 +10,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from bench.data import Prepared
 from bench.training.module import Member, TrainingModule
+from bench.training.plan import Plan
+from bench.training.step import Step, mean_over_batches, penalised
 from bench.training.tracing import Tracer, by_autograd
-from bench.workloads import objective
+from bench.workloads.workload import Batch, Workload
 from optimizers.optimizer import Optimizer
 
 
@@ -29,21 +30,21 @@ class SoloModule(TrainingModule):
     gradients that are traced where that is faster. All ways give the same numbers.
 
     Args:
-        model: images ``[B, C, H, W]`` to logits ``[B, classes]``.
-        make_optimizer: from parameters to their optimizer.
+        model: the workload's.
+        make_optimizer: from parameters, with their names, to their optimizer.
     """
 
     def __init__(
         self,
         member: Member,
-        data: Prepared,
+        workload: Workload,
+        plan: Plan,
         model: nn.Module,
         make_optimizer: Callable[[Any], torch.optim.Optimizer],
     ) -> None:
-        super().__init__([member], data)
+        super().__init__([member], workload, plan)
         self.model = model
-        self.names, self.weights = zip(*model.named_parameters(), strict=True)
-        self.tracer: Tracer | None = None
+        self.weights = list(model.parameters())
         self.make_optimizer = make_optimizer
         self._norms: Mapping[str, float] = {}
         self.evaluated: bool | None = None  # whether the weights are placed so; None at the start
@@ -52,37 +53,49 @@ class SoloModule(TrainingModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         self.optimizer = self.make_optimizer(self.model.parameters())
-        groups = self.optimizer.param_groups
-        self.base_lrs = [group["lr"] for group in groups]
+        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.members[0].lr = self.base_lrs[0]
-        self.is_ours = isinstance(self.optimizer, Optimizer) and all(
-            group["gradient"] == "autograd" for group in groups
-        )
         return self.optimizer
 
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        if self.executions.steps > 1 and self.trainer.precision in ("32-true", "64-true"):
-            parts = [self.workload[part] for part in ("dataset", "model", "l2", "label_smoothing")]
-            self.tracer = Tracer(self._losses, json.dumps(parts))
-        if self.is_ours:
-            self.capture_step()
+    def make_step(self) -> Step:
+        ours = isinstance(self.optimizer, Optimizer) and all(
+            group["gradient"] == "autograd" for group in self.optimizer.param_groups
+        )
+        kind = ByLightning if self.plan.by_lightning else Direct if ours else ByClosure
+        return kind(self)
 
     def take_step(self, indices: Tensor, step: int) -> Tensor:
         measured = self.diagnostics and self.is_logged(step + 1)
         before = [p.detach().clone() for p in self.weights] if measured else []
-        loss = self._optimize(indices, step)
+        losses = self.step.take(indices, step)
         if measured:
             self._norms = self._measure_norms(before)
         if self.averaged is not None:
             self._average(self.averaged, step)
-        return loss
+        return losses
+
+    def set_learning_rate(self, step: int) -> None:
+        multiplier = self.members[0].multipliers[step]
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * multiplier
+
+    def norms(self) -> Mapping[str, float]:
+        return self._norms
+
+    def _measure_norms(self, before: Sequence[Tensor]) -> dict[str, float]:
+        """Euclidean norms over all parameters: of the gradient, and of what the step changed."""
+        gradients = [p.grad for p in self.weights if p.grad is not None]
+        changes = [p.detach() - old for p, old in zip(self.weights, before, strict=True)]
+        return {
+            "grad_norm": float(get_total_norm(gradients)),
+            "update_norm": float(get_total_norm(changes)),
+        }
 
     def _average(self, averaged: nn.Module, step: int) -> None:
         """As `torch.optim.swa_utils.AveragedModel` does, which asks the device how often it did:
         from the weights after the first step on. Buffers are the model's."""
         decay = 0.0 if step == 0 else self.options["ema_decay"]
-        get_ema_multi_avg_fn(decay)(list(averaged.parameters()), list(self.weights), step)
+        get_ema_multi_avg_fn(decay)(list(averaged.parameters()), self.weights, step)
         for own, current in zip(averaged.buffers(), self.model.buffers(), strict=True):
             own.copy_(current)
 
@@ -97,87 +110,107 @@ class SoloModule(TrainingModule):
             with torch.inference_mode(False), torch.no_grad():
                 (evaluate if evaluated else train)()
 
-    def _optimize(self, indices: Tensor, step: int) -> Tensor:
-        if self.executions.steps > 1 and self.is_ours:
-            return super().take_step(indices, step)
-        self._set_learning_rate(step)
-        closure: Any = partial(self.compute, indices)
-        if self.executions.steps == 1:
-            return cast(Tensor, self.optimizers().step(closure=closure))  # type: ignore[union-attr]
-        loss = self.optimizer.step(closure)
-        self.count_step()
-        return cast(Tensor, loss)
+    def answering(self) -> nn.Module:
+        """The model that is evaluated."""
+        return self.model if self.averaged is None else self.averaged
 
-    def _set_learning_rate(self, step: int) -> None:
-        multiplier = self.members[0].multipliers[step]
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base * multiplier
+    def sums(self, batch: Batch) -> Mapping[str, Tensor]:
+        output = self.workload.call(self.answering(), batch)
+        sums = self.workload.sums(output, batch)
+        return {name: value.reshape(1) for name, value in sums.items()}
+
+    def trained_models(self) -> Iterator[tuple[Member, nn.Module]]:
+        if not self.members[0].diverged:
+            yield self.members[0], self.answering()
+
+
+class SoloStep(Step):
+    """What the ways of taking a step share: where the gradients come from."""
+
+    def __init__(self, module: SoloModule) -> None:
+        self.module = module
+        self.workload, self.model = module.workload, module.model
+        self.optimizer = module.optimizer
+        self.names, self.weights = zip(*module.model.named_parameters(), strict=True)
+        self.tracer: Tracer | None = None
+        if not module.plan.by_lightning and module.trainer.precision in ("32-true", "64-true"):
+            self.tracer = Tracer(self.losses, module.workload)
 
     def compute(self, indices: Tensor) -> Tensor:
         if not torch.is_grad_enabled():  # the gradient is numeric
-            loss, _ = self.mean_over_batches(indices, lambda batch: (self._loss(batch), []))
-            return loss.reshape(1)
-        gradients_of = self._by_lightning if self.executions.steps == 1 else self._gradients
-        loss, gradients = self.mean_over_batches(indices, gradients_of)
+            return self._mean(indices, lambda batch: (self.loss(batch), []))[0].reshape(1)
+        losses, gradients = self._mean(indices, self.gradients)
         for p, gradient in zip(self.weights, gradients, strict=True):
             p.grad = gradient
-        return loss.reshape(1)
+        return losses.reshape(1)
 
-    def _data(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        train = self.data.train
-        return (train.images, train.labels) if self.full_batch else train.batch(indices[0])
+    def _mean(self, indices: Tensor, gradients_of: Callable[..., Any]) -> Any:
+        return mean_over_batches(self.module.executions, indices, gradients_of)
 
-    def _by_lightning(self, indices: Tensor) -> tuple[Tensor, Sequence[Any]]:
-        for p in self.weights:  # zero_grad, without what it costs
-            p.grad = None
-        loss = self._loss(indices)
-        self.manual_backward(loss)
-        return loss.detach(), [p.grad for p in self.weights]
+    def batch(self, indices: Tensor) -> Batch:
+        return self.workload.batch(slice(None) if self.module.plan.full_batch else indices[0])
 
-    def _gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        data = self._data(indices)
-        traced = None if self.tracer is None else self.tracer.find(self.weights, *data)
-        return (traced or by_autograd(self._losses))(self.weights, *data)
+    def gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Any]]:
+        batch = self.batch(indices)
+        traced = None if self.tracer is None else self.tracer.find(self.weights, batch)
+        return (traced or by_autograd(self.losses))(self.weights, batch)
 
-    def _loss(self, indices: Tensor) -> Tensor:
-        images, labels = self._data(indices)
-        return self._objective(self.model(images), labels, self.weights)
+    def loss(self, indices: Tensor) -> Tensor:
+        batch = self.batch(indices)
+        output = self.workload.call(self.model, batch)
+        return penalised(self.workload.objective(output, batch), self.weights, self.workload.l2)
 
-    def _losses(self, parameters: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, parameters: Sequence[Tensor], batch: Batch) -> Tensor:
         """The same as a function of the parameters."""
         named = dict(zip(self.names, parameters, strict=True))
-        logits = functional_call(self.model, named, (images,))
-        return self._objective(logits, labels, parameters)
+        output = self.workload.call(lambda *x: functional_call(self.model, named, x), batch)
+        return penalised(self.workload.objective(output, batch), parameters, self.workload.l2)
 
-    def _objective(self, logits: Tensor, labels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        chosen = {key: self.workload[key] for key in ("l2", "label_smoothing")}
-        return objective(logits, labels, parameters, **chosen)
+
+class Direct(SoloStep):
+    """One of our optimizers, without PyTorch's wrapper around `step`."""
+
+    optimizer: Optimizer
 
     def prepare(self, step: int) -> None:
-        self._set_learning_rate(step)
-        self.optimizer.prepare()  # type: ignore[attr-defined]
+        self.module.set_learning_rate(step)
+        self.optimizer.prepare()
 
-    def apply_gradients(self) -> None:
-        self.optimizer.apply()  # type: ignore[attr-defined]
+    def apply(self) -> None:
+        self.optimizer.apply()
 
-    def advance(self, step: int) -> None:
-        self._set_learning_rate(step)
+    def take(self, indices: Tensor, step: int) -> Tensor:
+        losses = self.compute(indices)
+        self.module.set_learning_rate(step)
         self.optimizer.step()
+        return losses
 
-    def norms(self) -> Mapping[str, float]:
-        return self._norms
 
-    def _measure_norms(self, before: Sequence[Tensor]) -> dict[str, float]:
-        """Euclidean norms over all parameters: of the gradient, and of what the step changed."""
-        gradients = [p.grad for p in self.weights if p.grad is not None]
-        changes = [p.detach() - old for p, old in zip(self.weights, before, strict=True)]
-        return {
-            "grad_norm": float(get_total_norm(gradients)),
-            "update_norm": float(get_total_norm(changes)),
-        }
+class ByClosure(SoloStep):
+    """Any optimizer, which is handed the loss as a function, to call as often as it likes."""
 
-    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        model = self.model if self.averaged is None else self.averaged
-        logits = model(images)  # [B, classes]
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        return loss.reshape(1), (logits.argmax(1) == labels).sum().reshape(1)
+    capturable = False
+
+    def take(self, indices: Tensor, step: int) -> Tensor:
+        self.module.set_learning_rate(step)
+        closure: Any = partial(self.compute, indices)
+        return cast(Tensor, self.optimizer.step(closure))
+
+
+class ByLightning(SoloStep):
+    """Lightning's wrappers around backward and the optimizer's step."""
+
+    counted = True
+    capturable = False
+
+    def take(self, indices: Tensor, step: int) -> Tensor:
+        self.module.set_learning_rate(step)
+        closure: Any = partial(self.compute, indices)
+        return cast(Tensor, self.module.optimizers().step(closure=closure))  # type: ignore[union-attr]
+
+    def gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Any]]:
+        for p in self.weights:  # zero_grad, without what it costs
+            p.grad = None
+        loss = self.loss(indices)
+        self.module.manual_backward(loss)
+        return loss.detach(), [p.grad for p in self.weights]

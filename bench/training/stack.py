@@ -1,23 +1,24 @@
 """K runs that differ only in numbers, as one."""
 
-import json
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import stack_module_state, vmap
-from torch.nn import functional as F
 
-from bench.data import DATASETS, Prepared
+from bench.errors import BenchError
+from bench.settings.workloads import workload_of
 from bench.training.module import Member, TrainingModule
-from bench.training.side_by_side import logits
+from bench.training.plan import Plan
+from bench.training.side_by_side import for_each_run, outputs
+from bench.training.step import Step, mean_over_batches, penalised
 from bench.training.tracing import Tracer, by_autograd
-from bench.workloads import extent, objective
+from bench.workloads.workload import Batch, Workload
 from optimizers.stack import Stack
 
 
@@ -30,11 +31,18 @@ class StackModule(TrainingModule):
     that were stopped early come back for the test.
 
     Args:
-        models: one for each member, initialised.
+        models: one for each member, initialised. Their buffers are the same, and stay.
+
+    Raises:
+        BenchError: buffers differ between the models.
     """
 
     def __init__(
-        self, members: Sequence[Member], data: Prepared, models: Sequence[nn.Module]
+        self,
+        members: Sequence[Member],
+        workload: Workload,
+        plan: Plan,
+        models: Sequence[nn.Module],
     ) -> None:
         rows = grid(members)
         placed = [
@@ -42,11 +50,14 @@ class StackModule(TrainingModule):
             replace(members[k], recorder=None, diverged=True) if k in rows[:place] else members[k]
             for place, k in enumerate(rows)
         ]
-        super().__init__(placed, data)
+        super().__init__(placed, workload, plan)
         self.placed = placed
         self.stopped: list[tuple[Member, list[Tensor]]] = []  # with their weights
         self.model = models[0]
-        stacked, _ = stack_module_state([models[k] for k in rows])
+        stacked, buffers = stack_module_state([models[k] for k in rows])
+        for name, rows_of_it in buffers.items():
+            if any(not torch.equal(row, rows_of_it[0]) for row in rows_of_it):
+                raise BenchError(f"a stack has one {name} for all runs, and theirs differ")
         self.names = list(stacked)
         self.stacked = nn.ParameterList(stacked.values())
         self.evaluation_batch = max(100, 8000 // len(rows))
@@ -60,7 +71,6 @@ class StackModule(TrainingModule):
         return []
 
     def on_train_start(self) -> None:
-        super().on_train_start()
         configs = [member.config["optimizer"] for member in self.placed]
         options = {
             key: as_one([config[key] for config in configs])
@@ -73,55 +83,22 @@ class StackModule(TrainingModule):
         self.optimizer = Stack(configs[0]["name"], parameters, options)
         self.stacked = nn.ParameterList()
         self._adopt(parameters)
+        super().on_train_start()
 
     def _adopt(self, parameters: Sequence[Tensor]) -> None:
         """Goes on with these parameters, whose rows are the runs in `placed`."""
         self.parameters_now = [p.requires_grad_() for p in parameters]
-        seeds = sorted({member.config["seed"] for member in self.placed})
-        self.seed_rows = torch.tensor(
-            [self.executions.seeds.index(seed) for seed in seeds], device=self.device
-        )
-        self.rates = np.array([member.lr for member in self.placed])[:, None] * np.array(
-            [member.multipliers for member in self.placed]
-        )  # [K, T]
-        l2 = torch.tensor([member.config["workload"]["l2"] for member in self.placed])
-        self.l2 = [l2.to(self.device)] if l2.any() else []
-        parts = [self.workload[part] for part in ("dataset", "model", "label_smoothing")]
-        self.tracer = Tracer(self._losses, json.dumps([*parts, len(self.placed)]))
-        self.capture_step()
 
-    def compute(self, indices: Tensor) -> Tensor:
-        indices = indices.index_select(0, self.seed_rows)  # [U, B]
-        losses, self.gradients = self.mean_over_batches(indices, self._gradients)
-        return losses
+    def make_step(self) -> Step:
+        return StackStep(self)
 
-    def _gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        images, labels = self.data.train.batch(indices.flatten())
-        data = (images.unflatten(0, indices.shape), labels.unflatten(0, indices.shape), *self.l2)
-        gradients = self.tracer.find(self.parameters_now, *data) or by_autograd(self._losses)
-        return gradients(self.parameters_now, *data)
-
-    def _losses(
-        self, parameters: Sequence[Tensor], images: Tensor, labels: Tensor, *l2: Tensor
-    ) -> Tensor:
-        found = logits(self.model, dict(zip(self.names, parameters, strict=True)), images)
-        own = labels.repeat_interleave(len(found) // len(labels), 0)  # [K, B]
-        common = {"label_smoothing": self.workload["label_smoothing"]} | ({} if l2 else {"l2": 0.0})
-        objectives = vmap(partial(objective, **common))
-        return objectives(found, own, list(parameters), *l2)
-
-    def prepare(self, step: int) -> None:
-        self.optimizer.prepare(lr=self.rates[:, step])
-
-    def apply_gradients(self) -> None:
-        self.optimizer.apply(self.gradients)
-
-    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(self, batch: Batch) -> Mapping[str, Tensor]:
         parameters = dict(zip(self.names, self.parameters_now, strict=True))
-        found = logits(self.model, parameters, images.unsqueeze(0))
-        wanted = labels.expand(len(self.placed), -1)  # [K, B]
-        loss = F.cross_entropy(found.flatten(0, 1), wanted.flatten(), reduction="none")
-        return loss.view_as(wanted).sum(1), (found.argmax(2) == wanted).sum(1)
+        seen = {name: x.unsqueeze(0) for name, x in batch.items()}
+        found = outputs(self.workload, self.model, parameters, seen)
+        runs = len(self.placed)
+        own = {name: x.expand(runs, *x.shape[1:]) for name, x in seen.items()}
+        return vmap(self.workload.sums, (0, 0 if own else None))(found, own)
 
     def leave(self) -> None:
         kept = [member for member, _ in self.stopped]
@@ -134,6 +111,7 @@ class StackModule(TrainingModule):
         if 0 < len(rows) < len(self.placed):
             self.placed = [self.placed[row] for row in rows]
             self._adopt(self.optimizer.keep(rows))
+            self.choose_step()
 
     def on_test_start(self) -> None:
         """The runs that trained to the end, and those that were stopped as they were then."""
@@ -144,6 +122,12 @@ class StackModule(TrainingModule):
         ]
         self.placed = [*(self.placed[row] for row in rows), *(member for member, _ in self.stopped)]
 
+    def trained_models(self) -> Iterator[tuple[Member, nn.Module]]:
+        for row, member in enumerate(self.placed):
+            for own, p in zip(self.model.parameters(), self.parameters_now, strict=True):
+                own.data = p[row].detach()
+            yield member, self.model
+
     def save_weights(self) -> None:
         """Writes for each run that was tested what its checkpoint would hold when it
         trained alone, as far as it is the model's."""
@@ -153,9 +137,57 @@ class StackModule(TrainingModule):
                     f"model.{name}": p[row].detach().clone()
                     for name, p in zip(self.names, self.parameters_now, strict=True)
                 }
+                own |= {f"model.{name}": x for name, x in self.model.named_buffers()}
                 path = member.recorder.directory / "checkpoints" / "last.ckpt"
                 path.parent.mkdir(exist_ok=True)
                 torch.save({"state_dict": own}, path)
+
+
+class StackStep(Step):
+    """A step of all runs in a stack as it is now: their gradients, rates and seeds."""
+
+    def __init__(self, module: StackModule) -> None:
+        self.module, self.workload, self.model = module, module.workload, module.model
+        self.optimizer, self.names = module.optimizer, module.names
+        self.parameters, placed = module.parameters_now, module.placed
+        seeds = sorted({member.config["seed"] for member in placed})
+        rows = [module.executions.seeds.index(seed) for seed in seeds]
+        self.seed_rows = torch.tensor(rows, device=module.device)
+        self.rates = np.array([member.lr for member in placed])[:, None] * np.array(
+            [member.multipliers for member in placed]
+        )  # [K, T]
+        l2 = torch.tensor([workload_of(member.config).l2 for member in placed])
+        self.l2 = [l2.to(module.device)] if l2.any() else []
+        self.tracer = Tracer(self.losses, self.workload, f"stack, l2 {bool(self.l2)}")
+
+    def compute(self, indices: Tensor) -> Tensor:
+        indices = indices.index_select(0, self.seed_rows)  # [U, B]
+        losses, self.gradients = mean_over_batches(self.module.executions, indices, self._gradients)
+        return losses
+
+    def _gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        flat = self.workload.batch(indices.flatten())
+        batch = {name: x.unflatten(0, indices.shape) for name, x in flat.items()}
+        found = self.tracer.find(self.parameters, batch, *self.l2)
+        return (found or by_autograd(self.losses))(self.parameters, batch, *self.l2)
+
+    def losses(self, parameters: Sequence[Tensor], batch: Batch, *l2: Tensor) -> Tensor:
+        named = dict(zip(self.names, parameters, strict=True))
+        found = outputs(self.workload, self.model, named, batch)
+        own = for_each_run(batch, len(parameters[0]))
+
+        def objective(output: Any, seen: Batch, weights: Sequence[Tensor], *l2: Tensor) -> Tensor:
+            loss = self.workload.objective(output, seen)
+            return penalised(loss, weights, *(l2 or (0.0,)))
+
+        mapped = (0, 0 if own else None, 0, *(0 for _ in l2))
+        return vmap(objective, mapped)(found, own, list(parameters), *l2)
+
+    def prepare(self, step: int) -> None:
+        self.optimizer.prepare(lr=self.rates[:, step])
+
+    def apply(self) -> None:
+        self.optimizer.apply(self.gradients)
 
 
 def grid(members: Sequence[Member]) -> list[int]:
@@ -180,8 +212,7 @@ def as_one(values: Sequence[Any]) -> Any:
 def bytes_per_run(config: Mapping[str, Any]) -> int:
     """An estimate of the memory that one run of a stack takes: its parameters with gradients, state
     and temporaries, and every layer's output, forward and backward."""
-    workload = config["workload"]
-    specification = DATASETS[workload["dataset"]]
-    weights, outputs = extent(workload["model"], specification.image_shape, specification.classes)
-    images = prod(specification.image_shape)
-    return 4 * (8 * weights + 2 * workload["batch_size"] * (outputs + images))
+    workload = workload_of(config)
+    weights, outputs = workload.extent()
+    batch = workload.train_size if workload.batch_size == "full" else int(workload.batch_size)
+    return 4 * (8 * weights + 2 * batch * (outputs + workload.example_size()))

@@ -5,23 +5,30 @@ Where a step takes less than a millisecond, a CPU spends much of it on finding o
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
+from bench.workloads.workload import Workload
+
 log = logging.getLogger(__name__)
 
-Losses = Callable[..., Tensor]  # (parameters, *data) -> losses, each of its own parameters
-Gradients = Callable[..., tuple[Tensor, Sequence[Tensor]]]  # (parameters, *data) -> losses, theirs
+Losses = Callable[..., Tensor]  # (parameters, batch, ...) -> losses, each of its own parameters
+Gradients = Callable[..., tuple[Tensor, Sequence[Tensor]]]  # (parameters, batch, ...) -> both
+
+MOST = 32  # recordings kept for a workload
 
 
 def by_autograd(losses: Losses) -> Gradients:
-    def gradients(parameters: Sequence[Tensor], *data: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        values = losses(parameters, *data)
+    def gradients(
+        parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        values = losses(parameters, batch, *more)
         return values.detach(), torch.autograd.grad(
             values, list(parameters), torch.ones_like(values)
         )
@@ -34,37 +41,51 @@ class Tracer:
 
     A list is recorded on the first data of a shape and carried out on all that follow, with the
     results of autograd to the last bit. Recording takes as long as a hundred small steps, so lists
-    are shared by all tracers of one `key`, which must say everything about `losses`.
+    are kept with the workload, for all runs of it: they follow from the workload, the shapes of
+    parameters and data, and ``kind``, which says whether losses are those of a stack.
     """
 
-    recordings: ClassVar[dict[Any, Gradients | None]] = {}
+    kept: ClassVar[WeakKeyDictionary[Any, dict[Any, Gradients | None]]] = WeakKeyDictionary()
 
-    def __init__(self, losses: Losses, key: Any) -> None:
-        self.losses, self.key = losses, key
+    def __init__(self, losses: Losses, workload: Workload, kind: str = "solo") -> None:
+        self.losses, self.kind = losses, kind
+        self.recordings = self.kept.setdefault(workload, {})
+        self.model: tuple[Any, ...] = ()  # what is known of the parameters, which stay
 
-    def find(self, parameters: Sequence[Tensor], *data: Tensor) -> Gradients | None:
+    def find(
+        self, parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
+    ) -> Gradients | None:
         """What computes the gradients for such data; None where a list would be wrong."""
-        key = (self.key, *((x.shape, x.stride(), x.dtype, x.device) for x in data))
+        self.model = self.model or tuple((p.shape, p.stride(), p.dtype) for p in parameters)
+        tensors = (*batch.values(), *more)
+        described = ((x.shape, x.stride(), x.dtype, x.device) for x in tensors)
+        key = (self.kind, self.model, *batch, *described)
         if key not in self.recordings:
-            self.recordings[key] = record(self.losses, parameters, *data)
+            if len(self.recordings) == MOST:
+                self.recordings.pop(next(iter(self.recordings)))
+            self.recordings[key] = record(self.losses, parameters, batch, *more)
         return self.recordings[key]
 
 
-def record(losses: Losses, parameters: Sequence[Tensor], *data: Tensor) -> Gradients | None:
+def record(
+    losses: Losses, parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
+) -> Gradients | None:
     """The operators behind the gradients; None, with a line in the log, if they are not the same in
     every step: if what comes next depends on a value, on randomness, or on tensors besides the
     arguments."""
-    count = len(parameters)
+    count, names = len(parameters), list(batch)
     gradients = by_autograd(losses)
 
     def flat(*tensors: Tensor) -> list[Tensor]:
-        values, found = gradients(tensors[:count], *tensors[count:])
+        data = tensors[count : count + len(names)]
+        own = dict(zip(names, data, strict=True))
+        values, found = gradients(tensors[:count], own, *tensors[count + len(names) :])
         return [values, *found]
 
     leaves = [p.detach().requires_grad_() for p in parameters]
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            module = make_fx(flat)(*leaves, *data)
+            module = make_fx(flat)(*leaves, *batch.values(), *more)
     except Exception as error:
         log.info("steps are not traced: %s", str(error).partition("\n")[0])
         return None
@@ -81,8 +102,10 @@ def record(losses: Losses, parameters: Sequence[Tensor], *data: Tensor) -> Gradi
     run = module.forward
 
     @torch.no_grad()
-    def carry_out(parameters: Sequence[Tensor], *data: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        values, *found = run(*parameters, *data)
+    def carry_out(
+        parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        values, *found = run(*parameters, *batch.values(), *more)
         return values, found
 
     return carry_out

@@ -1,105 +1,306 @@
-"""A workload: which data, which model, which loss, and the accuracy that counts as reached."""
+"""What a workload is: all that training, records and reports know of what is minimised.
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+A workload is a class in one file. Its hyperparameters are typed fields, from which the
+configuration's schema is made; ``conf/workload/<name>.yaml``, or the command line, names the class
+by ``_target_`` and gives values.
+
+Batches are dictionaries of tensors ``[B, ...]`` by name. In a stack, `losses`, `objective`, `sums`
+and the model are mapped over runs by ``torch.func.vmap``: they are pure functions of tensors, and
+whatever they do with one run's answers they do with all.
+
+Nothing here imports torch before data or models are asked for: runs are planned without.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Optional, Union, dataclass_transform
 
-import torch
-from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from omegaconf import MISSING
 
 from bench.errors import BenchError
-from bench.workloads.cnn import cnn
-from bench.workloads.initialisation import initialise
-from bench.workloads.mlp import mlp
+from bench.metrics import Metric
+from bench.settings.fields import accepts, whole_or
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Batch = Mapping[str, "Tensor"]
+Index = Union["Tensor", slice]
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Family:
-    """A kind of model: ``build(image_shape, classes, **options)``, its fastest layout, and how many
-    images it evaluates at a time."""
+class Place:
+    """Where the data of a run lie: on which device, and floating-point numbers in which dtype."""
 
-    build: Callable[..., nn.Module]
-    memory_format: torch.memory_format = torch.contiguous_format
-    evaluation_batch: int = 1000
+    device: torch.device
+    dtype: torch.dtype
 
 
-FAMILIES: Mapping[str, Family] = {
-    "mlp": Family(mlp, evaluation_batch=5000),
-    "cnn": Family(cnn, torch.channels_last),
-}
+@dataclass_transform(eq_default=False, kw_only_default=True)
+@dataclass(eq=False, kw_only=True)
+class Workload:
+    """Something to minimise: a model, the loss of its answers, and what they are judged by.
 
+    A subclass is made a dataclass by being one of these. It says `metrics`, `train_size`, `build`,
+    `batch` and `losses`; everything else has a default.
 
-INITIALISATION = ("init", "init_std", "init_bias")
-
-
-def shape_of(model: Mapping[str, Any], image_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The layers of a workload's configuration, initialised as PyTorch does."""
-    own = {k: v for k, v in model.items() if k not in ("family", *INITIALISATION)}
-    return FAMILIES[model["family"]].build(image_shape, classes, **own)
-
-
-def extent(model: Mapping[str, Any], image_shape: tuple[int, ...], classes: int) -> tuple[int, int]:
-    """How many weights a model has, and how many numbers its layers give for one image; nothing of
-    it is allocated.
-
-    Raises:
-        BenchError: there is no such model on these images.
+    Attributes:
+        target: the value of the first metric on the validation split that counts as reached.
+        metrics: the first one selects, stops and has the target. The loss is measured anyway.
+        inputs: the tensors of a batch that the model is called with, in its order.
+        loss_unit: of what `losses` gives, such as nats.
+        evaluation_batch: examples that are evaluated at a time.
     """
-    outputs = 0
 
-    def count(module: nn.Module, _: Any, output: Tensor) -> None:
-        nonlocal outputs
-        outputs += output[0].numel()
+    name: str = MISSING
+    _target_: str = MISSING
+    target: Optional[float] = None  # noqa: UP045 - OmegaConf reads this form
 
-    try:
-        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-            module = shape_of(model, image_shape, classes)
-            for layer in module.modules():
-                layer.register_forward_hook(count)
-            module(torch.empty(1, *image_shape))
-    except (RuntimeError, ArithmeticError, TypeError, IndexError) as error:
-        sizes = ", ".join(
-            f"{key}={model[key]}" for key in ("channels", "hidden_sizes") if key in model
-        )
-        shape = "x".join(map(str, image_shape))
-        why = str(error).partition("\n")[0]
-        raise BenchError(
-            f"workload.model: {sizes}: cannot be built on {shape} images ({why})"
-        ) from error
-    return sum(p.numel() for p in module.parameters()), outputs
+    metrics: ClassVar[Sequence[Metric]] = ()
+    inputs: ClassVar[Sequence[str]] = ("inputs",)
+    loss_unit: ClassVar[str] = ""
+    evaluation_batch: ClassVar[int] = 1000
+
+    # How it is gone through. A subclass of `Examples` lets a person say it.
+    batch_size: ClassVar[int | str] = "full"
+    sampling: ClassVar[str] = "sequential"
+    drop_last: ClassVar[bool] = False
+    l2: ClassVar[float] = 0.0
+
+    data_dir: ClassVar[Path | None] = None  # set for each one: where data sets are kept
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(eq=False, kw_only=True)(cls)
+
+    # -- what a workload says ----------------------------------------------------------------
+
+    @property
+    def train_size(self) -> int:
+        """Examples to train on; 1 for a function without data."""
+        return 1
+
+    def build(self, seed: int) -> nn.Module:
+        """The model, every parameter and buffer drawn from ``seed``. Python's, NumPy's and
+        PyTorch's global generators start from it, too, and are put back afterwards."""
+        raise NotImplementedError
+
+    def batch(self, index: Index, split: str = "train") -> Batch:
+        """The examples of a split at ``index``, int64 ``[B]`` or a slice: tensors ``[B, ...]`` by
+        name on the device of the last `load`. Empty for a function without data."""
+        return {}
+
+    def losses(self, output: Any, batch: Batch) -> Tensor:
+        """Of each example, ``[B]``, from the model's output; or of each part of it that counts,
+        such as a text's characters, ``[B, T]``."""
+        raise NotImplementedError
+
+    # -- what may be said otherwise ----------------------------------------------------------
+
+    def objective(self, output: Any, batch: Batch) -> Tensor:
+        """What training minimises on a batch, without dimensions; without the l2 term."""
+        return self.losses(output, batch).mean()
+
+    def sums(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """By name, what `Metric.value` makes values of once it is summed over a split: the
+        ``loss``, the ``count`` of what was judged, and each metric's total. No dimensions."""
+        losses = self.losses(output, batch)
+        return {"loss": losses.sum(), "count": count(losses), **self.totals(output, batch)}
+
+    def totals(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Of the metrics that say their own."""
+        return {m.name: m.total(output, batch) for m in self.metrics if m.total is not None}
+
+    def size(self, split: str) -> int:
+        """Examples in a split of `SPLITS`; 0 where there is none. A function is evaluated as it
+        is."""
+        return self.train_size if split == "train" else 1
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation split; known before data are loaded."""
+        return True
+
+    def fetch(self) -> None:
+        """Gets the data onto this machine, unless they are there; without torch."""
+
+    def load(self, place: Place) -> None:
+        """Gets the data ready for `batch`."""
+
+    def release(self) -> None:
+        """Lets go of what `load` got: another workload's data come."""
+
+    def check(self) -> None:
+        """
+        Raises:
+            BenchError: values that no field can refuse alone.
+        """
+
+    def remarks(self, model: nn.Module) -> Mapping[str, float]:
+        """What only this workload can say of a trained model, measured once at the end; by names
+        such as ``test/excess``."""
+        return {}
+
+    def deployed(self, model: nn.Module) -> nn.Module:
+        """The trained model as somebody wants to use it: on data as they are, rather than as they
+        are trained on."""
+        return model
+
+    @classmethod
+    def schema(cls, given: Mapping[str, Any]) -> Any:
+        """The class, or an instance of OmegaConf's, whose fields are the keys of the section
+        ``workload``, where these values are given."""
+        return cls
+
+    @property
+    def checksum(self) -> str | None:
+        """Of the data, if they are fetched: what a run is repeated with."""
+        return None
+
+    # -- stacks ------------------------------------------------------------------------------
+
+    def stacks(self) -> str | None:
+        """Why its runs cannot be trained as a stack; None if they can. By default the model is
+        looked at: whether it is random, or remembers."""
+        from bench.workloads.models import refusal_to_stack
+
+        return refusal_to_stack(self)
+
+    def sharing_that_pays(self, device: str) -> float:
+        """How many runs must share a seed, and so their batches, for a stack to be faster than
+        parallel processes: measured with ``scripts/benchmark_throughput``. On a CPU only what is
+        shared saves time; on a GPU small models wait for kernel launches, which any stack shares.
+        """
+        return 1 if device == "cuda" else inf
+
+    def extent(self) -> tuple[int, int]:
+        """How many weights the model has, and how many numbers its layers give for one example.
+
+        Raises:
+            BenchError: there is no such model.
+        """
+        from bench.workloads.models import extent
+
+        return extent(self)
+
+    def example_size(self) -> int:
+        """How many numbers an example has."""
+        from bench.workloads.models import example_size
+
+        return example_size(self)
+
+    # -- for everybody -----------------------------------------------------------------------
+
+    @property
+    def metric(self) -> Metric:
+        """The one that selects: the loss where no other is named."""
+        return self.metrics[0] if self.metrics else Metric("loss", self.loss_unit)
+
+    def values(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """The loss and each metric, from the sums over a split."""
+        return {"loss": sums["loss"] / sums["count"]} | {
+            m.name: m.value(sums) for m in self.metrics
+        }
+
+    @property
+    def units(self) -> dict[str, str]:
+        return {"loss": self.loss_unit} | {m.name: m.unit for m in self.metrics}
+
+    def call(self, model: Callable[..., Any], batch: Batch) -> Any:
+        return model(*(batch[name] for name in self.inputs))
 
 
-def build_model(
-    model: Mapping[str, Any], image_shape: tuple[int, ...], classes: int, *, seed: int
-) -> nn.Module:
-    """The model of a workload's configuration, its weights drawn from ``seed`` alone."""
-    with torch.device("meta"):  # no weights are drawn here, so no global random state is used
-        module = shape_of(model, image_shape, classes)
-    module = module.to_empty(device="cpu")
-    initialise(
-        module,
-        **{key: model[key] for key in INITIALISATION},
-        generator=Generator().manual_seed(seed),
+def count(losses: Tensor) -> Tensor:
+    """How many there are, as a tensor beside their sum."""
+    import torch
+
+    return losses.new_full(
+        (), losses.numel(), dtype=torch.promote_types(losses.dtype, torch.float32)
     )
-    return module.to(memory_format=FAMILIES[model["family"]].memory_format)  # type: ignore[call-overload]
 
 
-def objective(
-    logits: Tensor,
-    labels: Tensor,
-    parameters: Iterable[Tensor],
-    l2: float | Tensor,
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """What training minimises: mean cross-entropy (nats) of ``logits`` [B, classes], plus ``l2``
-    times the sum of squared weights (biases are left out).
+class Examples(Workload):
+    """A workload with examples, which are gone through in batches."""
 
-    Targets are a mixture of the label (1 - s) and the uniform distribution (s = label_smoothing),
-    as in Szegedy et al. 2016, section 7. Validation and test go by the label alone.
+    batch_size: Union[int, str] = whole_or(128, "full")  # type: ignore[misc] # noqa: UP007
+    sampling: str = accepts(  # type: ignore[misc]
+        "shuffle", None, "shuffle", "replacement", "sequential"
+    )
+    drop_last: bool = False  # type: ignore[misc]
+    l2: float = accepts(0.0, "[0, inf)")  # type: ignore[misc]
+
+    def check(self) -> None:
+        if isinstance(self.batch_size, int) and self.batch_size > self.train_size:
+            raise BenchError(
+                f"workload.batch_size={self.batch_size}: at most the {self.train_size} training "
+                "samples, or 'full'"
+            )
+
+
+class Arrays(Examples):
+    """Examples from arrays in memory, of which some are set aside for validation.
+
+    A subclass says `arrays`, `build` and `losses`.
     """
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    if isinstance(l2, Tensor) or l2 > 0:
-        loss = loss + l2 * sum(p.square().sum() for p in parameters if p.ndim > 1)
-    return loss
+
+    val_size: int = accepts(0, "[0, inf)", kind=int)
+    split_seed: int = accepts(0, "[0, inf)", kind=int)
+
+    def arrays(self) -> Mapping[str, Mapping[str, Any]]:
+        """The ``train`` and ``test`` split, and ``val`` unless ``val_size`` sets examples aside:
+        NumPy arrays or tensors ``[N, ...]`` by name. The first axis goes by examples."""
+        raise NotImplementedError
+
+    @property
+    def train_size(self) -> int:
+        return len_of(self._arrays["train"]) - self.val_size
+
+    @property
+    def validates(self) -> bool:
+        return self.val_size > 0 or "val" in self._arrays
+
+    def size(self, split: str) -> int:
+        if split == "val" and self.val_size:
+            return self.val_size
+        return self.train_size if split == "train" else len_of(self._arrays.get(split, {}))
+
+    def check(self) -> None:
+        total = len_of(self._arrays["train"])
+        if self.val_size >= total:
+            raise BenchError(
+                f"workload.val_size={self.val_size}: must leave training samples; "
+                f"{self.name} has {total}"
+            )
+        super().check()
+
+    def load(self, place: Place) -> None:
+        from bench.workloads.arrays import placed
+
+        self._splits = placed(self._arrays, self.val_size, self.split_seed, place)
+
+    def release(self) -> None:
+        del self._splits
+
+    def batch(self, index: Index, split: str = "train") -> Batch:
+        tensors = self._splits[split]
+        if isinstance(index, slice):
+            return {name: x[index] for name, x in tensors.items()}
+        return {name: x.index_select(0, index) for name, x in tensors.items()}
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, dict[str, Tensor]]:
+        from bench.workloads.arrays import checked
+
+        return checked(type(self).__name__, self.arrays())
+
+
+def len_of(split: Mapping[str, Any]) -> int:
+    """Examples in a split."""
+    return len(next(iter(split.values()))) if split else 0

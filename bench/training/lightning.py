@@ -1,0 +1,74 @@
+"""What leans on Lightning's inner workings, in one place.
+
+Lightning calls an item of a data loader a batch and counts such batches; here an item may hold many
+optimizer steps. Its public ``global_step``, by which ``max_steps``, checkpoints and loggers go, is
+kept in optimizer steps all the same.
+"""
+
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+
+def count_steps(trainer: pl.Trainer, steps: int) -> None:
+    """Adds to ``global_step``."""
+    progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    for counted in (progress.total, progress.current):
+        counted.ready += steps
+        counted.completed += steps
+
+
+def name_step(trainer: pl.Trainer, steps: int) -> None:
+    """By which others' callbacks log: so many were taken, and Lightning counts from 0."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = steps - 1
+
+
+def validate_after_this(trainer: pl.Trainer, due: bool) -> None:
+    """Lightning counts executions, and would take the end of a run for that of an epoch."""
+    trainer.val_check_batch = 1 if due else sys.maxsize
+
+
+def go_on(trainer: pl.Trainer, *, epochs: int, steps: int) -> None:
+    """Has Lightning begin after so many whole epochs, and optimizer steps."""
+    loop = trainer.fit_loop
+    done = dict.fromkeys(("ready", "started", "processed", "completed"), epochs)
+    loop.epoch_progress.load_state_dict({"total": done, "current": done})
+    taken = dict.fromkeys(("ready", "completed"), steps)
+    progress = loop.epoch_loop.manual_optimization.optim_step_progress
+    progress.load_state_dict({"total": taken, "current": taken})
+
+
+def leave_to_us(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Takes out of a checkpoint what Lightning is not to restore, and casts the module before its
+    weights come, as they would be cast otherwise."""
+    trainer.precision_plugin.convert_module(trainer.lightning_module)
+    del checkpoint["loops"]
+    for name in [name for name in checkpoint["callbacks"] if "Checkpoint{" in name]:
+        del checkpoint["callbacks"][name]  # where files of the other run lie
+
+
+class StepProgressBar(RichProgressBar):
+    """Lightning's rich progress bar, counting optimizer steps."""
+
+    @property
+    def total_train_batches(self) -> int:
+        module: Any = self.trainer.lightning_module
+        return module.plan.steps_per_epoch
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        limit = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{limit}" if limit not in (None, -1) else "")
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        module: Any = pl_module
+        in_epoch = module.steps_done - trainer.current_epoch * module.plan.steps_per_epoch
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, in_epoch - 1)

@@ -1,0 +1,106 @@
+"""How a training goes through its examples: everything that is known before it starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from bench.data.tensors import Sampling
+from bench.settings.schema import total_steps
+from bench.training.executions import Executions, steps_per_execution
+from bench.workloads.workload import Workload
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """
+    Attributes:
+        steps_per_epoch, total_steps: optimizer steps; the latter if nothing ends the run early.
+        per_execution: of them, how many Lightning takes for one.
+        validate_every: steps, counted from the start of each epoch.
+        samples: examples a step, over all processes.
+        full_batch: whether a step sees all examples, in their order.
+        by_lightning: whether each step must go through Lightning's own wrappers.
+        processes: that share each batch.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+    per_execution: int
+    validate_every: int
+    samples: int
+    full_batch: bool
+    by_lightning: bool
+    processes: int
+    max_steps: int | None
+    make_executions: Callable[..., Executions]
+
+    @classmethod
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        workload: Workload,
+        *,
+        seeds: Sequence[int],
+        processes: int = 1,
+        acting_on_steps: Sequence[str] = (),
+    ) -> Plan:
+        """
+        Args:
+            config: of the run, or of one of those in a stack.
+            acting_on_steps: the names of callbacks for which each step is Lightning's.
+        """
+        options = config["trainer"]
+        size, full = workload.train_size, workload.batch_size == "full"
+        requested = options["steps_per_execution"]
+        if processes > 1 or options["precision"] == "16-mixed":
+            requested = 1
+        elif requested == "auto" and acting_on_steps:
+            log.info("steps are taken one by one, for %s", ", ".join(acting_on_steps))
+            requested = 1
+        per_execution = steps_per_execution(requested, options["val_check_interval"])
+
+        def make_executions(steps_left: Callable[[], int | None], rank: int) -> Executions:
+            return Executions(
+                size,
+                batch_size=size if full else int(workload.batch_size),
+                accumulate=options["accumulate_grad_batches"],
+                sampling="sequential" if full else cast(Sampling, workload.sampling),
+                drop_last=workload.drop_last,
+                seeds=sorted(set(seeds)),
+                steps=per_execution,
+                steps_left=steps_left,
+                rank=rank,
+                world_size=processes,
+            )
+
+        usual = make_executions(lambda: None, 0)
+        return cls(
+            steps_per_epoch=usual.steps_per_epoch,
+            total_steps=total_steps(config),
+            per_execution=per_execution,
+            validate_every=options["val_check_interval"] or usual.steps_per_epoch,
+            samples=usual.batch_size,
+            full_batch=full,
+            by_lightning=per_execution == 1,
+            processes=processes,
+            max_steps=None if options["max_steps"] == -1 else options["max_steps"],
+            make_executions=make_executions,
+        )
+
+    def executions(self, steps_done: Callable[[], int], *, rank: int) -> Executions:
+        """The batches, for the process of this rank."""
+
+        def left() -> int | None:
+            return None if self.max_steps is None else self.max_steps - steps_done()
+
+        return self.make_executions(left, rank)
+
+    def validates_after(self, steps: int) -> bool:
+        """Whether a validation is due once so many steps were taken: every so many from the start
+        of each epoch; at its end if nothing else is said."""
+        return ((steps - 1) % self.steps_per_epoch + 1) % self.validate_every == 0

@@ -1,0 +1,193 @@
+"""Models of any workload: drawn from the seed, measured, and looked at for what a stack needs."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import deterministic
+
+from bench.errors import BenchError
+from bench.settings.paths import line
+from bench.workloads.workload import Place
+
+if TYPE_CHECKING:
+    from bench.workloads.workload import Workload
+
+
+def drawn(workload: Workload, seed: int) -> nn.Module:
+    """The model that a workload builds for a seed.
+
+    Raises:
+        BenchError: it cannot be built, or holds numbers that nobody has drawn.
+    """
+    with seeded(seed), _undrawn_is_nan():
+        try:
+            model = workload.build(seed)
+        except BenchError:
+            raise
+        except Exception as error:
+            raise BenchError(
+                f"workload={workload.name}: cannot be built ({line(error)})"
+            ) from error
+    if not isinstance(model, nn.Module):
+        raise BenchError(
+            f"workload={workload.name}: build gives a {type(model).__name__}, no torch.nn.Module"
+        )
+    for name, x in _tensors(model):
+        if x.is_meta or bool(x.isnan().any()):
+            raise BenchError(
+                f"workload={workload.name}: {name} of its model is drawn by nobody; build must "
+                "give every parameter and buffer a value from the seed"
+            )
+    return model
+
+
+def check_seed(workload: Workload, model: nn.Module, seed: int) -> None:
+    """Builds the model again: the seed alone must decide what is drawn.
+
+    Raises:
+        BenchError: it does not.
+    """
+    for (name, x), (_, again) in zip(_tensors(model), _tensors(drawn(workload, seed)), strict=True):
+        if not torch.equal(x, again):
+            raise BenchError(
+                f"workload={workload.name}: {name} of its model is not decided by the seed; build "
+                "must draw from a generator that the seed starts, such as PyTorch's global one"
+            )
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators of the CPU, Python and NumPy start from a seed; afterwards they are
+    what they were."""
+    generator = torch.default_generator
+    python, numpy, state = random.getstate(), np.random.get_state(), generator.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - whatever a person's model draws from
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        generator.set_state(state)
+
+
+@contextmanager
+def _undrawn_is_nan() -> Iterator[None]:
+    """New memory holds NaN instead of what was there before."""
+    memory: Any = deterministic
+    fill, mode = memory.fill_uninitialized_memory, torch.get_deterministic_debug_mode()
+    memory.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*deterministic", UserWarning)
+            yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        memory.fill_uninitialized_memory = fill
+
+
+_in_memory: tuple[Workload, Place] | None = None
+
+
+def loaded(workload: Workload, place: Place) -> Workload:
+    """With its data at a place; those of the one before go, unless they are the same."""
+    global _in_memory
+    if _in_memory != (workload, place):
+        if _in_memory is not None:
+            _in_memory[0].release()
+            _in_memory = None
+        workload.load(place)
+        _in_memory = workload, place
+    return workload
+
+
+def on_cpu(workload: Workload) -> Workload:
+    """With its data where nothing else is needed, unless they lie somewhere."""
+    if _in_memory is not None and _in_memory[0] is workload:
+        return workload
+    return loaded(workload, Place(torch.device("cpu"), torch.float32))
+
+
+def example_size(workload: Workload) -> int:
+    return sum(x.numel() for x in on_cpu(workload).batch(slice(0, 1)).values())
+
+
+def extent(workload: Workload) -> tuple[int, int]:
+    """How many weights a model has, and how many numbers its layers give for one example.
+
+    Raises:
+        BenchError: the model does not work on the workload's examples.
+    """
+    model = drawn(workload, 0)
+    with seeded(0):
+        return counted(model, lambda: first(on_cpu(workload), model))
+
+
+def counted(model: nn.Module, forward: Callable[[], object]) -> tuple[int, int]:
+    """The weights of a model, and the numbers that its layers give in ``forward``."""
+    outputs = 0
+
+    def add(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal outputs
+        outputs += output.numel() if isinstance(output, Tensor) else 0
+
+    handles = [layer.register_forward_hook(add) for layer in model.modules()]
+    try:
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(p.numel() for p in model.parameters()), outputs
+
+
+def first(workload: Workload, model: nn.Module, examples: int = 1) -> Any:
+    """The model's output for the first training examples.
+
+    Raises:
+        BenchError: it cannot be called with them.
+    """
+    batch = workload.batch(slice(0, examples))
+    try:
+        return workload.call(model, batch)
+    except Exception as error:
+        inputs = ", ".join(
+            f"{name} {'x'.join(map(str, batch[name].shape))}" if name in batch else f"no {name}"
+            for name in workload.inputs
+        )
+        raise BenchError(
+            f"workload={workload.name}: its model cannot be called with {inputs} ({line(error)})"
+        ) from error
+
+
+def refusal_to_stack(workload: Workload) -> str | None:
+    """Why runs of it cannot share a stack: a model that is random, or remembers."""
+    one, other = drawn(workload, 0), drawn(workload, 1)
+    before = {name: x.clone() for name, x in one.named_buffers()}
+    for name, x in other.named_buffers():
+        if not torch.equal(before[name], x):
+            return f"its model draws {name}, which is no parameter"
+    with seeded(0), torch.no_grad():
+        state = torch.get_rng_state()
+        first(on_cpu(workload), one, 2)
+        if not torch.equal(state, torch.get_rng_state()):
+            return "its model draws from one random stream"
+    for name, x in one.named_buffers():
+        if not torch.equal(before[name], x):
+            return f"its model changes {name}, which is no parameter, while it trains"
+    return None
