@@ -1,8 +1,9 @@
 """Fixtures that several test folders use."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from bench.command_line import CONF, PLUGINS
 from bench.data import Dataset, Split
 from bench.errors import BenchError
 from bench.settings import schema
+from bench.workloads import ImageClassifier, images, models
+from bench.workloads.images import Shape
+from bench.workloads.models import drawn
 
 torch.set_num_threads(1)  # small tensors, and several test processes may share the machine
 sys.path.append(str(PLUGINS))
@@ -33,13 +37,28 @@ def fake_dataset(name: str = "mnist", *, size: int = 6000, seed: int = 0) -> Dat
     return Dataset(name, 10, split(size), split(200))
 
 
+def classifier(
+    model: Mapping[str, Any], image_shape: tuple[int, ...] = (1, 28, 28), **fields: Any
+) -> ImageClassifier:
+    """A workload of images of ten classes, of any shape."""
+    usual = {"init": "default", "init_std": 0.01, "init_bias": 0.0, "dropout": 0.0}
+    workload = ImageClassifier(name="made_up", model={**usual, **model}, **fields)
+    workload.shape = Shape(image_shape, 10, 6000, 200)
+    return workload
+
+
+def build_model(
+    model: Mapping[str, Any], image_shape: tuple[int, ...] = (1, 28, 28), *, seed: int = 0
+) -> Any:
+    return drawn(classifier(model, image_shape), seed)
+
+
 @pytest.fixture
 def fake_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every data set is a small made-up one: nothing is fetched, nothing is read."""
-    from bench.training import run
-
     monkeypatch.setattr("bench.data.tensors.load", lambda name, data_dir=None: fake_dataset(name))
-    run.prepared.cache_clear()
+    images.prepared.cache_clear()
+    models.forget()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench.workloads import build_model, objective
+from bench.training.step import penalised
+from tests.conftest import build_model, classifier
 
 MLP = {"family": "mlp", "init": "default", "init_std": 0.05, "init_bias": 0.25, "dropout": 0.0}
 CNN = {**MLP, "family": "cnn", "channels": [32, 64, 64], "hidden_sizes": [128]}
@@ -18,15 +19,15 @@ def weights(model: nn.Module) -> list[torch.Tensor]:
 
 
 def test_mlp_layers() -> None:
-    model = build_model({**MLP, "hidden_sizes": [128, 128]}, (1, 28, 28), 10, seed=0)
+    model = build_model({**MLP, "hidden_sizes": [128, 128]}, (1, 28, 28), seed=0)
     assert [tuple(w.shape) for w in weights(model)] == [(128, 784), (128, 128), (10, 128)]
     assert model(torch.randn(3, 1, 28, 28)).shape == (3, 10)
-    dropout = build_model({**MLP, "hidden_sizes": [8], "dropout": 0.5}, (1, 28, 28), 10, seed=0)
+    dropout = build_model({**MLP, "hidden_sizes": [8], "dropout": 0.5}, (1, 28, 28), seed=0)
     assert any(isinstance(module, nn.Dropout) for module in dropout.modules())
 
 
 def test_cnn_layers() -> None:
-    model = build_model(CNN, (3, 32, 32), 10, seed=0)
+    model = build_model(CNN, (3, 32, 32), seed=0)
     shapes = [tuple(w.shape) for w in weights(model)]
     assert shapes == [(32, 3, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (128, 1024), (10, 128)]
     assert all(
@@ -37,7 +38,7 @@ def test_cnn_layers() -> None:
 
 def test_default_is_pytorchs_own() -> None:
     """Same bounds as nn.Linear: the largest of many uniform draws comes close to the bound."""
-    model = build_model({**MLP, "hidden_sizes": [512]}, (1, 28, 28), 10, seed=0)
+    model = build_model({**MLP, "hidden_sizes": [512]}, (1, 28, 28), seed=0)
     own, theirs = model[1], nn.Linear(784, 512)  # type: ignore[index]
     for ours, reference in ((own.weight, theirs.weight), (own.bias, theirs.bias)):
         assert ours.abs().max() <= 1 / math.sqrt(784)
@@ -58,7 +59,7 @@ def test_default_is_pytorchs_own() -> None:
     ],
 )
 def test_initialisations(init: str, std: float) -> None:
-    model = build_model({**MLP, "init": init, "hidden_sizes": [512]}, (1, 28, 28), 10, seed=0)
+    model = build_model({**MLP, "init": init, "hidden_sizes": [512]}, (1, 28, 28), seed=0)
     layer = model[1]  # type: ignore[index]
     assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.01)
     assert (layer.bias == 0.25).all()
@@ -69,26 +70,27 @@ def test_initialisations(init: str, std: float) -> None:
 def test_weights_follow_from_the_seed_alone() -> None:
     options = {**CNN, "init": "kaiming"}
     torch.manual_seed(0)
-    one = build_model(options, (3, 32, 32), 10, seed=5).state_dict()
+    one = build_model(options, (3, 32, 32), seed=5).state_dict()
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    two = build_model(options, (3, 32, 32), 10, seed=5).state_dict()
+    two = build_model(options, (3, 32, 32), seed=5).state_dict()
     assert torch.equal(torch.get_rng_state(), state)
-    other = build_model(options, (3, 32, 32), 10, seed=6).state_dict()
+    other = build_model(options, (3, 32, 32), seed=6).state_dict()
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert not torch.equal(one["0.weight"], other["0.weight"])
 
 
 def test_objective() -> None:
-    logits, labels = torch.randn(7, 10), torch.randint(0, 10, (7,))
-    parameters = [torch.randn(3, 4), torch.randn(4)]
-    plain = objective(logits, labels, parameters, 0.0)
-    assert plain == F.cross_entropy(logits, labels)
-    manual = -logits.log_softmax(1)[range(7), labels].mean()
+    output, labels = torch.randn(7, 10), torch.randint(0, 10, (7,))
+    parameters, batch = [torch.randn(3, 4), torch.randn(4)], {"labels": labels}
+    plain = classifier(MLP).objective(output, batch)
+    assert plain == F.cross_entropy(output, labels)
+    manual = -output.log_softmax(1)[range(7), labels].mean()
     assert plain == pytest.approx(float(manual))
-    decayed = objective(logits, labels, parameters, 0.1)
+    assert penalised(plain, parameters, 0.0) is plain
+    decayed = penalised(plain, parameters, 0.1)
     assert decayed == pytest.approx(float(plain + 0.1 * (parameters[0] ** 2).sum()))
-    smoothed = objective(logits, labels, parameters, 0.0, 0.3)
-    assert smoothed == F.cross_entropy(logits, labels, label_smoothing=0.3)
-    uniform = -logits.log_softmax(1).mean()
+    smoothed = classifier(MLP, label_smoothing=0.3).objective(output, batch)
+    assert smoothed == F.cross_entropy(output, labels, label_smoothing=0.3)
+    uniform = -output.log_softmax(1).mean()
     assert smoothed == pytest.approx(float(0.7 * plain + 0.3 * uniform))

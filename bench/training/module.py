@@ -156,9 +156,9 @@ class TrainingModule(pl.LightningModule):
     def choose_step(self) -> None:
         """Once, and again for a stack that has shrunk."""
         step = self.make_step()
-        self.step = Captured(step) if self._can_capture(step) else step
+        self.step = Captured(step) if self.can_capture(step) else step
 
-    def _can_capture(self, step: Step) -> bool:
+    def can_capture(self, step: Step) -> bool:
         """Whether each step launches the same kernels, and the host adds only coefficients."""
         return (
             step.capturable

@@ -94,6 +94,8 @@ class Run:
         if tell is not None:
             self.trainer.callbacks.append(Report(tell))  # type: ignore[attr-defined]
         refuse_what_cannot_fit(config, self.trainer.strategy.root_device.type)
+        dtype = TRUE_DTYPES.get(options["precision"], torch.float32)
+        loaded(self.workload, Place(self.trainer.strategy.root_device, dtype))
         self.plan = Plan.of(
             config,
             self.workload,
@@ -101,8 +103,6 @@ class Run:
             processes=self.trainer.world_size,
             acting_on_steps=extensions.acting_on_steps(callbacks),
         )
-        dtype = TRUE_DTYPES.get(options["precision"], torch.float32)
-        loaded(self.workload, Place(self.trainer.strategy.root_device, dtype))
         self.models = [drawn(workload_of(own), own["seed"]) for own in configs]
         check_seed(self.workload, self.models[0], config["seed"])
         self.make_optimizer(self.models[0].parameters())  # what it does not accept is said here

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -88,6 +88,7 @@ class ImageClassifier(Examples):
 
     inputs = ("images",)
     loss_unit = "nats"
+    data: ClassVar[Any] = None  # `Prepared`, of each one that is loaded
 
     @classmethod
     def schema(cls, given: Mapping[str, Any]) -> Any:
@@ -127,14 +128,17 @@ class ImageClassifier(Examples):
 
     @property
     def train_size(self) -> int:
-        return self.shape.train_size - self.val_size
+        return self.size("train")
 
     @property
     def validates(self) -> bool:
         return self.val_size > 0
 
     def size(self, split: str) -> int:
-        return {"train": self.train_size, "val": self.val_size}.get(split, self.shape.test_size)
+        if self.data is not None:
+            return len(getattr(self.data, split) or ())
+        train = self.shape.train_size - self.val_size
+        return {"train": train, "val": self.val_size, "test": self.shape.test_size}[split]
 
     @property
     def checksum(self) -> str | None:
@@ -147,7 +151,7 @@ class ImageClassifier(Examples):
             cache.obtain(DATASETS[self.dataset], self.data_dir)
 
     def load(self, place: Place) -> None:
-        self.data = prepared(
+        self.data = prepared(  # type: ignore[misc]
             self.dataset,
             self.data_dir,
             feature_scaling=self.feature_scaling,
@@ -160,7 +164,7 @@ class ImageClassifier(Examples):
         )
 
     def release(self) -> None:
-        del self.data
+        self.data = None  # type: ignore[misc]
 
     def batch(self, index: Index, split: str = "train") -> Batch:
         part = getattr(self.data, split)

@@ -108,12 +108,18 @@ def loaded(workload: Workload, place: Place) -> Workload:
     """With its data at a place; those of the one before go, unless they are the same."""
     global _in_memory
     if _in_memory != (workload, place):
-        if _in_memory is not None:
-            _in_memory[0].release()
-            _in_memory = None
+        forget()
         workload.load(place)
         _in_memory = workload, place
     return workload
+
+
+def forget() -> None:
+    """Lets go of the data that are in memory."""
+    global _in_memory
+    if _in_memory is not None:
+        _in_memory[0].release()
+        _in_memory = None
 
 
 def on_cpu(workload: Workload) -> Workload:

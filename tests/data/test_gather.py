@@ -14,7 +14,8 @@ from bench.data import Dataset, Split, prepare
 from bench.kernels import gather
 from bench.kernels.gather import ByteSplit
 from bench.settings.schema import validate
-from bench.training import Run, run
+from bench.training import Run
+from bench.workloads import images, models
 
 METHODS = ["none", "unit", "channel", "feature"]
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -173,7 +174,7 @@ def train(tmp_path, fake_data):
             line.split(",") for line in (directory / "metrics.csv").read_text().splitlines()
         )
         seconds = header.index("seconds")
-        return trained.data.train, [row[:seconds] + row[seconds + 1 :] for row in rows]
+        return trained.workload.data.train, [row[:seconds] + row[seconds + 1 :] for row in rows]
 
     return made
 
@@ -190,7 +191,8 @@ def train(tmp_path, fake_data):
 def test_a_training_is_the_same(train, monkeypatch, overrides):
     ours, curves = train("in-place", *overrides)
     monkeypatch.setattr(gather, "kernel", lambda: None)
-    run.prepared.cache_clear()
+    images.prepared.cache_clear()
+    models.forget()
     theirs, wanted = train("in-advance", *overrides)
     assert isinstance(ours, ByteSplit)
     assert isinstance(theirs, Split)

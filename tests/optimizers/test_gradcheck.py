@@ -13,6 +13,8 @@ from torch import Tensor
 from bench import gradcheck
 from bench.command_line import CONF
 
+pytestmark = pytest.mark.usefixtures("fake_data")
+
 
 @pytest.fixture(autouse=True)
 def hydra_config() -> Iterator[None]:
@@ -38,8 +40,8 @@ class Wrong(torch.autograd.Function):
 
 
 def test_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = gradcheck.objective
-    monkeypatch.setattr(gradcheck, "objective", lambda *a: Wrong.apply(right(*a)))
+    right = gradcheck.penalised
+    monkeypatch.setattr(gradcheck, "penalised", lambda *a: Wrong.apply(right(*a)))
     check = gradcheck.check("mnist_logistic")
     assert not check.agrees
     assert not check.passed

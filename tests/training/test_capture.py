@@ -26,7 +26,9 @@ from bench.settings.schema import validate
 from bench.training import Run
 from bench.training.capture import WARM_UP, CapturedStep
 from bench.training.module import TrainingModule
+from bench.training.step import Step
 from optimizers.paths.eager import Eager
+from tests.conftest import classifier
 
 pytestmark = pytest.mark.usefixtures("fake_data")
 
@@ -105,7 +107,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         monkeypatch.setattr(
             TrainingModule,
             "can_capture",
-            property(lambda module: captured and not module.diagnostics),
+            lambda module, step: captured and step.capturable and not module.diagnostics,
         )
         configs = [validate(compose("config", [*SMALL, *overrides])) for overrides in runs]
         directories = [tmp_path / str(captured) / digest(config) for config in configs]
@@ -195,9 +197,9 @@ def test_a_capture_that_fails_leaves_the_usual_way(
         ({}, True),
         ({"device": torch.device("cpu")}, False),
         ({"options": {"cuda_graph": "never"}}, False),
-        ({"executions": SimpleNamespace(steps=1)}, False),
+        ({"plan": SimpleNamespace(by_lightning=True)}, False),
         ({"trainer": SimpleNamespace(precision="bf16-mixed")}, False),
-        ({"workload": {"model": {"dropout": 0.1}}}, False),
+        ({"workload": classifier({"family": "mlp", "dropout": 0.1})}, False),
         ({"diagnostics": True}, False),
     ],
 )
@@ -207,14 +209,14 @@ def test_what_is_captured(
     module: Any = SimpleNamespace(
         device=torch.device("cuda"),
         options={"cuda_graph": "auto"},
-        executions=SimpleNamespace(steps=50),
+        plan=SimpleNamespace(by_lightning=False),
         trainer=SimpleNamespace(precision="32-true"),
-        workload={"model": {"dropout": 0.0}},
+        workload=classifier({"family": "mlp"}),
         diagnostics=False,
     )
     vars(module).update(changes)
     monkeypatch.undo()
-    assert TrainingModule.can_capture.fget(module) is captured  # type: ignore[attr-defined]
+    assert TrainingModule.can_capture(module, Step()) is captured
 
 
 def test_a_frozen_number_would_be_noticed() -> None:

@@ -2,13 +2,16 @@
 
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data import Split
-from bench.training.executions import Executions, Slices, steps_per_execution
+from bench.training.evaluation import Slices
+from bench.training.executions import Executions, steps_per_execution
+from bench.workloads import Arrays
+from bench.workloads.workload import Place
 
 
 def executions(**changes: object) -> Executions:
@@ -129,9 +132,20 @@ def test_steps_divide_every_interval(
     assert steps_per_execution(requested, *intervals) == steps
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_slices_cover_a_split_once(world_size: int) -> None:
-    split = Split(torch.arange(25.0).reshape(25, 1, 1, 1), torch.arange(25))
-    shares = [Slices(split, 4, rank=rank, world_size=world_size) for rank in range(world_size)]
-    labels = torch.cat([labels for share in shares for _, labels in share])
-    assert sorted(labels.tolist()) == list(range(25))
+class Numbers(Arrays):
+    def arrays(self):
+        return {split: {"x": np.arange(size)} for split, size in (("train", 3), ("test", 25))}
+
+
+@pytest.mark.parametrize(("processes", "size"), [(1, 4), (3, 4), (3, 100), (40, 100)])
+def test_slices_cover_a_split_once(processes: int, size: int) -> None:
+    workload = Numbers(name="numbers")
+    workload.load(Place(torch.device("cpu"), torch.float32))
+    shares = [
+        list(Slices(workload, "test", size, rank=rank, processes=processes))
+        for rank in range(processes)
+    ]
+    assert all(shares)  # or a process would not take part in the sum over all
+    assert sorted(torch.cat([batch["x"] for share in shares for batch in share]).tolist()) == list(
+        range(25)
+    )

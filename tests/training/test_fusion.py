@@ -21,7 +21,7 @@ from bench.kernels import pooling
 from bench.kernels.fusion import ReluMaxPool, fuse
 from bench.settings.schema import validate
 from bench.training import Run
-from bench.workloads import build_model
+from tests.conftest import build_model
 
 MODEL: dict[str, Any] = {
     "family": "cnn", "channels": [5, 8], "hidden_sizes": [6], "dropout": 0.0,
@@ -55,7 +55,7 @@ def assert_same(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
 
 
 def small_model(seed: int = 0) -> nn.Module:
-    return build_model(MODEL, IMAGES, 10, seed=seed)
+    return build_model(MODEL, IMAGES, seed=seed)
 
 
 def batch(seed: int, size: int = 4) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,7 @@ from bench.data import Prepared, epoch_order, prepare
 from bench.records import Record
 from bench.settings.identity import ADDED, digest, leaves, run_directory
 from bench.settings.schema import validate
-from bench.workloads import build_model
-from tests.conftest import fake_dataset
+from tests.conftest import build_model, fake_dataset
 
 pytestmark = pytest.mark.usefixtures("fake_data")
 
@@ -172,7 +171,7 @@ def splits() -> Prepared:
 
 
 def loaded(record: Record, values: dict[str, Tensor]) -> nn.Module:
-    model = build_model(record.config["workload"]["model"], (1, 28, 28), 10, seed=0)
+    model = build_model(record.config["workload"]["model"], (1, 28, 28), seed=0)
     model.load_state_dict(values)
     return model.eval()
 
@@ -226,7 +225,7 @@ def batches(record: Record) -> list[tuple[Tensor, Tensor]]:
 
 def expected_by_hand(record: Record, *, smoothing: float) -> dict[str, Tensor]:
     """The weights after plain gradient descent on the mixture of label and uniform distribution."""
-    model = build_model(record.config["workload"]["model"], (1, 28, 28), 10, seed=0)
+    model = build_model(record.config["workload"]["model"], (1, 28, 28), seed=0)
     for images, labels in batches(record):
         logarithms = model(images).log_softmax(1)
         targets = (1 - smoothing) * F.one_hot(labels, 10) + smoothing / 10
@@ -266,7 +265,7 @@ def test_a_schedule_free_method_is_scored_where_it_answers(train: Train) -> None
     own = ["optimizer._target_=own.ScheduleFreeSGD", "optimizer.lr=0.05", "optimizer.beta=0.7"]
     (one, record), (many, _) = (train(*own, f"trainer.steps_per_execution={n}") for n in (1, 7))
     assert rows(one) == rows(many)
-    model = build_model(record.config["workload"]["model"], (1, 28, 28), 10, seed=0)
+    model = build_model(record.config["workload"]["model"], (1, 28, 28), seed=0)
     parameters = list(model.parameters())
     x, z = ([p.detach().clone() for p in parameters] for _ in range(2))
     for t, (images, labels) in enumerate(batches(record), 1):

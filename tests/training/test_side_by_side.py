@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.training.side_by_side import logits
-from bench.workloads import build_model
+from bench.training.side_by_side import outputs
+from tests.conftest import build_model, classifier
 
 OPTIONS = {"init": "kaiming", "init_std": 0.01, "init_bias": 0.1, "dropout": 0.0}
 
@@ -15,7 +15,7 @@ def networks(runs: int, *, family: str, hidden_sizes: list[int]) -> list[nn.Modu
     model = {"family": family, "hidden_sizes": hidden_sizes, **OPTIONS}
     if family == "cnn":
         model["channels"] = [4]
-    return [build_model(model, (1, 6, 6), 10, seed=seed).double() for seed in range(runs)]
+    return [build_model(model, (1, 6, 6), seed=seed).double() for seed in range(runs)]
 
 
 @pytest.mark.parametrize(("seeds", "each"), [(1, 1), (1, 3), (3, 1), (2, 3)])
@@ -31,7 +31,8 @@ def test_logits_and_gradients(seeds: int, each: int, family: str, hidden: list[i
     }
     for p in stacked.values():
         p.requires_grad_()
-    found = logits(models[0], stacked, images)
+    workload = classifier({"family": family})
+    found = outputs(workload, models[0], stacked, {"images": images})
     gradients = torch.autograd.grad((weights * found).sum(), list(stacked.values()))
     for k, model in enumerate(models):
         own = functional_call(model, {}, (images[k // each],))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -10,43 +11,44 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from bench.training.tracing import Losses, Tracer, by_autograd, record
-from bench.workloads import build_model
+from bench.workloads.workload import Batch
+from tests.conftest import build_model, classifier
 
 
 def network(*, family: str = "mlp", dropout: float = 0.0) -> nn.Module:
-    options = {"init": "default", "init_std": 0.01, "init_bias": 0.0, "hidden_sizes": [16]}
-    if family == "cnn":
-        options["channels"] = [4]
-    return build_model({"family": family, "dropout": dropout, **options}, (1, 8, 8), 10, seed=0)
+    options: dict[str, Any] = {"hidden_sizes": [16]} | (
+        {"channels": [4]} if family == "cnn" else {}
+    )
+    return build_model({"family": family, "dropout": dropout, **options}, (1, 8, 8))
 
 
 def losses_of(model: nn.Module) -> Losses:
     names = [name for name, _ in model.named_parameters()]
 
-    def losses(parameters: Sequence[Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    def losses(parameters: Sequence[Tensor], batch: Batch) -> Tensor:
         named = dict(zip(names, parameters, strict=True))
-        return F.cross_entropy(functional_call(model, named, (images,)), labels)
+        return F.cross_entropy(functional_call(model, named, (batch["images"],)), batch["labels"])
 
     return losses
 
 
-def batch(seed: int, size: int = 12) -> tuple[Tensor, Tensor]:
+def batch(seed: int, size: int = 12) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(size, 1, 8, 8, generator=generator)
-    return images, torch.randint(10, (size,), generator=generator)
+    return {"images": images, "labels": torch.randint(10, (size,), generator=generator)}
 
 
 @pytest.mark.parametrize("family", ["mlp", "cnn"])
 def test_to_the_last_bit(family: str) -> None:
     model = network(family=family)
     losses, parameters = losses_of(model), list(model.parameters())
-    recorded = record(losses, parameters, *batch(0))
+    recorded = record(losses, parameters, batch(0))
     assert recorded is not None
     with torch.no_grad():
         for p in parameters:
             p.mul_(1.5)  # neither weights nor data are those of the recording
-    expected_loss, expected = by_autograd(losses)(parameters, *batch(1))
-    loss, gradients = recorded(parameters, *batch(1))
+    expected_loss, expected = by_autograd(losses)(parameters, batch(1))
+    loss, gradients = recorded(parameters, batch(1))
     assert torch.equal(loss, expected_loss)
     assert not loss.requires_grad
     for gradient, wanted in zip(gradients, expected, strict=True):
@@ -54,17 +56,23 @@ def test_to_the_last_bit(family: str) -> None:
         assert not gradient.requires_grad
 
 
-def test_recordings_are_shared_by_shape_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tracer, "recordings", {})
-    model = network()
+def test_recordings_are_kept_with_the_workload_by_shape_and_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench.training.tracing.MOST", 3)
+    model, one, two = network(), classifier({"family": "mlp"}), classifier({"family": "mlp"})
     parameters = list(model.parameters())
-    first, second = Tracer(losses_of(model), "one"), Tracer(losses_of(model), "one")
-    found = first.find(parameters, *batch(0))
+    first, second = Tracer(losses_of(model), one), Tracer(losses_of(model), one)
+    found = first.find(parameters, batch(0))
     assert found is not None
-    assert second.find(parameters, *batch(1)) is found
-    assert first.find(parameters, *batch(0, size=5)) is not found
-    assert Tracer(losses_of(model), "two").find(parameters, *batch(0)) is not found
-    assert len(Tracer.recordings) == 3
+    assert second.find(parameters, batch(1)) is found
+    assert first.find(parameters, batch(0, size=5)) is not found
+    assert Tracer(losses_of(model), one, "stack").find(parameters, batch(0)) is not found
+    assert Tracer(losses_of(model), two).find(parameters, batch(0)) is not found
+    wide = [p.detach().double() for p in parameters]
+    assert Tracer(losses_of(model), one).find(wide, batch(0)) is not found
+    assert (len(Tracer.kept[one]), len(Tracer.kept[two])) == (3, 1)  # the oldest made room
+    assert first.find(parameters, batch(0)) is not found
 
 
 class Looks(nn.Module):
@@ -96,7 +104,7 @@ def test_what_a_list_cannot_repeat_is_refused(
 ) -> None:
     state = torch.get_rng_state()
     with caplog.at_level(logging.INFO):
-        assert record(losses_of(model), list(model.parameters()), *batch(0)) is None
+        assert record(losses_of(model), list(model.parameters()), batch(0)) is None
     (line,) = caplog.messages
     assert reason in line
     assert torch.equal(torch.get_rng_state(), state)
