@@ -45,10 +45,10 @@ def code() -> dict[str, Any]:
 
 def inputs(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a configuration names and does not hold: its data, and classes that are not ours."""
-    from bench.data import DATASETS
+    from bench.data import specification
 
     return {
-        "data": DATASETS[config["workload"]["dataset"]].checksum,
+        "data": specification(config["workload"]["dataset"]).checksum,
         "classes": classes(config),
     }
 

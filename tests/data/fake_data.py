@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.data import cache, specification
 from bench.data.formats import CIFAR_BATCHES, Arrays, cifar_binary_files, idx_files
-from bench.data.specs import Specification
+from bench.data.specs import DIABETES, SHAKESPEARE, ImageSpecification, Specification
 from bench.errors import BenchError
 
 HTML = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"
@@ -80,16 +81,16 @@ class Unreachable:
         raise BenchError(f"no route to {self.name}")
 
 
-def grey_spec(*sources: object) -> Specification:
+def grey_spec(*sources: object) -> ImageSpecification:
     return make_spec("grey", GREY, idx_files, sources or (InMemory(GREY),))
 
 
-def colour_spec(*sources: object) -> Specification:
+def colour_spec(*sources: object) -> ImageSpecification:
     return make_spec("colour", COLOUR, cifar_binary_files, sources or (InMemory(COLOUR),))
 
 
-def make_spec(name, arrays, official_files, sources) -> Specification:
-    return Specification(
+def make_spec(name, arrays, official_files, sources) -> ImageSpecification:
+    return ImageSpecification(
         name=name,
         image_shape=arrays["train-images"].shape[1:],
         train_size=len(arrays["train-labels"]),
@@ -126,3 +127,39 @@ def same(one: Arrays, other: Arrays) -> bool:
 
 def without_sources(spec: Specification) -> Specification:
     return replace(spec, sources=(Unreachable("the moon"),))
+
+
+def fake_text() -> Arrays:
+    """Arrays of Shakespeare's kinds: words of a small vocabulary, which a model can learn."""
+    rng = np.random.default_rng(0)
+    words = [rng.integers(SHAKESPEARE.symbols, size=size) for size in range(2, 12) for _ in "123"]
+    text = np.concatenate([words[word] for word in rng.integers(len(words), size=20_000)])
+    characters = np.resize(text, SHAKESPEARE.characters)
+    starts = np.linspace(0, len(characters), len(SHAKESPEARE.plays) + 1)
+    alphabet = ord(" ") + np.arange(SHAKESPEARE.symbols)
+    return {
+        "characters": characters.astype(np.uint8),
+        "starts": starts.astype(np.int64),
+        "alphabet": alphabet.astype(np.uint32),
+    }
+
+
+def fake_table() -> Arrays:
+    """Arrays of the kinds of `diabetes`: a target linear in the features, and noise."""
+    rng = np.random.default_rng(0)
+    rows, columns = DIABETES.rows, len(DIABETES.features)
+    features = rng.normal(50, rng.uniform(1, 30, columns), (rows, columns))
+    target = features @ rng.normal(size=columns) + rng.normal(size=rows)
+    return {"features": features, "target": target}
+
+
+FAKES = {"shakespeare": fake_text, "diabetes": fake_table}
+
+
+def fake_cache(name: str, data_dir: Path) -> Arrays:
+    """Puts made-up arrays of the true kinds into the cache in `data_dir`, as if they had been
+    fetched: all that reads the data set there takes them for it, but for `--verify`."""
+    spec, arrays = specification(name), FAKES[name]()
+    with cache.workspace(data_dir / name) as partial:
+        cache.store(spec, arrays, "made up", data_dir / name, partial)
+    return arrays

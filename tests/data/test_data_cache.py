@@ -92,7 +92,7 @@ def test_arrays_are_mapped_and_writing_to_them_changes_no_file(cached):
         ),
         (
             lambda d: swap(d / "train-images-idx3-ubyte", d / "train-labels-idx1-ubyte"),
-            r"train-images: shape \(12, 1, 6, 5\) expected, found \(12,\)",
+            r"train-images: uint8 \(12, 1, 6, 5\) expected, found uint8 \(12,\)",
         ),
         (
             lambda d: (d / "t10k-labels-idx1-ubyte").write_bytes(HTML),

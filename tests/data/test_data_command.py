@@ -12,7 +12,8 @@ from tests.data.fake_data import grey_spec, without_sources
 
 @pytest.fixture(autouse=True)
 def only_grey(monkeypatch):
-    monkeypatch.setattr("bench.data.__main__.DATASETS", {"grey": grey_spec()})
+    monkeypatch.setattr("bench.data.specs.DATASETS", {"grey": grey_spec()})
+    monkeypatch.setattr("bench.data.specs.OTHERS", {})
 
 
 def test_lists_fetches_and_verifies(tmp_path, capsys):
@@ -49,7 +50,7 @@ def test_damage_is_told_and_repaired_on_request(tmp_path, capsys):
 
 def test_no_source(tmp_path, capsys, monkeypatch):
     spec = without_sources(grey_spec())
-    monkeypatch.setattr("bench.data.__main__.DATASETS", {"grey": spec})
+    monkeypatch.setattr("bench.data.specs.DATASETS", {"grey": spec})
     assert main(["grey", "--data-dir", str(tmp_path)]) == 1
     assert "Tried the moon: no route to the moon" in capsys.readouterr().err
 
