@@ -155,14 +155,14 @@ def numbers_spec(*sources: object) -> TableSpecification:
     )
 
 
-def write_plays(directory: Path, arrays: Arrays = VERSE) -> None:
+def write_plays(directory: Path, arrays: Arrays) -> None:
     """In folders whose order is not that of the plays."""
     for folder, (name, content) in zip("cab", text_files(PLAYS, arrays), strict=True):
         (directory / folder).mkdir()
         (directory / folder / f"{name}.md").write_bytes(content)
 
 
-def write_numbers(directory: Path, arrays: Arrays = NUMBERS) -> None:
+def write_numbers(directory: Path, arrays: Arrays) -> None:
     for name, array in (
         ("diabetes_data_raw", arrays["features"]),
         ("diabetes_target", arrays["target"][:, np.newaxis]),

@@ -112,7 +112,7 @@ def test_a_name_that_nothing_has(get):
     )
 
 
-def test_checksums_stay(tmp_path):
+def test_checksums_stay():
     """Records hold them: with another one, what was measured before could not be found again."""
     assert {name: spec.checksum for name, spec in specifications().items()} == {
         "mnist": "5c2571cecdd0b409",
