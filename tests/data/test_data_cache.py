@@ -1,5 +1,6 @@
 """The cache: nothing wrong gets in, nothing wrong is read, nothing is left behind."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -121,6 +122,21 @@ def test_checksums_stay():
         "shakespeare": "3ff42a87e29d0b45",
         "diabetes": "a9c46019228206cf",
     }
+
+
+def test_what_older_versions_cached_stays_valid(tmp_path):
+    spec, directory = grey_spec(), tmp_path / "grey"
+    directory.mkdir()
+    files = {}
+    for name, array in GREY.items():
+        np.save(directory / f"{name}.npy", array)
+        content = (directory / f"{name}.npy").read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        files[name] = {"bytes": len(content), "shape": array.shape, "dtype": "uint8"}
+        files[name]["sha256"] = digest
+    manifest = {"dataset": "grey", "source": "memory", "md5": spec.md5, "files": files}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    assert same(cache.open_arrays(spec, tmp_path, verify=True), GREY)
 
 
 @pytest.mark.parametrize("name", FAKES)

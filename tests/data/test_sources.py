@@ -283,7 +283,8 @@ import os, sys, zipfile
 assert sys.argv[1:5] == ["-m", "pip", "download", "small-data==1.0.0"], sys.argv
 assert {{"--no-deps", "--only-binary"}} < set(sys.argv)
 folder = sys.argv[sys.argv.index("--dest") + 1]
-assert os.environ["TMPDIR"] == folder and os.environ["HOME"]
+assert os.environ["TMPDIR"] == folder and os.environ["PATH"]
+assert not open(os.environ["PIP_CONSTRAINT"]).read()
 with zipfile.ZipFile(os.path.join(folder, "small_data-1.0.0-py3-none-any.whl"), "w") as wheel:
     wheel.writestr("small/__init__.py", "raise SystemExit('imported')")
     wheel.writestr("small/database/other", "")
@@ -342,6 +343,10 @@ NOTHING = (
     [
         (BROKEN + NOTHING, "connection broken by 'New.*Name or service not known'.*small-data/$"),
         (NOTHING, r"^ERROR: Could not find a version that .* \(from versions: 9\)$"),
+        (
+            "ERROR: Exception:\nTraceback:\n  File\nOSError: [Errno 28] No space\n",
+            "^OSError: .*space$",
+        ),
         ("DEPRECATION: old\nNo pip here.\n", "^No pip here$"),
         ("", "python failed$"),
     ],
