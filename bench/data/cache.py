@@ -75,7 +75,8 @@ def open_arrays(spec: Specification, data_dir: Path, *, verify: bool = False) ->
             if (found := path.stat().st_size) != size:
                 raise ValueError(f"{size:,} bytes expected, found {found:,}")
             array = arrays[name] = np.load(path, mmap_mode="c")
-            check_kind(array, kind)
+            if (found_kind := Kind.of(array)) != kind:
+                raise ValueError(f"{kind} expected, found {found_kind}")
             if verify and (found_digest := sha256(path)) != digest:
                 raise ValueError(f"SHA-256 {digest} expected, found {found_digest}")
         if verify:
@@ -163,11 +164,6 @@ def from_sources(spec: Specification, partial: Path) -> tuple[Arrays, str]:
     )
 
 
-def check_kind(array: NDArray[Any], kind: Kind) -> None:
-    if (found := Kind(str(array.dtype), array.shape)) != kind:
-        raise ValueError(f"{kind} expected, found {found}")
-
-
 def check_official(spec: Specification, arrays: Arrays) -> None:
     """Compares the data with the official digests.
 
@@ -175,10 +171,8 @@ def check_official(spec: Specification, arrays: Arrays) -> None:
         BenchError: they differ; it names the first official file that would.
     """
     for name, kind in spec.arrays.items():
-        try:
-            check_kind(arrays[name], kind)
-        except ValueError as error:
-            raise BenchError(f"{name}: {error}") from error
+        if (found := Kind.of(arrays[name])) != kind:
+            raise BenchError(f"{name}: {kind} expected, found {found}")
     for file, content in spec.official_files(arrays):
         if (digest := hashlib.md5(content, usedforsecurity=False).hexdigest()) != spec.md5[file]:
             raise BenchError(f"{file}: MD5 {spec.md5[file]} expected, found {digest}")

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import platformdirs
+from numpy.typing import NDArray
 
 from bench.data.formats import (
     Arrays,
@@ -37,6 +38,10 @@ class Kind(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> "Kind":
+        return cls(str(array.dtype), array.shape)
 
     def __str__(self) -> str:
         return f"{self.dtype} {self.shape}"
