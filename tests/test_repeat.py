@@ -13,7 +13,7 @@ import torch
 
 import bench
 from bench import provenance, records
-from bench.data import DATASETS
+from bench.data.specs import specifications
 from bench.repeat import changes, differences, taken_over
 from bench.training.environment import environment
 
@@ -316,19 +316,20 @@ def test_where_it_lay_is_not_taken_over() -> None:
 
 def test_the_environment_tells_code_and_data(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     record = records.read(made() / "record.json")
-    assert record.environment["data"] == DATASETS["mnist"].checksum
+    assert record.environment["data"] == specifications()["mnist"].checksum
     monkeypatch.undo()
     about = environment(torch.device("cpu"))
     assert about["optimizer-bench"] == bench.__version__
     assert about["torch"] == torch.__version__
-    assert len({spec.checksum for spec in DATASETS.values()}) == len(DATASETS)
+    inputs = [provenance.inputs({"workload": {"dataset": name}}) for name in specifications()]
+    assert len({each["data"] for each in inputs}) == len(specifications())
 
 
 def test_an_installed_copy_within_a_repository_is_of_no_commit(tmp_path: Path) -> None:
     """An environment lies within a project as often as not; its commits are not ours."""
     package = tmp_path / "env" / "bench"
     package.mkdir(parents=True)
-    for name in ("__init__.py", "provenance.py", "identity.py"):
+    for name in ("__init__.py", "provenance.py"):
         shutil.copy(Path(bench.__file__).parent / name, package / name)
     for command in ("init -q", "-c user.name=x -c user.email=x commit -qm x --allow-empty"):
         subprocess.run(["git", "-C", str(tmp_path), *command.split()], check=True)

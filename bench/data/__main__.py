@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.data import cache
-from bench.data.specs import DATASETS, Specification, default_data_dir
+from bench.data.specs import Specification, default_data_dir, specification, specifications
 from bench.errors import BenchError
 
 
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bench.data",
         description="Fetch and verify data sets; without a name, list them.",
     )
-    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(DATASETS))
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(specifications()))
     parser.add_argument(
         "--data-dir", type=Path, default=default_data_dir(), help="default: %(default)s"
     )
@@ -28,27 +28,26 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        if unknown := [name for name in options.names if name not in DATASETS]:
-            raise BenchError(f"no data set {unknown[0]!r}; there are {', '.join(DATASETS)}")
+        specs = [specification(name) for name in options.names]
         if not options.verify:
-            for name in options.names:
-                cache.fetch(DATASETS[name], options.data_dir)
+            for spec in specs:
+                cache.fetch(spec, options.data_dir)
     except BenchError as error:
         print(f"bench.data: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return show(
-        [DATASETS[name] for name in options.names or DATASETS],
+        specs or list(specifications().values()),
         options.data_dir,
         verify=options.verify,
-        required=bool(options.names),
+        required=bool(specs),
     )
 
 
 def show(specs: list[Specification], data_dir: Path, *, verify: bool, required: bool) -> int:
     """Prints the table; returns 1 if a data set is damaged, or missing though `required`."""
-    table = Table("data set", "classes", "train", "test", "image", "state")
+    table = Table("data set", "contents", "state")
     faults = []
     for spec in specs:
         try:
@@ -59,14 +58,7 @@ def show(specs: list[Specification], data_dir: Path, *, verify: bool, required: 
         except BenchError as error:
             state = "damaged"
             faults.append(str(error))
-        table.add_row(
-            spec.name,
-            str(spec.classes),
-            f"{spec.train_size:,}",
-            f"{spec.test_size:,}",
-            "x".join(map(str, spec.image_shape)),
-            state,
-        )
+        table.add_row(spec.name, spec.contents, state)
     print(f"Data sets in {data_dir}")
     Console().print(table)
     for fault in faults:

@@ -1,29 +1,41 @@
-"""Data sets on disk: `<data_dir>/<name>/` holds an `.npy` file for each array and a manifest.
+"""Data sets on disk: `<data_dir>/<name>/` holds an `.npy` file for each array, and a manifest.
 
 Data are verified before they are cached, so what a file holds follows from the data set alone.
 Files can therefore be moved into place one by one, the manifest last: whoever writes one writes the
 same.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
 
 from bench.data.formats import Arrays
-from bench.data.specs import Specification, default_data_dir
+from bench.data.specs import Kind, Specification, default_data_dir, specification
 from bench.errors import BenchError
 
 MANIFEST = "manifest.json"
 
 log = logging.getLogger(__name__)
+
+
+def arrays(name: str, data_dir: Path | None = None) -> Mapping[str, NDArray[Any]]:
+    """The arrays of a data set of any kind, as its specification has them, memory-mapped from the
+    cache in `data_dir`; fetched first if they are not there.
+
+    Raises:
+        BenchError: no such data set, a damaged cache, or no source that can be reached.
+    """
+    return obtain(specification(name), data_dir)
 
 
 def obtain(spec: Specification, data_dir: Path | None) -> Arrays:
@@ -57,14 +69,14 @@ def open_arrays(spec: Specification, data_dir: Path, *, verify: bool = False) ->
         if not path.exists():
             return None
         digests = read_manifest(spec, path)
-        for name, shape in spec.shapes.items():
+        for name, kind in spec.arrays.items():
             path = directory / f"{name}.npy"
             size, digest = digests[name]
             if (found := path.stat().st_size) != size:
                 raise ValueError(f"{size:,} bytes expected, found {found:,}")
             array = arrays[name] = np.load(path, mmap_mode="c")
-            if array.dtype != np.uint8 or array.shape != shape:
-                raise ValueError(f"uint8 {shape} expected, found {array.dtype} {array.shape}")
+            if (found_kind := Kind.of(array)) != kind:
+                raise ValueError(f"{kind} expected, found {found_kind}")
             if verify and (found_digest := sha256(path)) != digest:
                 raise ValueError(f"SHA-256 {digest} expected, found {found_digest}")
         if verify:
@@ -84,7 +96,7 @@ def read_manifest(spec: Specification, path: Path) -> dict[str, tuple[int, str]]
     try:
         manifest = json.loads(path.read_text())
         files = manifest["files"]
-        entries = {name: (files[name]["bytes"], files[name]["sha256"]) for name in spec.shapes}
+        entries = {name: (files[name]["bytes"], files[name]["sha256"]) for name in spec.arrays}
         if manifest["md5"] == spec.md5:
             return entries
     except (ValueError, KeyError, TypeError):
@@ -124,8 +136,7 @@ def workspace(directory: Path) -> Iterator[Path]:
     """An empty directory on the file system of the cache; one process at a time has it."""
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / "partial"
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(directory / "lock"):
         shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
         partial.mkdir()
         try:
@@ -154,14 +165,14 @@ def from_sources(spec: Specification, partial: Path) -> tuple[Arrays, str]:
 
 
 def check_official(spec: Specification, arrays: Arrays) -> None:
-    """Compares the data with the published digests.
+    """Compares the data with the official digests.
 
     Raises:
         BenchError: they differ; it names the first official file that would.
     """
-    for name, shape in spec.shapes.items():
-        if arrays[name].shape != shape:
-            raise BenchError(f"{name}: shape {shape} expected, found {arrays[name].shape}")
+    for name, kind in spec.arrays.items():
+        if (found := Kind.of(arrays[name])) != kind:
+            raise BenchError(f"{name}: {kind} expected, found {found}")
     for file, content in spec.official_files(arrays):
         if (digest := hashlib.md5(content, usedforsecurity=False).hexdigest()) != spec.md5[file]:
             raise BenchError(f"{file}: MD5 {spec.md5[file]} expected, found {digest}")

@@ -1,16 +1,23 @@
-"""Files of the data sets <-> arrays.
+"""Files of the data sets <-> arrays by name.
 
-Every reader returns the same thing: four uint8 arrays, images [N, C, H, W] and labels [N], by the
-names in `NAMES`. Every writer yields the files of the official release with their content, so that
-what was decoded can be compared with the published checksums whatever it was decoded from.
+Every reader of a kind of data returns the same arrays, whatever it reads:
+
+- images: four arrays of uint8, images [N, C, H, W] and labels [N], by the names in `NAMES`;
+- texts, one after another: `characters`, uint8 places in `alphabet`, which holds code points in
+  order, uint32; `starts`, int64, where each text starts, and where the last one ends;
+- a table: `features` [N, F] and `target` [N], float64.
+
+Every writer yields the files of the official release with their content, so that what was decoded
+can be compared with the published checksums whatever it was decoded from.
 """
 
 import gzip
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +25,7 @@ from PIL import Image
 
 from bench.errors import BenchError
 
-Arrays = dict[str, NDArray[np.uint8]]
+Arrays = dict[str, NDArray[Any]]
 
 NAMES = ("train-images", "train-labels", "test-images", "test-labels")
 IDX_FILES = (
@@ -29,6 +36,15 @@ IDX_FILES = (
 )
 IDX_BYTES = 0x08  # the type code of unsigned bytes
 CIFAR_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, decompressed if its name ends in `.gz`."""
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise BenchError(f"{path.name}: cannot be read ({error})") from error
 
 
 def as_arrays(*arrays: ArrayLike) -> Arrays:
@@ -52,12 +68,7 @@ def as_arrays(*arrays: ArrayLike) -> Arrays:
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """An IDX file of bytes, compressed if its name ends in `.gz`."""
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BenchError(f"{path.name}: cannot be read ({error})") from error
+    content = read_bytes(path)
     zeros, kind, dimensions = struct.unpack_from(">HBB", content.ljust(4, b"\xff"))
     start = 4 + 4 * dimensions
     if zeros != 0 or kind != IDX_BYTES or len(content) < start:
@@ -126,3 +137,59 @@ def cifar_binary_files(arrays: Arrays) -> Iterator[tuple[str, bytes]]:
     for name, batch in zip(CIFAR_BATCHES, batches, strict=True):
         yield f"{name}.bin", batch.tobytes()
     yield "test_batch.bin", records["test"].tobytes()
+
+
+def read_texts(directory: Path) -> Arrays:
+    """The Markdown files in the folders of a directory, in the order of their names."""
+    texts = []
+    for path in sorted(directory.glob("*/*.md"), key=lambda path: path.name):
+        try:
+            texts.append(read_bytes(path).decode())
+        except UnicodeDecodeError as error:
+            raise BenchError(f"{path.name}: no text in UTF-8 ({error})") from error
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
+    alphabet, characters = np.unique(points, return_inverse=True)
+    return {
+        "characters": characters.astype(np.uint8),
+        "starts": np.cumsum([0, *map(len, texts)], dtype=np.int64),
+        "alphabet": alphabet.astype(np.uint32),
+    }
+
+
+def text_files(names: Iterable[str], arrays: Arrays) -> Iterator[tuple[str, bytes]]:
+    """Each text in UTF-8, by the name that it goes by.
+
+    Raises:
+        BenchError: the alphabet is out of order, which no text would show.
+    """
+    alphabet, starts = arrays["alphabet"], arrays["starts"]
+    if not (alphabet[:-1] < alphabet[1:]).all():
+        raise BenchError("alphabet: code points in increasing order expected")
+    points = alphabet.astype("<u4").take(arrays["characters"], mode="clip")
+    for name, start, end in zip(names, starts[:-1], starts[1:], strict=True):
+        yield name, points[start:end].tobytes().decode("utf-32-le", "replace").encode()
+
+
+def read_numbers(path: Path) -> NDArray[np.float64]:
+    """Numbers separated by blanks, a row on each line."""
+    try:
+        rows = [line.split() for line in read_bytes(path).decode().splitlines()]
+        return np.array(rows, np.float64)
+    except ValueError as error:
+        raise BenchError(f"{path.name}: rows of numbers expected ({error})") from error
+
+
+def read_diabetes_files(directory: Path) -> Arrays:
+    """The diabetes data as scikit-learn has them."""
+    return {
+        "features": read_numbers(directory / "diabetes_data_raw.csv.gz"),
+        "target": read_numbers(directory / "diabetes_target.csv.gz").ravel(),
+    }
+
+
+def diabetes_file(arrays: Arrays) -> Iterator[tuple[str, bytes]]:
+    """The table of the paper's authors: with its heading, each number as short as can be."""
+    rows = [["AGE", "SEX", "BMI", "BP", *(f"S{number}" for number in range(1, 7)), "Y"]]
+    for row in np.column_stack([arrays["features"], arrays["target"]]):
+        rows.append([np.format_float_positional(value, trim="-") for value in row])
+    yield "diabetes.tab.txt", "".join("\t".join(row) + "\n" for row in rows).encode()

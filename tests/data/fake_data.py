@@ -5,13 +5,29 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from bench.data.formats import CIFAR_BATCHES, Arrays, cifar_binary_files, idx_files
-from bench.data.specs import Specification
+from bench.data import cache, specification
+from bench.data.formats import (
+    CIFAR_BATCHES,
+    Arrays,
+    cifar_binary_files,
+    diabetes_file,
+    idx_files,
+    text_files,
+)
+from bench.data.specs import (
+    DIABETES,
+    SHAKESPEARE,
+    ImageSpecification,
+    Specification,
+    TableSpecification,
+    TextSpecification,
+)
 from bench.errors import BenchError
 
 HTML = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"
@@ -80,16 +96,16 @@ class Unreachable:
         raise BenchError(f"no route to {self.name}")
 
 
-def grey_spec(*sources: object) -> Specification:
+def grey_spec(*sources: object) -> ImageSpecification:
     return make_spec("grey", GREY, idx_files, sources or (InMemory(GREY),))
 
 
-def colour_spec(*sources: object) -> Specification:
+def colour_spec(*sources: object) -> ImageSpecification:
     return make_spec("colour", COLOUR, cifar_binary_files, sources or (InMemory(COLOUR),))
 
 
-def make_spec(name, arrays, official_files, sources) -> Specification:
-    return Specification(
+def make_spec(name, arrays, official_files, sources) -> ImageSpecification:
+    return ImageSpecification(
         name=name,
         image_shape=arrays["train-images"].shape[1:],
         train_size=len(arrays["train-labels"]),
@@ -98,6 +114,61 @@ def make_spec(name, arrays, official_files, sources) -> Specification:
         md5={file: hashlib.md5(content).hexdigest() for file, content in official_files(arrays)},
         sources=tuple(sources),
     )
+
+
+PLAYS = {"caesar": "# Cæsar\r\n\n_Exit_", "hamlet": "To be —", "lear": "No!  \n"}
+ALPHABET = sorted(set("".join(PLAYS.values())))
+VERSE = {
+    "characters": np.array([ALPHABET.index(c) for c in "".join(PLAYS.values())], np.uint8),
+    "starts": np.array([0, 16, 23, 29]),
+    "alphabet": np.array([ord(c) for c in ALPHABET], np.uint32),
+}
+NUMBERS = {
+    "features": np.array([range(10), [0.1, -2.5, 1 / 3, 1e-5, 1e22, *range(5)]], float),
+    "target": np.array([151, 75.5]),
+}
+
+
+def verse_spec(*sources: object) -> TextSpecification:
+    return TextSpecification(
+        name="verse",
+        characters=29,
+        symbols=len(ALPHABET),
+        official_files=partial(text_files, PLAYS),
+        md5={play: hashlib.md5(text.encode()).hexdigest() for play, text in PLAYS.items()},
+        sources=sources or (InMemory(VERSE),),
+    )
+
+
+def numbers_spec(*sources: object) -> TableSpecification:
+    rows = [["AGE", "SEX", "BMI", "BP", "S1", "S2", "S3", "S4", "S5", "S6", "Y"]]
+    rows += [["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "151"]]
+    rows += [["0.1", "-2.5", "0.3333333333333333", "0.00001", "1" + 22 * "0", *"01234", "75.5"]]
+    table = "".join("\t".join(row) + "\n" for row in rows)
+    return TableSpecification(
+        name="numbers",
+        rows=2,
+        features=DIABETES.features,
+        official_files=diabetes_file,
+        md5={"diabetes.tab.txt": hashlib.md5(table.encode()).hexdigest()},
+        sources=sources or (InMemory(NUMBERS),),
+    )
+
+
+def write_plays(directory: Path, arrays: Arrays) -> None:
+    """In folders whose order is not that of the plays."""
+    for folder, (name, content) in zip("cab", text_files(PLAYS, arrays), strict=True):
+        (directory / folder).mkdir()
+        (directory / folder / f"{name}.md").write_bytes(content)
+
+
+def write_numbers(directory: Path, arrays: Arrays) -> None:
+    for name, array in (
+        ("diabetes_data_raw", arrays["features"]),
+        ("diabetes_target", arrays["target"][:, np.newaxis]),
+    ):
+        text = "".join(" ".join(map(repr, row)) + "\n" for row in array.tolist())
+        (directory / f"{name}.csv.gz").write_bytes(gzip.compress(text.encode()))
 
 
 def write_idx(directory: Path, arrays: Arrays, *, compress: bool = False) -> None:
@@ -121,8 +192,46 @@ def write_cifar_png(directory: Path, arrays: Arrays) -> None:
 
 
 def same(one: Arrays, other: Arrays) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+    return one.keys() == other.keys() and all(
+        one[k].dtype == other[k].dtype and np.array_equal(one[k], other[k]) for k in one
+    )
 
 
 def without_sources(spec: Specification) -> Specification:
     return replace(spec, sources=(Unreachable("the moon"),))
+
+
+def fake_text() -> Arrays:
+    """Arrays of Shakespeare's kinds: words of a small vocabulary, which a model can learn."""
+    rng = np.random.default_rng(0)
+    words = [rng.integers(SHAKESPEARE.symbols, size=size) for size in range(2, 12) for _ in "123"]
+    text = np.concatenate([words[word] for word in rng.integers(len(words), size=20_000)])
+    characters = np.resize(text, SHAKESPEARE.characters)
+    starts = np.linspace(0, len(characters), len(SHAKESPEARE.plays) + 1)
+    alphabet = ord(" ") + np.arange(SHAKESPEARE.symbols)
+    return {
+        "characters": characters.astype(np.uint8),
+        "starts": starts.astype(np.int64),
+        "alphabet": alphabet.astype(np.uint32),
+    }
+
+
+def fake_table() -> Arrays:
+    """Arrays of the kinds of `diabetes`: a target linear in the features, and noise."""
+    rng = np.random.default_rng(0)
+    rows, columns = DIABETES.rows, len(DIABETES.features)
+    features = rng.normal(50, rng.uniform(1, 30, columns), (rows, columns))
+    target = features @ rng.normal(size=columns) + rng.normal(size=rows)
+    return {"features": features, "target": target}
+
+
+FAKES = {"shakespeare": fake_text, "diabetes": fake_table}
+
+
+def fake_cache(name: str, data_dir: Path) -> Arrays:
+    """Puts made-up arrays of the true kinds into the cache in `data_dir`, as if they had been
+    fetched: all that reads the data set there takes them for it, but for `--verify`."""
+    spec, arrays = specification(name), FAKES[name]()
+    with cache.workspace(data_dir / name) as partial:
+        cache.store(spec, arrays, "made up", data_dir / name, partial)
+    return arrays

@@ -1,5 +1,6 @@
 """The cache: nothing wrong gets in, nothing wrong is read, nothing is left behind."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -7,21 +8,36 @@ import os
 import numpy as np
 import pytest
 
+import bench.data
 from bench.data import cache
-from bench.data.formats import read_cifar_png_files, read_idx_files
+from bench.data.formats import (
+    read_cifar_png_files,
+    read_diabetes_files,
+    read_idx_files,
+    read_texts,
+)
+from bench.data.specs import OTHERS, specification, specifications
 from bench.errors import BenchError
 from tests.data.fake_data import (
     COLOUR,
+    FAKES,
     GREY,
     HTML,
+    NUMBERS,
+    VERSE,
     Folder,
     InMemory,
     Unreachable,
     colour_spec,
+    fake_cache,
     grey_spec,
+    numbers_spec,
     same,
+    verse_spec,
     write_cifar_png,
     write_idx,
+    write_numbers,
+    write_plays,
 )
 
 
@@ -53,6 +69,8 @@ def flip_last_byte(path):
     [
         (grey_spec, GREY, write_idx, read_idx_files),
         (colour_spec, COLOUR, write_cifar_png, read_cifar_png_files),
+        (verse_spec, VERSE, write_plays, read_texts),
+        (numbers_spec, NUMBERS, write_numbers, read_diabetes_files),
     ],
 )
 def test_what_is_fetched_is_read_back(tmp_path, make_spec, arrays, write, decode):
@@ -75,6 +93,60 @@ def test_arrays_are_mapped_and_writing_to_them_changes_no_file(cached):
     assert same(cache.open_arrays(grey_spec(), cached, verify=True), GREY)
 
 
+# --- data sets by name ----------------------------------------------------------------------
+
+
+def test_arrays_of_any_kind_by_name(tmp_path, monkeypatch):
+    for made, arrays in ((grey_spec, GREY), (verse_spec, VERSE), (numbers_spec, NUMBERS)):
+        spec = made()
+        monkeypatch.setitem(OTHERS, spec.name, spec)
+        assert same(dict(bench.data.arrays(spec.name, tmp_path)), arrays)
+        assert bench.data.specification(spec.name) is spec
+
+
+@pytest.mark.parametrize("get", [bench.data.arrays, bench.data.specification])
+def test_a_name_that_nothing_has(get):
+    with pytest.raises(BenchError) as caught:
+        get("minst")
+    assert str(caught.value) == (
+        "no data set 'minst'; there are mnist, cifar10, fashion_mnist, shakespeare, diabetes"
+    )
+
+
+def test_checksums_stay():
+    """Records hold them: with another one, what was measured before could not be found again."""
+    assert {name: spec.checksum for name, spec in specifications().items()} == {
+        "mnist": "5c2571cecdd0b409",
+        "cifar10": "fb5b6da3fcb9aaa4",
+        "fashion_mnist": "0dd45651d8ecb434",
+        "shakespeare": "3ff42a87e29d0b45",
+        "diabetes": "a9c46019228206cf",
+    }
+
+
+def test_what_older_versions_cached_stays_valid(tmp_path):
+    spec, directory = grey_spec(), tmp_path / "grey"
+    directory.mkdir()
+    files = {}
+    for name, array in GREY.items():
+        np.save(directory / f"{name}.npy", array)
+        content = (directory / f"{name}.npy").read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        files[name] = {"bytes": len(content), "shape": array.shape, "dtype": "uint8"}
+        files[name]["sha256"] = digest
+    manifest = {"dataset": "grey", "source": "memory", "md5": spec.md5, "files": files}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    assert same(cache.open_arrays(spec, tmp_path, verify=True), GREY)
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_a_made_up_cache_is_read_but_does_not_pass_for_the_data(tmp_path, name):
+    made_up = fake_cache(name, tmp_path)
+    assert same(dict(bench.data.arrays(name, tmp_path)), made_up)
+    with pytest.raises(BenchError, match=f"{name}: damaged .*MD5"):
+        cache.open_arrays(specification(name), tmp_path, verify=True)
+
+
 # --- what a source gave ---------------------------------------------------------------------
 
 
@@ -92,7 +164,7 @@ def test_arrays_are_mapped_and_writing_to_them_changes_no_file(cached):
         ),
         (
             lambda d: swap(d / "train-images-idx3-ubyte", d / "train-labels-idx1-ubyte"),
-            r"train-images: shape \(12, 1, 6, 5\) expected, found \(12,\)",
+            r"train-images: uint8 \(12, 1, 6, 5\) expected, found uint8 \(12,\)",
         ),
         (
             lambda d: (d / "t10k-labels-idx1-ubyte").write_bytes(HTML),
@@ -121,6 +193,42 @@ def test_cifar_batches_in_the_wrong_order_are_refused(tmp_path):
     swap(tmp_path / "data_batch_1.png", tmp_path / "data_batch_4.png")
     with pytest.raises(BenchError, match=r"data_batch_1\.bin: MD5 \w+ expected, found \w+"):
         cache.fetch(colour_spec(Folder(tmp_path, read_cifar_png_files)), tmp_path / "data")
+
+
+TEXT = {
+    "another character": {"characters": VERSE["characters"] ^ (np.arange(29) == 20)},
+    "a play that ends early": {"starts": VERSE["starts"] - [0, 1, 0, 0]},
+    "alphabet out of order": {
+        "alphabet": VERSE["alphabet"][::-1],
+        "characters": len(VERSE["alphabet"]) - 1 - VERSE["characters"],
+    },
+    "places beyond the alphabet": {"characters": VERSE["characters"] | 128},
+    "points beyond Unicode": {"alphabet": VERSE["alphabet"] + np.uint32(2**31)},
+    "another type": {"characters": VERSE["characters"].astype(np.int64)},
+    "one play too few": {"starts": VERSE["starts"][:-1]},
+}
+TABLE = {
+    "a rounding error": {"features": NUMBERS["features"] * (1 + 1e-15)},
+    "rows in another order": {"features": NUMBERS["features"][::-1]},
+    "single precision": {"target": NUMBERS["target"].astype(np.float32)},
+    "not a number": {"target": NUMBERS["target"] * np.nan},
+    "a column too few": {"features": NUMBERS["features"][:, 1:]},
+}
+
+
+@pytest.mark.parametrize(
+    ("make_spec", "arrays"),
+    [
+        *((verse_spec, VERSE | altered) for altered in TEXT.values()),
+        *((numbers_spec, NUMBERS | altered) for altered in TABLE.values()),
+    ],
+    ids=[*TEXT, *TABLE],
+)
+def test_every_value_of_every_kind_is_checked(tmp_path, make_spec, arrays):
+    with pytest.raises(BenchError, match=r"Tried memory: \S.* expected") as caught:
+        cache.fetch(make_spec(InMemory(arrays)), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert cached_files(tmp_path) == set()
 
 
 def test_the_next_source_is_tried(tmp_path):

