@@ -1,6 +1,6 @@
 """What is typed after ``bench``: flags, overrides, and the places to look for configurations in.
 
-Hydra's flags, and ours; what leans on how Hydra reads a command line stands here. Nothing heavy.
+Hydra's flags, and ours. Nothing heavy.
 """
 
 import functools
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bench.errors import BenchError
+from bench.settings import hydra
 
 PLUGINS = Path(__file__).parent / "plugins"  # where Hydra finds `hydra_plugins`
 SEARCH_PATH = "hydra.searchpath"
@@ -38,9 +39,7 @@ class Parser(ArgumentParser):
 @functools.cache
 def parser() -> Parser:
     """Hydra's flags and ours."""
-    from hydra._internal.utils import get_args_parser
-
-    ours = Parser(parents=[get_args_parser()], conflict_handler="resolve", add_help=False)
+    ours = Parser(parents=[hydra.flags()], conflict_handler="resolve", add_help=False)
     ours.add_argument(
         "--config-dir",
         "-cd",
@@ -139,17 +138,13 @@ def found(places: Sequence[str], said: str) -> list[str]:
     Raises:
         BenchError: one is not there, or holds a file that Hydra would pass over for ours.
     """
-    from hydra._internal.sources_registry import SourcesRegistry
-    from hydra.core.plugins import Plugins
-
-    Plugins.instance()  # registers what kinds of places there are
     whole = []
     for place in places:
         scheme, _, path = place.rpartition("://")
         if scheme in ("", "file"):
             scheme, path = "file", str(Path(path).expanduser().absolute())
         try:
-            source = SourcesRegistry.instance().resolve(scheme)("", f"{scheme}://{path}")
+            source = hydra.source(scheme, path)
         except ValueError as error:
             raise BenchError(f"{said}: must be a directory, file://... or pkg://...") from error
         if not source.available():
@@ -163,10 +158,10 @@ def found(places: Sequence[str], said: str) -> list[str]:
     return whole
 
 
-def search_path(hydra: Mapping[str, Any]) -> list[str]:
+def search_path(said: Mapping[str, Any]) -> list[str]:
     """``hydra.searchpath=[...]`` with the person's places, if a configuration of Hydra's names any:
     to be found again by whoever stands elsewhere."""
-    sources = hydra["runtime"]["config_sources"]
+    sources = said["runtime"]["config_sources"]
     places = [f"{s['schema']}://{s['path']}" for s in sources if s["provider"] == PROVIDER]
     return [f"{SEARCH_PATH}=[{','.join(map(quoted, places))}]"] if places else []
 
@@ -184,7 +179,6 @@ def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
         HydraException: what was said is not understood or not accepted.
     """
     from hydra import version
-    from hydra._internal.utils import _run_hydra
 
     def to_the_end(composed: Any) -> None:
         """Mistakes leave as an exit: an exception would have Hydra print lines of its own."""
@@ -196,10 +190,10 @@ def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
     own_places[:] = said.places
     version.setbase("1.3")
     try:
-        _run_hydra(
+        hydra.compose_and_run(
+            to_the_end,
             args=said,
             args_parser=parser(),
-            task_function=to_the_end,
             config_path=str(CONF),
             config_name="config",
         )

@@ -82,8 +82,10 @@ def run_directory(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pat
     changed = {key: value for key, value in own.items() if usual.get(key, ...) != value}
     if own.get("trainer.max_epochs") is None:  # max_steps says how long
         changed.pop("trainer.max_epochs", None)
-    for key in ("workload.name", "optimizer.name", "optimizer._target_", "optimizer.lr"):
+    for key in ("workload.name", "optimizer.name", "schedule.name", "optimizer.lr"):
         changed.pop(key, None)
+    for group in ("workload", "optimizer", "schedule"):  # their names say it
+        changed.pop(f"{group}._target_", None)
     parts = {"lr": config["optimizer"]["lr"]} if config["optimizer"].get("lr") is not None else {}
     if config["schedule"]["name"] != "constant":
         parts["schedule"] = config["schedule"]["name"]

@@ -74,13 +74,25 @@ def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
     Raises:
         BenchError: a value is out of range.
     """
+    said = hydra["overrides"]["task"]
+    _name_own_classes(own, said)
     config = validate(own)
     return Job(
         config=config,
         hydra=hydra,
-        overrides=(*search_path(hydra), *hydra["overrides"]["task"]),
+        overrides=(*search_path(hydra), *said),
         directory=run_directory(config, _defaults(config, hydra["runtime"]["choices"])),
     )
+
+
+def _name_own_classes(own: DictConfig, said: Sequence[str]) -> None:
+    """What was given another class than its file names does not get the file's name: two would have
+    one directory."""
+    keys = {line.partition("=")[0] for line in said}
+    for group in ("workload", "schedule"):
+        if f"{group}._target_" in keys and f"{group}.name" not in keys:
+            with open_dict(own):
+                own[group]["name"] = own[group]["_target_"]
 
 
 def split(composed: DictConfig) -> tuple[DictConfig, dict[str, Any]]:

@@ -17,8 +17,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import BenchError
-from bench.settings import sources
 from bench.settings.fields import accepts, section, whole_or
+from bench.settings.hydra import describe_workloads
 from bench.settings.messages import explain, no_such_key
 from bench.settings.paths import called, found
 from bench.settings.workloads import IMAGES, kind_of, schema_for, workload_of
@@ -129,7 +129,7 @@ def register() -> None:
     for group in ("workload", "optimizer", "schedule"):
         anything = DictConfig({"name": "${._target_}", "_target_": "???"}, flags={"struct": False})
         store(group=group, name="custom", node=anything)
-    sources.describe_workloads()
+    describe_workloads()
 
 
 def validate(config: DictConfig) -> dict[str, Any]:

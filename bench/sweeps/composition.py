@@ -10,12 +10,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from bench.settings.hydra import directory_name, set_values
 from bench.settings.jobs import split
 from bench.settings.overrides import usable
 
@@ -44,10 +44,10 @@ class Composer:
         chosen = [o.input_line for o in parsed if not self._sets_value(o)]
         own, hydra = self._composed(*chosen)
         own = copy.deepcopy(own)
-        ConfigLoaderImpl._apply_overrides_to_config(values, own)
+        set_values(values, own)
         ours = [override for override in parsed if not override.is_hydra_override()]
         task = [override.input_line for override in ours]
-        name = get_overrides_dirname(ours, **hydra["job"]["config"]["override_dirname"])
+        name = directory_name(ours, **hydra["job"]["config"]["override_dirname"])
         return own, hydra | {
             "overrides": hydra["overrides"] | {"task": task},
             "job": hydra["job"] | {"override_dirname": name},
