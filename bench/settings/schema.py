@@ -343,6 +343,8 @@ def _check_together(config: Mapping[str, Any]) -> None:
             )
     own = workload_of(config)
     own.check()
+    if "_target_" in config["schedule"]:
+        multipliers(config["schedule"], 2)
     accumulated = trainer["accumulate_grad_batches"]
     if own.batch_size == "full" and accumulated > 1:
         raise BenchError(

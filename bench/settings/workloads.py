@@ -38,7 +38,9 @@ def schema_for(given: Mapping[str, Any]) -> DictConfig:
     target = given["_target_"]
     kind = kind_of(target)
     try:
-        return OmegaConf.structured(kind.schema(given))
+        schema = OmegaConf.structured(kind.schema(given))
+        schema["_target_"] = target
+        return schema
     except Exception as error:
         raise BenchError(f"workload._target_={target}: {line(error)}") from error
 

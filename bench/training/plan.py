@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,8 +10,6 @@ from bench.data.tensors import Sampling
 from bench.settings.schema import total_steps
 from bench.training.executions import Executions, steps_per_execution
 from bench.workloads.workload import Workload
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +23,7 @@ class Plan:
         full_batch: whether a step sees all examples, in their order.
         by_lightning: whether each step must go through Lightning's own wrappers.
         processes: that share each batch.
+        reason: why Lightning takes each step, if nobody asked for that.
     """
 
     steps_per_epoch: int
@@ -37,6 +35,7 @@ class Plan:
     by_lightning: bool
     processes: int
     max_steps: int | None
+    reason: str | None
     make_executions: Callable[..., Executions]
 
     @classmethod
@@ -56,12 +55,11 @@ class Plan:
         """
         options = config["trainer"]
         size, full = workload.train_size, workload.batch_size == "full"
-        requested = options["steps_per_execution"]
+        requested, reason = options["steps_per_execution"], None
         if processes > 1 or options["precision"] == "16-mixed":
             requested = 1
         elif requested == "auto" and acting_on_steps:
-            log.info("steps are taken one by one, for %s", ", ".join(acting_on_steps))
-            requested = 1
+            requested, reason = 1, f"steps are taken one by one, for {', '.join(acting_on_steps)}"
         per_execution = steps_per_execution(requested, options["val_check_interval"])
 
         def make_executions(steps_left: Callable[[], int | None], rank: int) -> Executions:
@@ -89,6 +87,7 @@ class Plan:
             by_lightning=per_execution == 1,
             processes=processes,
             max_steps=None if options["max_steps"] == -1 else options["max_steps"],
+            reason=reason,
             make_executions=make_executions,
         )
 

@@ -162,6 +162,8 @@ class Run:
 
     def _train(self) -> list[Record]:
         log.info(self.size)
+        if self.plan.reason is not None:
+            log.info(self.plan.reason)
         trainer = self.trainer
         about = self._environment()
         members = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -241,7 +242,7 @@ class ImageClassifier(Examples):
         from bench.workloads.models import counted
 
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), warnings.catch_warnings(action="ignore"):
                 model, image = self.layers(), torch.empty(1, *self.shape.image_shape)
                 return counted(model, lambda: model(image))
         except (RuntimeError, ArithmeticError, TypeError, IndexError) as error:

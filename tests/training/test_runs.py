@@ -191,7 +191,7 @@ def test_a_failure_is_recorded_with_its_reason(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the disk\nis on fire")
 
-    monkeypatch.setattr("bench.training.solo.SoloModule.compute", fail)
+    monkeypatch.setattr("bench.training.solo.SoloStep.compute", fail)
     directory, record = train(status=1)
     assert record.status == "failed"
     assert record.reason == "RuntimeError: the disk is on fire"
