@@ -23,6 +23,7 @@ from torch import Tensor
 
 from optimizers.methods import OPTIMIZERS
 from optimizers.paths import native
+from optimizers.toolchain import build, processor
 
 SIZES = {"0.1 M": 100_000, "2 M": 2_000_000, "20 M": 20_000_000}
 TENSORS = (6, 200)
@@ -142,25 +143,19 @@ def cold_build() -> float:
     text = native.translate(OPTIMIZERS["adam"].rule, "float").text
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        native.build(text, Path(folder))
+        build(text, Path(folder))
         return time.perf_counter() - start
 
 
 def environment(device: torch.device) -> dict[str, Any]:
+    host = processor().get("model name") or platform.processor()
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else host,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cold_build_seconds": cold_build() if device.type == "cpu" else None,
     }
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 COLUMNS = ["auto", "eager", "default", "foreach", "fused", "copy"]
