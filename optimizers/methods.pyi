@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .optimizer import Optimizer
-from .rule import Rule
 
 class SGD(Optimizer):
     def __init__(
@@ -283,5 +282,4 @@ class Lion(Optimizer):
         fused: bool | None = None,
     ) -> None: ...
 
-BY_RULE: dict[type[Rule], type[Optimizer]]
 OPTIMIZERS: dict[str, type[Optimizer]]

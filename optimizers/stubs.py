@@ -22,10 +22,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .optimizer import Optimizer
-from .rule import Rule
 '''
 TAIL = """
-BY_RULE: dict[type[Rule], type[Optimizer]]
 OPTIMIZERS: dict[str, type[Optimizer]]
 """
 
