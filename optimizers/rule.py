@@ -125,6 +125,20 @@ class Rule:
         return cls
 
     @classmethod
+    def of(cls, h: Numbers, shape: Sequence[int], name: str | None) -> type[Rule]:
+        """The rule that a parameter goes by, of this shape without the axis of a stack."""
+        return cls
+
+    @classmethod
+    def division(cls, h: Numbers) -> object:
+        """What of hyperparameters `h` decides which rules parameters go by, and their slots."""
+        return cls.variant(h)
+
+    @classmethod
+    def check_names(cls, groups: Sequence[tuple[Numbers, Sequence[str] | None]]) -> None:
+        """ValueError if a group's hyperparameters do not fit the names of its parameters."""
+
+    @classmethod
     def all_coefficients(cls, h: Numbers, t: int) -> dict[str, Numbers]:
         """Those of the rule, and those of the step around it."""
         return {

@@ -93,6 +93,21 @@ def test_rows_are_runs_in_half_precision() -> None:
     assert all(equal([p[k] for p in parameters], runs[k]) for k in range(K))
 
 
+@pytest.mark.parametrize("path", ["auto", "eager"])
+def test_dtypes_may_differ(path: str) -> None:
+    """Each parameter steps as it does among others of its dtype."""
+    dtypes = [torch.float32, torch.float64, torch.bfloat16, torch.float32, torch.float64]
+    mixed = [p.to(dtype) for p, dtype in zip(stacked(), dtypes, strict=True)]
+    stack = Stack("adam", mixed, {"lr": [1e-3, 1e-2, 0.1, 1.0]}, path=path)
+    apart = [Stack("adam", [p.clone()], {"lr": [1e-3, 1e-2, 0.1, 1.0]}, path=path) for p in mixed]
+    for t in range(5):
+        together = gradients(mixed, t)
+        stack.step(together)
+        for one, g in zip(apart, together, strict=True):
+            one.step([g])
+    assert equal(stack.parameters, [one.parameters[0] for one in apart])
+
+
 @pytest.mark.parametrize("path", ["eager", "compiled"])
 @pytest.mark.parametrize("rows", [[2], [0, 3], torch.tensor([True, False, True, False])])
 def test_runs_that_are_left_go_on_as_before(rows: Any, path: str) -> None:
@@ -152,3 +167,21 @@ def test_mistakes_while_training(changes: dict[str, Any], message: str) -> None:
     stack.step(gradients(stack.parameters, 0))
     with pytest.raises(ValueError, match=message):
         stack.step(gradients(stack.parameters, 1), **changes)
+
+
+@pytest.mark.parametrize("shapes", [[(3, 2), (4, 2)], [()], [(3,), ()]])
+def test_parameters_of_another_number_of_runs_are_refused(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"parameters are \[K, \.\.\.\], K the same for all, not"):
+        Stack("sgd", [torch.ones(shape) for shape in shapes])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_stack_needs_every_gradient(count: int) -> None:
+    stack = Stack("sgd", [torch.ones(2, 3), torch.ones(2)])
+    given = [torch.ones(2, 3), torch.ones(2), torch.ones(2)][:count]
+    with pytest.raises(ValueError, match=rf"^{count} gradients for 2 parameters: a stack needs"):
+        stack.step(given)
+    stack.parameters[0].grad = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"^1 gradients for 2 parameters: a stack needs"):
+        stack.step()
+    assert equal(stack.parameters, [torch.ones(2, 3), torch.ones(2)])
