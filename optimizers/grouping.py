@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from .checks import check_gradient, check_parameter, check_state
+from .groups import names_of
 from .layouts import Layout, Memory, conform, fit, overlapping
 from .paths import choose, clip_factor
 from .paths.eager import Eager
@@ -266,12 +267,6 @@ def check_parameters(parameters: Sequence[Any]) -> None:
         raise TypeError(f"a {type(strange[0]).__name__} stands among parameters: not a tensor")
     if len(set(parameters)) < len(parameters):
         raise ValueError("a parameter stands more than once in param_groups")
-
-
-def names_of(group: Mapping[str, Any]) -> Sequence[str] | None:
-    """Of its parameters, where they are known and still as many."""
-    names = group.get("param_names")
-    return names if names and len(names) == len(group["params"]) else None
 
 
 def ways(

@@ -24,7 +24,7 @@ from torch.optim.optimizer import (
 
 from .checks import check_parameter, new_slot
 from .grouping import Grouping, Now, Ready, clip, coefficients, gradients_of, parameters_of
-from .groups import Groups
+from .groups import Groups, names_of
 from .interop import FLAGS, in_our_words, to_torch
 from .loading import check_form, hooked, loadable, slots_of
 from .numeric import numeric_gradients
@@ -88,6 +88,8 @@ class Optimizer(torch.optim.Optimizer):
         defaults = self._groups.defaults()
         given = in_our_words(self.rule, defaults, given)
         super().__init__(params, self._groups.complete(given, defaults))
+        names = map(names_of, self.param_groups)
+        self.rule.check_names([*zip(self._groups.read(self.param_groups), names, strict=True)])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .grouping import Grouping, Now, Ready, clip, gradients_of
-from .paths import PATH
+from .paths import check_path
 from .rule import OPTIONS, Rule
 from .rules import RULES
 
@@ -21,7 +21,7 @@ class Stack:
 
     A hyperparameter is a number for all runs or `[K]` of them. `step` takes gradients as
     `torch.func.vmap` returns them, or reads `.grad`; its keywords change hyperparameters from now
-    on, as in `stack.step(gradients, lr=base * schedule(t))`.
+    on, as in `stack.step(gradients, lr=base * schedule(t))`. Some rules go by `names`.
 
     In a CUDA graph: take one step as usual, capture `apply(gradients)`, and call
     `prepare(lr=...)` before each replay. `keep` ends a graph's life: capture again.
@@ -33,8 +33,10 @@ class Stack:
         parameters: Sequence[Tensor],
         hyperparameters: Mapping[str, Any] | None = None,
         *,
+        names: Sequence[str] | None = None,
         path: str = "auto",
     ) -> None:
+        self.names = None if names is None else list(names)
         self.rule = RULES[rule] if isinstance(rule, str) else rule
         self.parameters = list(parameters)
         shapes = [list(p.shape) for p in self.parameters]
@@ -42,7 +44,7 @@ class Stack:
             raise ValueError(f"a stack's parameters are [K, ...], K the same for all, not {shapes}")
         self.runs = shapes[0][0]
         self.steps = 0
-        PATH.check("path", path)
+        check_path(path, self.rule)
         self.declared = {**self.rule.hyperparameters, **OPTIONS}
         self.hyperparameters: dict[str, Any] = {}
         self.h = SimpleNamespace()  # the same, limits of norms where they are used: on the device
@@ -107,7 +109,8 @@ class Stack:
 
     def _ready(self, gradients: Sequence[Tensor | None] | None) -> list[Ready]:
         parameters, h, structure = self.parameters, [self.h], [self.structure]
-        now = Now([{"params": parameters}], parameters, self.state, h, structure, gradients)
+        groups = [{"params": parameters, "param_names": self.names}]
+        now = Now(groups, parameters, self.state, h, structure, gradients)
         return self._grouping.ready(now)
 
     def _set(self, changes: Mapping[str, Any]) -> None:
@@ -117,7 +120,7 @@ class Stack:
                 raise TypeError(
                     f"{self.rule.__name__} has no {name}: it takes {', '.join(self.declared)}"
                 )
-            if isinstance(value, str):
+            if isinstance(value, str) or declared.kind is str:
                 declared.check(name, value)
                 if self.steps:
                     raise ValueError(f"{name} cannot change while a stack trains")
@@ -130,9 +133,12 @@ class Stack:
             if declared.default is None:  # of clip_norm, None is no limit
                 values = np.nan_to_num(values, nan=np.inf)
             bounded = values[np.isfinite(values)] if declared.default is None else values
-            for extreme in (bounded.min(), bounded.max()) if bounded.size else ():
-                declared.check(name, declared.kind(extreme))
-                setattr(self.structure, name, extreme)
+            if bounded.size:
+                extremes = [float(bounded.min()), float(bounded.max())]
+                for one in extremes if declared.kind is float else set(bounded.ravel().tolist()):
+                    truth = declared.kind is bool and one in (0, 1)
+                    declared.check(name, bool(one) if truth else one)
+                setattr(self.structure, name, bounded.max())
             self._write(name, np.broadcast_to(values, self.runs))
 
     def _write(self, name: str, value: Any) -> None:

@@ -49,7 +49,7 @@ class {method.__name__}(Optimizer):
 
 def accepts(name: str, declared: Hyperparameter) -> str:
     kinds = [declared.kind.__name__]
-    if declared.kind is str:
+    if declared.choices and declared.kind is str:
         kinds = [f"Literal[{', '.join(map(repr, declared.choices))}]"]
     if name == "lr":
         kinds.append("Tensor")

@@ -14,11 +14,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from optimizers import OPTIMIZERS, Adam, Stack
-from optimizers.interop import SLOTS
+from optimizers.interop import COUNTERPARTS
+from optimizers.rule import Matrixwise
 from tests.cases import CASES, Case
 from tests.optimizers.helpers import equal, make_parameters, relative_error, set_gradients
 
 SHAPES = [(7,), (4, 4), (2, 3, 4, 3), (), (33, 5)]
+
+SLOTS = {
+    theirs: ours
+    for rule, other in COUNTERPARTS.items()
+    if not issubclass(rule, Matrixwise)
+    for theirs, ours in other.slots.items()
+}
 
 
 class World:
