@@ -30,7 +30,7 @@ class SoloModule(TrainingModule):
 
     Args:
         model: images ``[B, C, H, W]`` to logits ``[B, classes]``.
-        make_optimizer: from parameters to their optimizer.
+        make_optimizer: from named parameters to their optimizer.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SoloModule(TrainingModule):
         self.averaged = None if decay is None else deepcopy(model).requires_grad_(False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        self.optimizer = self.make_optimizer(self.model.parameters())
+        self.optimizer = self.make_optimizer(self.model.named_parameters())
         groups = self.optimizer.param_groups
         self.base_lrs = [group["lr"] for group in groups]
         self.members[0].lr = self.base_lrs[0]

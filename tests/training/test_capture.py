@@ -137,6 +137,7 @@ def assert_same(train: Train, *runs: list[str]) -> None:
         ["optimizer=momentum", "optimizer.clip_norm=0.1", "optimizer.weight_decay=0.01"],
         ["optimizer=nesterov", "workload.l2=0.001", "workload.label_smoothing=0.1"],
         ["optimizer=radam", "trainer.precision=64-true", "trainer.ema_decay=0.9"],
+        ["optimizer=muon", "optimizer.clip_norm=0.1", "schedule=cosine"],
         ["optimizer=adamw", "workload=cifar10_cnn", "trainer.max_epochs=1"],
     ],
     ids=" ".join,
