@@ -26,6 +26,7 @@ from bench.settings.schema import validate
 from bench.training import Run
 from bench.training.capture import WARM_UP, CapturedStep
 from bench.training.module import TrainingModule
+from optimizers.paths import choose
 from optimizers.paths.eager import Eager
 
 pytestmark = pytest.mark.usefixtures("fake_data")
@@ -80,13 +81,13 @@ class RecordedOperators(TorchDispatchMode):
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Data and coefficients lie in device memory, and PyTorch's operators do all the rest."""
 
-    def eager(path: str, rule: Any, parameters: Any, slots: Any, *rows: int) -> Eager:
-        made = Eager(rule, parameters, *rows)
+    def eager(path: str, *arguments: Any) -> Eager:
+        made = choose("eager", *arguments)
+        assert isinstance(made, Eager)
         made.on_host = False
         return made
 
     monkeypatch.setattr("optimizers.grouping.choose", eager)
-    monkeypatch.setattr("optimizers.stack.choose", eager)
     monkeypatch.setattr("bench.kernels.gather.kernel", lambda: None)
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
     monkeypatch.setattr(RecordedOperators, "replays", 0)
@@ -153,9 +154,10 @@ def test_a_full_batch(train: Train) -> None:
     assert RecordedOperators.replays == 8 - WARM_UP
 
 
-def test_a_stack(train: Train) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_stack(train: Train, optimizer: str) -> None:
     runs = [
-        ["optimizer=adam", f"optimizer.lr={lr}", f"seed={seed}", "schedule=linear"]
+        [f"optimizer={optimizer}", f"optimizer.lr={lr}", f"seed={seed}", "schedule=linear"]
         for lr in (1e-3, 1e-2)
         for seed in (0, 1)
     ]
