@@ -188,6 +188,17 @@ class Matrixwise(Rule):
     rest: ClassVar[type[Rule]]
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {"exclude": text()}
 
+    def __init_subclass__(cls) -> None:
+        rest = getattr(cls, "rest", Matrixwise)
+        if issubclass(rest, Matrixwise):
+            raise TypeError(f"{cls.__name__} names no elementwise rule as `rest`, for biases")
+        needed = {*Matrixwise.hyperparameters, *rest.hyperparameters}
+        if missing := sorted(needed - cls.hyperparameters.keys()):
+            raise TypeError(
+                f"{cls.__name__} has no {', '.join(missing)}: what is no matrix goes by "
+                f"{rest.__name__}, on the same hyperparameters"
+            )
+
     @classmethod
     def of(cls, h: Numbers, shape: Sequence[int], name: str | None) -> type[Rule]:
         is_matrix = len(shape) > 1 and 0 not in shape

@@ -95,7 +95,7 @@ class Eager:
 
 # Up to so many elements, matrices of one shape are stepped together: then what a product costs is
 # the call. Larger ones are not worth a copy.
-SMALL = 65_536
+SMALL = 8_192
 
 
 class Matrices(Eager):

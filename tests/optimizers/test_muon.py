@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from optimizers import AdamW, Muon, Stack
+from optimizers import AdamW, Muon, Stack, rules
 from optimizers.lr_scheduler import ScheduledLR
+from optimizers.optimizer import Optimizer
 from optimizers.paths import choose
 from optimizers.paths.eager import Matrices
+from optimizers.rule import Matrixwise
 from optimizers.rules import RULES
 from optimizers.schedules import Cosine
 from tests.cases import MATRIX_CASES, Case
@@ -291,6 +293,64 @@ def test_mistakes(settings: dict[str, Any], message: str) -> None:
         Muon(named, **settings, **path)
     with pytest.raises(ValueError, match=message):
         Stack("muon", stacked, settings, names=[name for name, _ in named], **path)
+
+
+class Polar(Matrixwise):
+    """A person's own: the polar factor of the gradient, by its singular vectors."""
+
+    rest = rules.SGD
+    hyperparameters: ClassVar = {**rules.SGD.hyperparameters, **Matrixwise.hyperparameters}
+
+    @staticmethod
+    def coefficients(h: Any, t: int) -> dict[str, Any]:
+        return {"lr": h.lr}
+
+    @staticmethod
+    def update(p: Any, g: Any, state: Any, c: Any) -> Any:
+        u, _, v = torch.linalg.svd(g, full_matrices=False)
+        return p - c.lr * (u @ v), ()
+
+
+class PolarOptimizer(Optimizer):
+    rule = Polar
+
+
+def test_another_rule_on_matrices() -> None:
+    """Alone and in a stack, with a kernel and a bias among its parameters."""
+    shapes = [(4, 3, 2), (5,), (6, 6)]
+    ours = make_parameters(shapes, torch.float64)
+    start = [p.detach().clone() for p in ours]
+    stacked = [torch.stack([p.detach()] * 2) for p in ours]
+    set_gradients(ours, seed=0)
+    PolarOptimizer(ours, lr=0.5).step()
+    Stack(Polar, stacked, {"lr": [0.5, 0.1]}).step([torch.stack([p.grad] * 2) for p in ours])
+    for p, q, rows in zip(ours, start, stacked, strict=True):
+        torch.testing.assert_close(rows[0], p.detach())
+        torch.testing.assert_close(5 * (rows[1] - q), rows[0] - q)
+    step = (ours[2].detach() - start[2]) / 0.5
+    torch.testing.assert_close(step @ step.T, torch.eye(6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "Wrong names no elementwise rule as `rest`, for biases"),
+        ({"rest": Polar}, "Wrong names no elementwise rule as `rest`"),
+        (
+            {"rest": rules.SGD},
+            "Wrong has no lr, weight_decay: what is no matrix goes by SGD, on the",
+        ),
+        (
+            {"rest": rules.SGD, "hyperparameters": rules.SGD.hyperparameters},
+            "Wrong has no exclude: what is no matrix goes by SGD",
+        ),
+    ],
+)
+def test_a_rule_that_breaks_the_contract_is_refused_at_once(
+    body: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        type("Wrong", (Matrixwise,), body)
 
 
 def test_names_that_are_not_known() -> None:
