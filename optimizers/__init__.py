@@ -9,49 +9,18 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .rules import RULES
+
 if TYPE_CHECKING:
-    from .closures import Newton, RandomSearch
-    from .lr_scheduler import ScheduledLR
-    from .methods import (
-        OPTIMIZERS,
-        SGD,
-        AdaGrad,
-        Adam,
-        AdaMax,
-        AdamW,
-        AMSGrad,
-        Lion,
-        Momentum,
-        NAdam,
-        Nesterov,
-        Normalised,
-        RAdam,
-        RMSProp,
-    )
-    from .stack import Stack
+    from .closures import Newton as Newton
+    from .closures import RandomSearch as RandomSearch
+    from .lr_scheduler import ScheduledLR as ScheduledLR
+    from .methods import *  # noqa: F403
+    from .stack import Stack as Stack
 
-__all__ = [
-    "OPTIMIZERS",
-    "SGD",
-    "AMSGrad",
-    "AdaGrad",
-    "AdaMax",
-    "Adam",
-    "AdamW",
-    "Lion",
-    "Momentum",
-    "NAdam",
-    "Nesterov",
-    "Newton",
-    "Normalised",
-    "RAdam",
-    "RMSProp",
-    "RandomSearch",
-    "ScheduledLR",
-    "Stack",
-]
-
-ELSEWHERE = {
+HOMES = {
+    **{rule.__name__: "methods" for rule in RULES.values()},
+    "OPTIMIZERS": "methods",
     "Newton": "closures",
     "RandomSearch": "closures",
     "ScheduledLR": "lr_scheduler",
@@ -59,8 +28,9 @@ ELSEWHERE = {
 }
 
 if not TYPE_CHECKING:  # it would have every name accepted
+    __all__ = list(HOMES)
 
     def __getattr__(name: str) -> Any:
-        if name in __all__:
-            return getattr(import_module(f".{ELSEWHERE.get(name, 'methods')}", __name__), name)
+        if name in HOMES:
+            return getattr(import_module(f".{HOMES[name]}", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

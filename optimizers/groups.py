@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .interop import FLAGS, in_our_words
+from .paths import check_path
 from .rule import Hyperparameter, Rule
 
 # What others note in a group for themselves: PyTorch, its schedulers, Lightning, timm.
@@ -98,6 +99,7 @@ class Groups:
         for name, value in vars(h).items():
             if before is None or getattr(before.h, name) is not value:
                 self.declared[name].check(name, value)
+        check_path(h.path, self.rule)
         if any(hasattr(value, "item") for value in said.values()):  # may change in place
             self.readings.pop(index, None)
         else:
@@ -119,6 +121,13 @@ class Groups:
                 f"betas={betas} contradicts beta1={single[0]}, beta2={single[1]}: give one of them"
             )
         return {"beta1": single[0], "beta2": single[1], "betas": betas}
+
+
+def names_of(group: Mapping[str, Any]) -> Sequence[str] | None:
+    """Of its parameters, where they are known and still as many."""
+    names = group.get("param_names")
+    known = isinstance(names, list | tuple) and len(names) == len(group["params"])
+    return names if known else None
 
 
 def equal(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -31,26 +31,17 @@ class Counterpart:
     """
 
     name: str
-    slots: Sequence[str] = ()
+    slots: Mapping[str, str] = field(default_factory=dict)  # ours by theirs
     theirs: Mapping[str, Any] = field(default_factory=dict)
     ours: Mapping[str, Any] = field(default_factory=dict)
 
 
-SLOTS = {
-    "exp_avg": "m",
-    "exp_avg_sq": "v",
-    "max_exp_avg_sq": "v_max",
-    "exp_inf": "u",
-    "square_avg": "s",
-    "sum": "s",
-    "grad_avg": "mean",
-    "momentum_buffer": "v",
-}
 HYPERPARAMETERS = {
     "alpha": "decay",
     "centered": "centred",
     "initial_accumulator_value": "initial_accumulator",
 }
+TUPLES = {"betas": ("beta1", "beta2"), "ns_coefficients": ("ns_a", "ns_b", "ns_c")}
 # Of Keras, optax, Lightning and transformers; only ever advised.
 ELSEWHERE = {
     "learning_rate": "lr",
@@ -69,39 +60,43 @@ ELSEWHERE = {
 # What chooses how a step of PyTorch's is carried out. Here `path` does: they have no effect.
 FLAGS = {"foreach", "fused", "capturable", "differentiable"}
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = {"exp_avg": "m", "exp_avg_sq": "v"}
+VELOCITY = {"momentum_buffer": "v"}
 COUPLED = {"decoupled_weight_decay": False}
 CORRECTED = {"bias_correction": True}
 HEAVY_BALL = {"form": "heavy_ball"}
+BESIDE = {name: d.default for name, d in rules.Muon.rest.hyperparameters.items()}
 
 COUNTERPARTS: Mapping[type[Rule], Counterpart] = {
-    rules.SGD: Counterpart("SGD", (), {"momentum": 0, "dampening": 0, "nesterov": False}),
-    rules.Momentum: Counterpart(
-        "SGD", ("momentum_buffer",), {"dampening": 0, "nesterov": False}, HEAVY_BALL
-    ),
-    rules.Nesterov: Counterpart(
-        "SGD", ("momentum_buffer",), {"dampening": 0, "nesterov": True}, HEAVY_BALL
-    ),
-    rules.AdaGrad: Counterpart("Adagrad", ("sum",), {"lr_decay": 0}),
-    rules.RMSProp: Counterpart("RMSprop", ("square_avg", "grad_avg", "momentum_buffer")),
+    rules.SGD: Counterpart("SGD", {}, {"momentum": 0, "dampening": 0, "nesterov": False}),
+    rules.Momentum: Counterpart("SGD", VELOCITY, {"dampening": 0, "nesterov": False}, HEAVY_BALL),
+    rules.Nesterov: Counterpart("SGD", VELOCITY, {"dampening": 0, "nesterov": True}, HEAVY_BALL),
+    rules.AdaGrad: Counterpart("Adagrad", {"sum": "s"}, {"lr_decay": 0}),
+    rules.RMSProp: Counterpart("RMSprop", {"square_avg": "s", "grad_avg": "mean", **VELOCITY}),
     rules.Adam: Counterpart("Adam", MOMENTS, {"amsgrad": False, **COUPLED}, CORRECTED),
     rules.AdamW: Counterpart(
         "AdamW", MOMENTS, {"amsgrad": False, "decoupled_weight_decay": True}, CORRECTED
     ),
     rules.AMSGrad: Counterpart(
-        "Adam", (*MOMENTS, "max_exp_avg_sq"), {"amsgrad": True, **COUPLED}, CORRECTED
+        "Adam", {**MOMENTS, "max_exp_avg_sq": "v_max"}, {"amsgrad": True, **COUPLED}, CORRECTED
     ),
-    rules.AdaMax: Counterpart("Adamax", ("exp_avg", "exp_inf")),
+    rules.AdaMax: Counterpart("Adamax", {"exp_avg": "m", "exp_inf": "u"}),
     rules.NAdam: Counterpart("NAdam", MOMENTS, {"momentum_decay": 4e-3, **COUPLED}),
     rules.RAdam: Counterpart("RAdam", MOMENTS, COUPLED),
+    rules.Muon: Counterpart(  # it takes matrices alone
+        "Muon",
+        {"momentum_buffer": "m"},
+        ours={"exclude": "", **BESIDE},
+    ),
 }
+THEIR_SLOTS = {name for other in COUNTERPARTS.values() for name in other.slots}
 
 
 def names(rule: type[Rule]) -> set[str]:
     """What the groups of PyTorch's optimizer call its hyperparameters, but for `maximize`."""
     other = COUNTERPARTS[rule]
     theirs = {ours: name for name, ours in HYPERPARAMETERS.items()}
-    theirs |= dict.fromkeys(("beta1", "beta2"), "betas")
+    theirs |= {part: name for name, parts in TUPLES.items() for part in parts}
     shared = rule.hyperparameters.keys() - other.ours.keys()
     return {theirs.get(name, name) for name in shared} | other.theirs.keys()
 
@@ -145,6 +140,8 @@ def advice(rule: type[Rule], taken: Collection[str], given: Mapping[str, Any], n
     ours = (HYPERPARAMETERS | ELSEWHERE).get(name, name)
     if ours in taken:
         return f"use {ours}"
+    if name in TUPLES and {*TUPLES[name]} <= {*taken}:
+        return f"use {', '.join(TUPLES[name])}"
     if name in fixed:
         beside = same_family(rule, {**fixed, **given})
         return f"use {beside.__name__}" if beside else f"it is always {fixed[name]!r}"
@@ -190,14 +187,14 @@ def from_torch(rule: type[Rule], state_dict: Mapping[str, Any]) -> dict[str, Any
     """The state dict that our optimizer of the same method would have; ValueError if none."""
     groups = [group_from_torch(rule, group) for group in state_dict["param_groups"]]
     slots = COUNTERPARTS[rule].slots
-    needed = {name for name in slots if SLOTS[name] in rule.slots}
+    needed = {theirs for theirs, ours in slots.items() if ours in rule.slots}
     state = dict(state_dict["state"])
     for group, theirs in zip(groups, state_dict["param_groups"], strict=True):
         for index in group["params"]:
             if not isinstance(entries := state.pop(index, {}), Mapping):
                 state[index] = entries  # is refused with everything else that does not fit
                 continue
-            held = entries.keys() & SLOTS.keys()
+            held = entries.keys() & THEIR_SLOTS
             if needed - held and held - {*slots}:  # an old RAdam's group looks like Adamax's
                 raise ValueError(f"the state dict is {whose(theirs)}, not one of {rule.__name__}'s")
             if any(value is not None for value in entries.values()):
@@ -220,13 +217,16 @@ def group_from_torch(rule: type[Rule], theirs: Mapping[str, Any]) -> dict[str, A
     ours = {
         HYPERPARAMETERS.get(name, name): value
         for name, value in theirs.items()
-        if name not in {"betas", *FLAGS, *other.theirs}
+        if name not in {*TUPLES, *FLAGS, *other.theirs}
     }
-    if "betas" in given:
-        betas = theirs["betas"]
-        if not (isinstance(betas, tuple | list) and len(betas) == 2):
-            raise ValueError(f"betas={shown(betas)} is not accepted: it must be two numbers")
-        ours["beta1"], ours["beta2"] = betas
+    for name in TUPLES.keys() & given:
+        parts, values = TUPLES[name], theirs[name]
+        if not (isinstance(values, tuple | list) and len(values) == len(parts)):
+            wanted = f"{'two' if len(parts) == 2 else 'three'} numbers"
+            raise ValueError(f"{name}={shown(values)} is not accepted: it must be {wanted}")
+        ours |= dict(zip(parts, values, strict=True))
+    if rule is rules.Muon and ours["adjust_lr_fn"] is None:
+        ours["adjust_lr_fn"] = "original"
     ours |= other.ours
     for name, declared in rule.hyperparameters.items():
         declared.check(name, ours[name])
@@ -250,7 +250,8 @@ def state_from_torch(
     rule: type[Rule], group: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> dict[str, Any]:
     ours = {"step": theirs.get("step", 1)}
-    ours |= {SLOTS[name]: theirs[name] for name in COUNTERPARTS[rule].slots if name in theirs}
+    slots = COUNTERPARTS[rule].slots
+    ours |= {own: theirs[name] for name, own in slots.items() if name in theirs}
     if rule is rules.AdaGrad and is_dense(s := ours.get("s")):
         ours["s"] = s - float(group["initial_accumulator"])
     return ours
@@ -280,6 +281,8 @@ def to_torch(
         entries = state_dict["state"].get(index, {})
         if rule is rules.AdaGrad and "step" not in entries:  # PyTorch's has a state before a step
             entries = {"step": 0, "s": torch.zeros_like(p, dtype=state_dtype(p))}
+        if rule is rules.Muon and p.ndim != 2:
+            raise ValueError(f"torch.optim.Muon has no parameters of shape {list(p.shape)}")
         if theirs := state_to_torch(rule, group, entries):
             state[index] = theirs
     return {"state": state, "param_groups": groups}
@@ -288,17 +291,20 @@ def to_torch(
 def group_to_torch(rule: type[Rule], ours: Mapping[str, Any]) -> dict[str, Any]:
     other = COUNTERPARTS[rule]
     only_ours = {**other.ours, **{n: d.default for n, d in OPTIONS.items() if n != "maximize"}}
-    without_effect = {"form"} if ours["weight_decay"] else {"form", "weight_decay_on"}
+    without_effect = {"form", *BESIDE}
+    if not ours["weight_decay"] or rule is rules.Muon:  # which decays matrices alone
+        without_effect.add("weight_decay_on")
     for name, accepted in only_ours.items():
         if ours[name] != accepted and name not in without_effect:
             raise ValueError(
                 f"{name}={ours[name]!r} has no counterpart in torch.optim.{other.name}"
             )
     theirs_for = {ours: name for name, ours in HYPERPARAMETERS.items()}
-    ours_alone = {"path", "beta1", "beta2", *only_ours, *FLAGS}
+    ours_alone = {"path", *chain.from_iterable(TUPLES.values()), *only_ours, *FLAGS}
     theirs = {theirs_for.get(n, n): v for n, v in ours.items() if n not in ours_alone}
-    if "beta1" in rule.hyperparameters:
-        theirs["betas"] = (ours["beta1"], ours["beta2"])
+    for name, parts in TUPLES.items():
+        if parts[0] in rule.hyperparameters:
+            theirs[name] = tuple(ours[part] for part in parts)
     if issubclass(rule, rules.Momentum):
         unit = momentum(rule, {**ours, "lr": 1.0})
         theirs |= {
@@ -306,7 +312,9 @@ def group_to_torch(rule: type[Rule], ours: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in theirs.items()
             if name == "lr" or (name.endswith("_lr") and isinstance(value, float))
         }
-    defaults = getattr(torch.optim, other.name)([torch.empty(0)]).defaults
+    defaults = getattr(torch.optim, other.name)([torch.empty(0, 0)]).defaults
+    if "maximize" not in defaults and theirs.pop("maximize"):
+        raise ValueError(f"maximize=True has no counterpart in torch.optim.{other.name}")
     return {**defaults, **other.theirs, **theirs}
 
 
@@ -324,9 +332,9 @@ def state_to_torch(
     other, h, step = COUNTERPARTS[rule], SimpleNamespace(**group), ours["step"]
     slots = rule.variant(h).slots
     theirs = {
-        name: ours[SLOTS[name]].clone() if SLOTS[name] in ours else torch.zeros_like(ours["s"])
-        for name in other.slots
-        if SLOTS[name] in slots
+        name: ours[own].clone() if own in ours else torch.zeros_like(ours["s"])
+        for name, own in other.slots.items()
+        if own in slots
     }
     if rule is rules.AdaGrad:
         theirs["sum"] += h.initial_accumulator
@@ -339,6 +347,6 @@ def state_to_torch(
     if rule is rules.NAdam:
         product = float(rules.nadam_product(step) * h.beta1**step)
         theirs["mu_product"] = torch.tensor(product, dtype=scalar)
-    if other.name != "SGD":
+    if other.name not in ("SGD", "Muon"):
         theirs["step"] = torch.tensor(float(step), dtype=scalar)
     return theirs

@@ -6,16 +6,19 @@ checked before anything of the optimizer changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .groups import names_of
 from .interop import from_torch, is_dense, is_ours
-from .rule import Hyperparameter, Rule, shown
+from .rule import Hyperparameter, Matrixwise, Rule, shown
 from .rules import RULES
 
 
@@ -143,8 +146,9 @@ def fits(rule: type[Rule], state_dict: Mapping[str, Any], exactly: bool = False)
 
 
 def variants(rule: type[Rule]) -> list[type[Rule]]:
-    """Itself, and what its `variant` may return."""
-    return [rule, *(v for v in rule.__subclasses__() if v not in RULES.values())]
+    """Itself, what its `variant` may return, and what carries the parameters that it does not."""
+    beside = [rule.rest] if issubclass(rule, Matrixwise) else []
+    return [rule, *(v for v in rule.__subclasses__() if v not in RULES.values()), *beside]
 
 
 def slots_of(*some: type[Rule]) -> set[str]:
@@ -156,7 +160,7 @@ def checked_state(
     rule: type[Rule], groups: list[dict[str, Any]], state_dict: Mapping[str, Any]
 ) -> dict[Any, Any]:
     saved = list(chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
-    params = chain.from_iterable(group["params"] for group in groups)
+    carriers = chain.from_iterable(map(partial(carried, rule), groups, state_dict["param_groups"]))
     state = dict(state_dict["state"])
     known = {"step", *slots_of(rule)}
     for index in state.keys() - set(saved):
@@ -164,13 +168,13 @@ def checked_state(
             raise ValueError(f"there is state for {shown(index)}, which is in no param_group")
     if len({*saved}) < len(saved):
         raise ValueError(f"a parameter is in the param_groups twice: {shown(saved)}")
-    for index, p in zip(saved, params, strict=True):
+    for index, (p, own) in zip(saved, carriers, strict=True):
         entries = state.get(index, {})
         if not isinstance(entries, Mapping):
             raise ValueError(f"the state of parameter {index} is {shown(entries)}, no dict")
         if not (held := known & entries.keys()):
             continue
-        if missing := {"step", *rule.slots} - held:
+        if missing := {"step", *own.slots} - held:
             raise ValueError(f"the state of parameter {index} lacks {', '.join(sorted(missing))}")
         for slot in sorted(held - {"step"}):
             if not is_dense(value := entries[slot]):
@@ -185,6 +189,15 @@ def checked_state(
                 )
         state[index] = {**entries, "step": count(entries["step"], index)}
     return state
+
+
+def carried(
+    rule: type[Rule], group: Mapping[str, Any], saved: Mapping[str, Any]
+) -> list[tuple[Tensor, type[Rule]]]:
+    """Each parameter of a group with what it goes by, once the group says what was saved."""
+    h = SimpleNamespace(**{name: saved.get(name, group[name]) for name in rule.hyperparameters})
+    names: Sequence[str | None] = names_of(group) or [None] * len(group["params"])
+    return [(p, rule.of(h, p.shape, name)) for p, name in zip(group["params"], names, strict=True)]
 
 
 def count(value: Any, index: Any) -> int:

@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .optimizer import Optimizer
-from .rule import Rule
 
 class SGD(Optimizer):
     def __init__(
@@ -283,5 +282,35 @@ class Lion(Optimizer):
         fused: bool | None = None,
     ) -> None: ...
 
-BY_RULE: dict[type[Rule], type[Optimizer]]
+class Muon(Optimizer):
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        *,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_steps: int = 5,
+        ns_a: float = 3.4445,
+        ns_b: float = -4.775,
+        ns_c: float = 2.0315,
+        eps: float = 1e-07,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] = "original",
+        exclude: str = "",
+        adamw_lr_ratio: float = 1.0,
+        adamw_beta1: float = 0.9,
+        adamw_beta2: float = 0.999,
+        adamw_eps: float = 1e-08,
+        maximize: bool = False,
+        clip_norm: float | None = None,
+        weight_decay_on: Literal["all", "weights"] = "all",
+        gradient: Literal["autograd", "numeric"] = "autograd",
+        path: Literal["auto", "eager", "compiled"] = "auto",
+        capturable: bool | None = None,
+        differentiable: bool | None = None,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+    ) -> None: ...
+
 OPTIMIZERS: dict[str, type[Optimizer]]

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 from torch.optim.optimizer import (
     ParamsT,
     _global_optimizer_post_hooks,
@@ -24,12 +23,12 @@ from torch.optim.optimizer import (
 )
 
 from .checks import check_parameter, new_slot
-from .grouping import Grouping, Ready, coefficients, parameters_of
-from .groups import Groups
+from .grouping import Grouping, Now, Ready, clip, coefficients, gradients_of, parameters_of
+from .groups import Groups, names_of
 from .interop import FLAGS, in_our_words, to_torch
 from .loading import check_form, hooked, loadable, slots_of
 from .numeric import numeric_gradients
-from .paths import PATH, clip_factor
+from .paths import PATH
 from .rule import OPTIONS, Hyperparameter, Rule
 
 
@@ -54,7 +53,7 @@ class Optimizer(torch.optim.Optimizer):
 
     rule: ClassVar[type[Rule]]
     _groups: Groups
-    _grouping: Grouping | None = None
+    _grouping: Grouping
 
     def __init_subclass__(cls) -> None:
         cls.__doc__ = cls.__doc__ or cls.rule.__doc__
@@ -82,18 +81,24 @@ class Optimizer(torch.optim.Optimizer):
         refuse_a_set(params)
         if lr is not None:
             hyperparameters["lr"] = lr
-        self._groups = Groups(self.rule, self.declared())
+        self._start()
         given = {name: value for name, value in hyperparameters.items() if name not in FLAGS}
         if given.get("betas", ...) is None:
             del given["betas"]
         defaults = self._groups.defaults()
         given = in_our_words(self.rule, defaults, given)
         super().__init__(params, self._groups.complete(given, defaults))
+        names = map(names_of, self.param_groups)
+        self.rule.check_names([*zip(self._groups.read(self.param_groups), names, strict=True)])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._start()
+
+    def _start(self) -> None:
+        """With nothing kept from earlier steps."""
         self._groups = Groups(self.rule, self.declared())
-        self._grouping = None
+        self._grouping = Grouping(self.rule)
 
     @classmethod
     def declared(cls) -> dict[str, Hyperparameter]:
@@ -244,30 +249,13 @@ class Optimizer(torch.optim.Optimizer):
         hyperparameters = self._groups.read(self.param_groups)
         if not isinstance(self.state, dict):
             raise TypeError(f"the optimizer's state is {type(self.state).__name__}, not a dict")
-        arguments = self.rule, hyperparameters, self.param_groups, self.state
-        ready = None if self._grouping is None else self._grouping.ready(*arguments)
-        if ready is not None:
-            return ready
-        self._grouping = None  # also where the next line raises
-        self._grouping = Grouping(*arguments)
-        ready = self._grouping.ready(*arguments)
-        assert ready is not None
-        for batch in ready:
-            batch.renew()
-        return ready
+        groups, parameters = self.param_groups, parameters_of(self.param_groups)
+        gradients = gradients_of(parameters)
+        now = Now(groups, parameters, self.state, hyperparameters, hyperparameters, gradients)
+        return self._grouping.ready(now)
 
     def _apply(self, ready: Sequence[Ready]) -> None:
         if any(batch.h.clip_norm for batch in ready):
-            self._clip(ready)
+            clip(ready, list(chain.from_iterable(batch.gradients for batch in ready)), None)
         for batch in ready:
             batch.apply()
-
-    @staticmethod
-    @torch.no_grad()
-    def _clip(ready: Sequence[Ready]) -> None:
-        """By the joint norm of all gradients, each group to its own `clip_norm`."""
-        norm = get_total_norm(chain.from_iterable(batch.gradients for batch in ready))
-        for batch in ready:
-            if (clip_norm := batch.h.clip_norm) is not None:
-                factor = clip_factor(norm, clip_norm)
-                batch.batch.path.rescale(factor.to(batch.parameters[0].device))

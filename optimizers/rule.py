@@ -14,6 +14,10 @@ holds one number a run. An elementwise rule therefore cannot tell a stack from a
 
 Only operators and the methods `abs`, `maximum`, `sign` and `sqrt` of `p`, `g` and the slots may be
 used: whatever has them can carry out a rule, or translate it.
+
+A rule is elementwise unless it says that it is `Matrixwise`: then `p`, `g` and each slot are
+`[..., rows, columns]`, each coefficient is a number or `[K, 1, 1]`, and all that tensors have may
+be used.
 """
 # ruff: noqa: RUF002 -- formulas have their own signs
 
@@ -21,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 Numbers = Any  # hyperparameters or coefficients by name, as attributes
@@ -38,7 +43,8 @@ def shown(value: object) -> str:
 class Hyperparameter:
     """A default and what is accepted: an interval such as `"[0, 1)"`, or one of some `choices`.
 
-    Where the default is None, None is accepted too and `kind` says what else may stand there.
+    Where the default is None, None is accepted too and `kind` says what else may stand there. A
+    text without choices may be any.
     """
 
     default: float | str | None
@@ -48,7 +54,8 @@ class Hyperparameter:
 
     @property
     def accepted(self) -> str:
-        within = f"in {self.interval}" if self.interval else f"one of {list(self.choices)}"
+        choices = f"one of {list(self.choices)}" if self.choices else "text"
+        within = f"in {self.interval}" if self.interval else choices
         return f"None or {within}" if self.default is None else within
 
     def check(self, name: str, value: object) -> None:
@@ -58,7 +65,7 @@ class Hyperparameter:
 
     def _accepts(self, value: object) -> bool:
         if self.interval is None:
-            return isinstance(value, self.kind) and value in self.choices
+            return isinstance(value, self.kind) and (not self.choices or value in self.choices)
         try:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is a tensor's
@@ -84,6 +91,14 @@ def choice(default: str, *others: str) -> Hyperparameter:
 
 def flag(default: bool) -> Hyperparameter:
     return Hyperparameter(default, choices=(False, True), kind=bool)
+
+
+def real(default: float) -> Hyperparameter:
+    return Hyperparameter(default, "(-inf, inf)")
+
+
+def text(default: str = "") -> Hyperparameter:
+    return Hyperparameter(default, kind=str)
 
 
 # What can be said of every rule, beside its own hyperparameters.
@@ -125,6 +140,20 @@ class Rule:
         return cls
 
     @classmethod
+    def of(cls, h: Numbers, shape: Sequence[int], name: str | None) -> type[Rule]:
+        """The rule that a parameter goes by, of this shape without the axis of a stack."""
+        return cls
+
+    @classmethod
+    def division(cls, h: Numbers) -> object:
+        """What of hyperparameters `h` decides which rules parameters go by, and their slots."""
+        return cls.variant(h)
+
+    @classmethod
+    def check_names(cls, groups: Sequence[tuple[Numbers, Sequence[str] | None]]) -> None:
+        """ValueError if a group's hyperparameters do not fit the names of its parameters."""
+
+    @classmethod
     def all_coefficients(cls, h: Numbers, t: int) -> dict[str, Numbers]:
         """Those of the rule, and those of the step around it."""
         return {
@@ -145,3 +174,53 @@ class Decoupled(Rule):
     def decay(p: Array, g: Array, c: Numbers) -> tuple[Array, Array]:
         """Decoupled weight decay, arXiv:1711.05101: `p ← p − lr·λ·p`, the gradient left alone."""
         return p - c.lr_weight_decay * p, g
+
+
+class Matrixwise(Rule):
+    """A rule on whole matrices.
+
+    A parameter of more than two axes, such as a convolution's kernel, is a matrix of `out × rest`.
+    One of fewer is no matrix, nor is one that `exclude` names, as is wanted of embeddings and
+    output layers: patterns of names such as `head.*`, with blanks between them, or `*` for all of a
+    param_group. What is no matrix goes by another rule, `rest`, on the same hyperparameters.
+    """
+
+    rest: ClassVar[type[Rule]]
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {"exclude": text()}
+
+    def __init_subclass__(cls) -> None:
+        rest = getattr(cls, "rest", Matrixwise)
+        if issubclass(rest, Matrixwise):
+            raise TypeError(f"{cls.__name__} names no elementwise rule as `rest`, for biases")
+        needed = {*Matrixwise.hyperparameters, *rest.hyperparameters}
+        if missing := sorted(needed - cls.hyperparameters.keys()):
+            raise TypeError(
+                f"{cls.__name__} has no {', '.join(missing)}: what is no matrix goes by "
+                f"{rest.__name__}, on the same hyperparameters"
+            )
+
+    @classmethod
+    def of(cls, h: Numbers, shape: Sequence[int], name: str | None) -> type[Rule]:
+        is_matrix = len(shape) > 1 and 0 not in shape
+        excluded = any(fnmatchcase(name or "", pattern) for pattern in h.exclude.split())
+        return cls if is_matrix and not excluded else cls.rest
+
+    @classmethod
+    def division(cls, h: Numbers) -> object:
+        return cls.variant(h), cls.rest.variant(h), h.exclude
+
+    @classmethod
+    def check_names(cls, groups: Sequence[tuple[Numbers, Sequence[str] | None]]) -> None:
+        patterns = {pattern for h, _ in groups for pattern in h.exclude.split()}
+        for pattern in sorted(patterns - {"*"}):
+            own = [names for h, names in groups if pattern in h.exclude.split()]
+            if None in own:
+                raise ValueError(
+                    f"exclude={pattern!r} goes by names, and the parameters have none: give "
+                    "model.named_parameters()"
+                )
+            known = [name for names in own for name in names or ()]
+            if not any(fnmatchcase(name, pattern) for name in known):
+                raise ValueError(
+                    f"exclude={pattern!r} is no parameter's name: they are {', '.join(known)}"
+                )

@@ -9,10 +9,21 @@ where it has the method.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import exp
+from types import SimpleNamespace
 
-from .rule import Decoupled, Rule, choice, flag, fraction, nonnegative
+from .rule import (
+    Decoupled,
+    Hyperparameter,
+    Matrixwise,
+    Rule,
+    choice,
+    flag,
+    fraction,
+    nonnegative,
+    real,
+)
 
 # The smallest number of full precision in C's float.
 TINY = 2.0**-126
@@ -393,6 +404,114 @@ class Lion(Decoupled):
         return p, (c.beta2 * m + c.fresh2 * g,)
 
 
+class AdamWBeside(AdamW):
+    """AdamW beside another rule, whose weight decay it shares.
+
+    Its learning rate is `adamw_lr_ratio` times lr: a schedule of lr moves both.
+    """
+
+    hyperparameters = {
+        "adamw_lr_ratio": nonnegative(1.0),
+        "adamw_beta1": fraction(0.9),
+        "adamw_beta2": fraction(0.999),
+        "adamw_eps": nonnegative(1e-8),
+    }
+
+    @classmethod
+    def all_coefficients(cls, h, t):
+        own = {name: getattr(h, f"adamw_{name}") for name in ("beta1", "beta2", "eps")}
+        changed = {**own, "lr": h.adamw_lr_ratio * h.lr, "bias_correction": True}
+        return super().all_coefficients(SimpleNamespace(**{**vars(h), **changed}), t)
+
+
+class Muon(Decoupled, Matrixwise):
+    """Momentum, orthogonalised (Jordan et al., 2024, kellerjordan.github.io/posts/muon).
+
+    `m ← μm + (1 − μ)g`, `p ← p − lr·s·O`, where O has the singular vectors of m, or with `nesterov`
+    of `μm + (1 − μ)g`, and singular values near 1: `ns_steps` times
+    `X ← aX + (bXXᵀ + c(XXᵀ)²)X` from `X = m / max(‖m‖, eps)`, in the precision of the parameter,
+    where PyTorch's is bfloat16. By `adjust_lr_fn`, s is `max(1, rows/columns)^½` (`original`), or
+    `0.2·max(rows, columns)^½`, which gives O the root mean square of a step of AdamW
+    (`match_rms_adamw`, arXiv:2502.16982). Weight decay is decoupled, by lr without s. What is no
+    matrix goes by AdamW, at `adamw_lr_ratio` times lr.
+    """
+
+    slots = ["m"]
+    hyperparameters = {
+        "lr": nonnegative(1e-3),
+        "weight_decay": nonnegative(0.1),
+        "momentum": fraction(0.95),
+        "nesterov": flag(True),
+        "ns_steps": Hyperparameter(5, "[0, 100)", kind=int),
+        "ns_a": real(3.4445),
+        "ns_b": real(-4.775),
+        "ns_c": real(2.0315),
+        "eps": nonnegative(1e-7),
+        "adjust_lr_fn": choice("original", "match_rms_adamw"),
+        **Matrixwise.hyperparameters,
+        **AdamWBeside.hyperparameters,
+    }
+    rest = AdamWBeside
+    iterations = 5
+
+    @classmethod
+    def coefficients(cls, h, t):
+        return {
+            "momentum": h.momentum,
+            "fresh": 1 - h.momentum,
+            "ahead": h.nesterov * (1 - h.momentum),
+            "behind": h.nesterov * h.momentum + (1 - h.nesterov),
+            "eps": positive(h.eps),
+            "lr_by_aspect": h.lr * (h.adjust_lr_fn == "original"),
+            "lr_by_size": 0.2 * h.lr * (h.adjust_lr_fn == "match_rms_adamw"),
+            **polynomials(h, cls.iterations),
+        }
+
+    @classmethod
+    def update(cls, p, g, state, c):
+        (m,) = state
+        m = c.momentum * m + c.fresh * g
+        o = orthogonalised(c.ahead * g + c.behind * m, c, cls.iterations)
+        rows, columns = p.shape[-2:]
+        s = (
+            c.lr_by_aspect * max(1, rows / columns) ** 0.5
+            + c.lr_by_size * max(rows, columns) ** 0.5
+        )
+        return p - s * o, (m,)
+
+    @classmethod
+    def variant(cls, h):
+        return muon_of(int(h.ns_steps))
+
+
+@cache
+def muon_of(iterations: int) -> type[Rule]:
+    """Muon of so many iterations; in a stack, some of its runs may have less."""
+    return type("Muon", (Muon,), {"iterations": iterations})
+
+
+def polynomials(h, iterations):
+    """Coefficients of each iteration; where a run has had all of its own, they keep X as it is."""
+    rest = [1.0 * (i < h.ns_steps) for i in range(iterations)]
+    last = {"a": 1.0, "b": 0.0, "c": 0.0}
+    return {
+        f"{name}{i}": goes_on * getattr(h, f"ns_{name}") + (1 - goes_on) * kept
+        for i, goes_on in enumerate(rest)
+        for name, kept in last.items()
+    }
+
+
+def orthogonalised(x, c, iterations):
+    """Newton–Schulz on `[..., rows, columns]`, where products are smallest: with fewer rows."""
+    wide = x if x.shape[-2] <= x.shape[-1] else x.mT
+    wide = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=c.eps)
+    for i in range(iterations):
+        a, b, c_ = (getattr(c, f"{name}{i}") for name in "abc")
+        gram = wide @ wide.mT  # [..., rows, rows]
+        wide = a * wide + (b * gram + c_ * (gram @ gram)) @ wide
+    return wide if x.shape[-2] <= x.shape[-1] else wide.mT
+
+
 RULES: Mapping[str, type[Rule]] = {
     "sgd": SGD,
     "normalised": Normalised,
@@ -407,4 +526,5 @@ RULES: Mapping[str, type[Rule]] = {
     "nadam": NAdam,
     "radam": RAdam,
     "lion": Lion,
+    "muon": Muon,
 }

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_gradient, check_parameter, check_slot, new_slot
-from .grouping import Path
-from .layouts import Memory, conform, fit, overlapping
-from .paths import PATH, choose, clip_factor
+from .grouping import Grouping, Now, Ready, clip, gradients_of
+from .paths import check_path
 from .rule import OPTIONS, Rule
 from .rules import RULES
-
-
-class Batch(NamedTuple):
-    members: list[int]
-    decays: bool
-    path: Path
 
 
 class Stack:
@@ -30,7 +21,7 @@ class Stack:
 
     A hyperparameter is a number for all runs or `[K]` of them. `step` takes gradients as
     `torch.func.vmap` returns them, or reads `.grad`; its keywords change hyperparameters from now
-    on, as in `stack.step(gradients, lr=base * schedule(t))`.
+    on, as in `stack.step(gradients, lr=base * schedule(t))`. Some rules go by `names`.
 
     In a CUDA graph: take one step as usual, capture `apply(gradients)`, and call
     `prepare(lr=...)` before each replay. `keep` ends a graph's life: capture again.
@@ -42,24 +33,28 @@ class Stack:
         parameters: Sequence[Tensor],
         hyperparameters: Mapping[str, Any] | None = None,
         *,
+        names: Sequence[str] | None = None,
         path: str = "auto",
     ) -> None:
+        self.names = None if names is None else list(names)
         self.rule = RULES[rule] if isinstance(rule, str) else rule
         self.parameters = list(parameters)
-        self.runs = self.parameters[0].shape[0]
+        shapes = [list(p.shape) for p in self.parameters]
+        if len({tuple(shape[:1]) for shape in shapes}) != 1 or not shapes[0]:
+            raise ValueError(f"a stack's parameters are [K, ...], K the same for all, not {shapes}")
+        self.runs = shapes[0][0]
         self.steps = 0
-        PATH.check("path", path)
-        self.path = path
+        check_path(path, self.rule)
         self.declared = {**self.rule.hyperparameters, **OPTIONS}
         self.hyperparameters: dict[str, Any] = {}
-        self.limits: Tensor  # of gradient norms, [K], on the device
+        self.h = SimpleNamespace()  # the same, limits of norms where they are used: on the device
+        self.structure = SimpleNamespace(path=path)  # the largest number of each
         self._set({name: d.default for name, d in self.declared.items()})
         self._set(hyperparameters or {})
         if self.hyperparameters["gradient"] != "autograd":
             raise ValueError("a stack takes gradients that autograd has computed")
-        self.variant = self._variant()
-        self.slots = [[new_slot(p) for p in self.parameters] for _ in self.variant.slots]
-        self._choose_paths()
+        self.slots = self.rule.variant(self.structure).slots
+        self._start([{} for _ in self.parameters])
 
     def step(self, gradients: Sequence[Tensor] | None = None, **changes: Any) -> None:
         self.prepare(**changes)
@@ -68,48 +63,55 @@ class Stack:
     def prepare(self, **changes: Any) -> None:
         """Count a step and write its coefficients to the device."""
         self._set(changes)
-        if changes.keys() - {"lr"} and self._variant() is not self.variant:
+        if changes.keys() - {"lr"} and self.rule.variant(self.structure).slots != self.slots:
             raise ValueError(f"{', '.join(changes)}: needs state that the stack did not start with")
-        self._verify()
+        ready = self._ready(None)
         self.steps += 1
-        self._set_coefficients()
+        for batch in ready:
+            batch.prepare()
 
     @torch.no_grad()
     def apply(self, gradients: Sequence[Tensor] | None = None) -> None:
         """Take the step that was prepared; nothing here waits for the device."""
-        if gradients is None:
-            gradients = [cast(Tensor, p.grad) for p in self.parameters]
-        self._verify()
-        for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
-            check_gradient(g, p, f"parameter {i}")
-        if np.isfinite(self.hyperparameters["clip_norm"]).any():
-            norms = torch.stack([g.reshape(self.runs, -1).norm(dim=1) for g in gradients]).norm(
-                dim=0
-            )  # [K]
-            factor = clip_factor(norms, self.limits)
-            for batch in self.batches:
-                batch.path.rescale(factor)
-        for batch in self.batches:
-            parameters = [self.parameters[i] for i in batch.members]
-            own = conform([gradients[i] for i in batch.members], parameters)
-            batch.path.locate(own)
-            batch.path.apply(parameters, own, self._slots(batch.members))
+        given = gradients_of(self.parameters) if gradients is None else list(gradients)
+        if len(given) != len(self.parameters) or any(g is None for g in given):
+            raise ValueError(
+                f"{sum(g is not None for g in given)} gradients for {len(self.parameters)} "
+                "parameters: a stack needs that of each"
+            )
+        ready = self._ready(given)
+        if self.h.clip_norm is not None:
+            clip(ready, cast(list[Tensor], given), self.runs)
+        for batch in ready:
+            batch.apply()
 
     @torch.no_grad()
     def keep(self, rows: Sequence[int] | Tensor) -> list[Tensor]:
         """Drop all other runs; returns the parameters that are left."""
         index = torch.as_tensor(rows, device=self.parameters[0].device)
-        for i, p in enumerate(self.parameters):
-            self.parameters[i] = p[index].requires_grad_(p.requires_grad)
-        self.slots = [[x[index] for x in slot] for slot in self.slots]
-        self.hyperparameters = {
-            name: value[index.cpu().numpy()] if isinstance(value, np.ndarray) else value
-            for name, value in self.hyperparameters.items()
-        }
+        states = [
+            {k: x[index] if isinstance(x, Tensor) else x for k, x in self.state[p].items()}
+            for p in self.parameters
+        ]
+        self.parameters = [p[index].requires_grad_(p.requires_grad) for p in self.parameters]
         self.runs = self.parameters[0].shape[0]
-        self.limits = self.limits[index]
-        self._choose_paths()
+        for name, value in self.hyperparameters.items():
+            if isinstance(value, np.ndarray):
+                self._write(name, value[index.cpu().numpy()])
+        self._start(states)
         return self.parameters
+
+    def _start(self, states: Sequence[dict[str, Any]]) -> None:
+        """With these parameters, and nothing kept from earlier steps."""
+        self.state = dict(zip(self.parameters, states, strict=True))
+        self._grouping = Grouping(self.rule, self.runs)
+        self._ready(None)
+
+    def _ready(self, gradients: Sequence[Tensor | None] | None) -> list[Ready]:
+        parameters, h, structure = self.parameters, [self.h], [self.structure]
+        groups = [{"params": parameters, "param_names": self.names}]
+        now = Now(groups, parameters, self.state, h, structure, gradients)
+        return self._grouping.ready(now)
 
     def _set(self, changes: Mapping[str, Any]) -> None:
         for name, value in changes.items():
@@ -118,11 +120,12 @@ class Stack:
                 raise TypeError(
                     f"{self.rule.__name__} has no {name}: it takes {', '.join(self.declared)}"
                 )
-            if isinstance(value, str):
+            if isinstance(value, str) or declared.kind is str:
                 declared.check(name, value)
                 if self.steps:
                     raise ValueError(f"{name} cannot change while a stack trains")
-                self.hyperparameters[name] = value
+                self._write(name, value)
+                setattr(self.structure, name, value)
                 continue
             values = np.asarray(value, np.float64)
             if values.shape not in ((), (self.runs,)):
@@ -130,48 +133,17 @@ class Stack:
             if declared.default is None:  # of clip_norm, None is no limit
                 values = np.nan_to_num(values, nan=np.inf)
             bounded = values[np.isfinite(values)] if declared.default is None else values
-            for extreme in (bounded.min(), bounded.max()) if bounded.size else ():
-                declared.check(name, declared.kind(extreme))
-            self.hyperparameters[name] = np.broadcast_to(values, self.runs)
-        if "clip_norm" in changes:
-            limits = torch.tensor(self.hyperparameters["clip_norm"])
-            self.limits = limits.to(self.parameters[0].device)
+            if bounded.size:
+                extremes = [float(bounded.min()), float(bounded.max())]
+                for one in extremes if declared.kind is float else set(bounded.ravel().tolist()):
+                    truth = declared.kind is bool and one in (0, 1)
+                    declared.check(name, bool(one) if truth else one)
+                setattr(self.structure, name, bounded.max())
+            self._write(name, np.broadcast_to(values, self.runs))
 
-    def _variant(self) -> type[Rule]:
-        numbers = {k: v for k, v in self.hyperparameters.items() if isinstance(v, np.ndarray)}
-        return self.rule.variant(SimpleNamespace(**{k: v.max() for k, v in numbers.items()}))
-
-    def _slots(self, members: Sequence[int]) -> list[list[Tensor]]:
-        return [[slot[i] for i in members] for slot in self.slots]
-
-    def _verify(self) -> None:
-        """Parameters and state may have been changed since the last step."""
-        if not self.memory.holds([*self.parameters, *chain.from_iterable(self.slots)]):
-            self._choose_paths()
-            if self.steps:
-                self._set_coefficients()
-
-    def _set_coefficients(self) -> None:
-        for batch in self.batches:
-            h = SimpleNamespace(**self.hyperparameters)
-            if not batch.decays:
-                h.weight_decay = np.zeros(self.runs)
-            batch.path.prepare(self.variant.all_coefficients(h, self.steps))
-
-    def _choose_paths(self) -> None:
-        everywhere = self.hyperparameters["weight_decay_on"] == "all"
-        members: dict[bool, list[int]] = {}
-        for i, p in enumerate(self.parameters):
-            check_parameter(p, f"parameter {i}")
-            for name, slot in zip(self.variant.slots, self.slots, strict=True):
-                check_slot(slot[i], p, f"state {name!r} of parameter {i}")
-            members.setdefault(everywhere or p.ndim > 2, []).append(i)
-        tensors = [*self.parameters, *chain.from_iterable(self.slots)]
-        plain = not overlapping(tensors)
-        self.batches = []
-        for decays, indices in members.items():
-            parameters, slots = [self.parameters[i] for i in indices], self._slots(indices)
-            path = self.path if plain and fit(parameters, slots) else "eager"
-            chosen = choose(path, self.variant, parameters, slots, self.runs)
-            self.batches.append(Batch(indices, decays, chosen))
-        self.memory = Memory(tensors)
+    def _write(self, name: str, value: Any) -> None:
+        self.hyperparameters[name] = value
+        if name == "clip_norm":
+            limits = torch.tensor(value).to(self.parameters[0].device)
+            value = limits if np.isfinite(value).any() else None
+        setattr(self.h, name, value)

@@ -22,10 +22,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .optimizer import Optimizer
-from .rule import Rule
 '''
 TAIL = """
-BY_RULE: dict[type[Rule], type[Optimizer]]
 OPTIMIZERS: dict[str, type[Optimizer]]
 """
 
@@ -51,7 +49,7 @@ class {method.__name__}(Optimizer):
 
 def accepts(name: str, declared: Hyperparameter) -> str:
     kinds = [declared.kind.__name__]
-    if declared.kind is str:
+    if declared.choices and declared.kind is str:
         kinds = [f"Literal[{', '.join(map(repr, declared.choices))}]"]
     if name == "lr":
         kinds.append("Tensor")

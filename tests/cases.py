@@ -32,6 +32,7 @@ class Case:
 
 # Names that PyTorch does not have.
 OURS = {"beta1", "beta2", "decay", "centred", "form", "initial_accumulator"}
+OURS |= {"ns_a", "ns_b", "ns_c"}
 
 
 def same(name: str, reference: str, settings: dict[str, Any], **theirs: Any) -> Case:
@@ -82,4 +83,17 @@ CASES = [
     same("radam", "RAdam", {}),
     same("radam", "RAdam", {"lr": 0.1, "beta2": 0.9, "weight_decay": 0.1}, betas=(0.9, 0.9)),
     same("radam", "RAdam", {"beta2": 0.6}, betas=(0.9, 0.6)),
+]
+
+# Rules on matrices, for parameters that are all matrices of two axes.
+MATRIX_CASES = [
+    same("muon", "Muon", {}),
+    same("muon", "Muon", {"lr": 0.02, "weight_decay": 0.0, "nesterov": False}),
+    same("muon", "Muon", {"momentum": 0.8, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}),
+    same(
+        "muon",
+        "Muon",
+        {"lr": 0.1, "ns_a": 2.0, "ns_b": -1.5, "ns_c": 0.5, "eps": 0.5},
+        ns_coefficients=(2.0, -1.5, 0.5),
+    ),
 ]

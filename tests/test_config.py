@@ -43,7 +43,7 @@ def test_optimizers(name: str) -> None:
     assert options["name"] == name
     declared = {key: h.default for key, h in RULES[name].hyperparameters.items()}
     assert {key: options[key] for key in declared} == declared
-    optimizer_factory(options)([torch.nn.Parameter(torch.zeros(3))])
+    optimizer_factory(options)([("p", torch.nn.Parameter(torch.zeros(3)))])
 
 
 @pytest.mark.parametrize("name", config_names("schedule"))

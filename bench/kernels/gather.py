@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from optimizers.paths import native
+from optimizers import toolchain
 
 SOURCE = Path(__file__).with_name("gather.cpp")
 
@@ -21,7 +21,7 @@ SOURCE = Path(__file__).with_name("gather.cpp")
 @cache
 def kernel() -> Callable[..., None] | None:
     """None, with one line in the log, where it cannot be built."""
-    library = native.load_library(SOURCE.read_text("utf-8"), "Gathering of batches")
+    library = toolchain.load_library(SOURCE.read_text("utf-8"), "Gathering of batches")
     if library is None:
         return None
     i64, address = ctypes.c_int64, ctypes.c_void_p
@@ -69,6 +69,6 @@ class ByteSplit:
             *(self.source.data_ptr(), rows.data_ptr(), len(rows)),
             *(channels, height * width, interleaved),
             *(self.shift.data_ptr(), self.divisor.data_ptr(), images.data_ptr()),
-            native.threads_for(images.numel()),
+            toolchain.threads_for(images.numel()),
         )
         return images, self.labels.index_select(0, index)

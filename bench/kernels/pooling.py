@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional as F
 
-from optimizers.paths import native
+from optimizers import toolchain
 
 SOURCE = Path(__file__).with_name("pooling.cpp")
 
@@ -22,7 +22,7 @@ SOURCE = Path(__file__).with_name("pooling.cpp")
 @cache
 def library() -> ctypes.CDLL | None:
     """Both kernels; None, with one line in the log, where they cannot be built."""
-    kernels = native.load_library(SOURCE.read_text("utf-8"), "Max-pooling")
+    kernels = toolchain.load_library(SOURCE.read_text("utf-8"), "Max-pooling")
     if kernels is not None:
         for kernel in (kernels.forward, kernels.backward):
             kernel.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 3 + [ctypes.c_int]
@@ -86,7 +86,7 @@ def _call(kernel: str, images: Tensor, *tensors: Tensor) -> None:
     getattr(library(), kernel)(
         *(batch, height, width, channels),
         *(tensor.data_ptr() for tensor in tensors),
-        native.threads_for(images.numel()),
+        toolchain.threads_for(images.numel()),
     )
 
 

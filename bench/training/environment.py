@@ -1,13 +1,12 @@
 """What a result was made with: the code, the device and the threads."""
 
-import functools
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench import provenance
+from optimizers.toolchain import processor
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -24,14 +23,6 @@ def device_name(device: torch.device) -> str:
     """The name people know the device by, such as ``NVIDIA H100`` or a processor's model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _processor() if device.type == "cpu" else str(device)
-
-
-@functools.cache
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor() or platform.machine())
+    if device.type != "cpu":
+        return str(device)
+    return processor().get("model name") or platform.processor() or platform.machine()

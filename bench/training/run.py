@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import (
     RichModelSummary,
 )
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from bench import continuation, provenance
 from bench.errors import BenchError
@@ -37,6 +38,7 @@ from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
 from bench.workloads.models import check_seed, drawn, loaded
 from bench.workloads.workload import Place
+from optimizers.rule import Matrixwise
 
 TRAINER_KEYS = (
     "max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision",
@@ -105,7 +107,7 @@ class Run:
         )
         self.models = [drawn(workload_of(own), own["seed"]) for own in configs]
         check_seed(self.workload, self.models[0], config["seed"])
-        self.make_optimizer(self.models[0].parameters())  # what it does not accept is said here
+        self.make_optimizer(self.models[0].named_parameters())  # what it refuses is said here
         self.saved: Saved | None = None
         self.start = self._find_start() if options["resume"] else None
 
@@ -212,8 +214,8 @@ class Run:
 
 
 def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim.Optimizer]:
-    """From parameters to the optimizer that ``options`` describe: ``_target_`` is its class, what
-    remains beside ``name`` its arguments.
+    """From named parameters to the optimizer that ``options`` describe: ``_target_`` is its class,
+    what remains beside ``name`` its arguments.
 
     Raises:
         BenchError: there is no such class; from the factory, that it refuses its arguments.
@@ -224,9 +226,11 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
         raise BenchError(f"optimizer._target_={target}: is not a torch.optim.Optimizer")
 
-    def make(parameters: Any) -> torch.optim.Optimizer:
+    by_name = issubclass(getattr(kind, "rule", object), Matrixwise)
+
+    def make(named: Iterable[tuple[str, Tensor]]) -> torch.optim.Optimizer:
         try:
-            return kind(parameters, **arguments)
+            return kind(named if by_name else [p for _, p in named], **arguments)
         except (TypeError, ValueError) as error:
             raise BenchError(f"optimizer={options['name']}: {error}") from error
 

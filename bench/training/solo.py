@@ -52,7 +52,7 @@ class SoloModule(TrainingModule):
         self.averaged = None if decay is None else deepcopy(model).requires_grad_(False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        self.optimizer = self.make_optimizer(self.model.parameters())
+        self.optimizer = self.make_optimizer(self.model.named_parameters())
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.members[0].lr = self.base_lrs[0]
         return self.optimizer

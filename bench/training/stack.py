@@ -80,7 +80,7 @@ class StackModule(TrainingModule):
         for member in self.placed:
             member.lr = member.config["optimizer"]["lr"]
         parameters = [p.detach().clone() for p in self.stacked]
-        self.optimizer = Stack(configs[0]["name"], parameters, options)
+        self.optimizer = Stack(configs[0]["name"], parameters, options, names=self.names)
         self.stacked = nn.ParameterList()
         self._adopt(parameters)
         super().on_train_start()

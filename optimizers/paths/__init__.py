@@ -8,9 +8,9 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ..rule import Hyperparameter, Rule, choice
+from ..rule import Hyperparameter, Matrixwise, Rule, choice
 from . import native
-from .eager import Eager
+from .eager import Eager, Matrices
 from .native import Native
 
 PATH: Hyperparameter = choice("auto", "eager", "compiled")
@@ -18,6 +18,16 @@ PATH: Hyperparameter = choice("auto", "eager", "compiled")
 # `auto` compiles for an accelerator from this many elements on: there, compilation takes seconds
 # even from a warm cache. On a CPU a warm kernel loads in the time of a few steps.
 ACCELERATOR_THRESHOLD = 1_000_000
+
+
+def check_path(path: object, rule: type[Rule]) -> None:
+    """ValueError if there is no such path, or it cannot carry the rule."""
+    PATH.check("path", path)
+    if path == "compiled" and issubclass(rule, Matrixwise):
+        raise ValueError(
+            f"path={path!r} cannot carry {rule.__name__}, a rule on whole matrices: it must be "
+            "'auto' or 'eager'"
+        )
 
 
 def choose(
@@ -31,6 +41,9 @@ def choose(
 
     The state of a slot is a tensor for each parameter; unless `path` is eager, of its layout.
     """
+    check_path(path, rule)
+    if issubclass(rule, Matrixwise):
+        return Matrices(rule, parameters, rows)
     if path != "eager" and all(dense(p, rows) for p in parameters):
         if native.suits(parameters[0]):
             if (kernel := native.kernel(rule, parameters[0].dtype)) is not None:

@@ -91,3 +91,47 @@ class Eager:
         """Take the step that was prepared, on tensors like those that this path was made for."""
         for i, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
             advance(self.rule, p, g, [slot[i] for slot in slots], self.shaped[p.ndim])
+
+
+# Up to so many elements, matrices of one shape are stepped together: then what a product costs is
+# the call. Larger ones are not worth a copy.
+SMALL = 8_192
+
+
+class Matrices(Eager):
+    """A rule on matrices: n of one shape at once, `[n, rows, columns]`; of a stack `[n, K, …]`."""
+
+    def __init__(
+        self, rule: type[Rule], parameters: Sequence[Tensor], rows: int | None = None
+    ) -> None:
+        super().__init__(rule, parameters, rows)
+        self.axes = {2 if rows is None else 3}
+        alike: dict[Any, list[int]] = {}
+        for i, p in enumerate(parameters):
+            alike.setdefault((p.shape, i if p.numel() > SMALL else None), []).append(i)
+        self.alike = list(alike.values())
+
+    @torch.no_grad()
+    def apply(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        slots: Sequence[Sequence[Tensor]],
+    ) -> None:
+        (axes,) = self.axes
+        with torch.autocast(self.device.type, enabled=False):  # it would round products
+            for members in self.alike:
+                p, g, *own = (
+                    self.together([tensors[i] for i in members])
+                    for tensors in (parameters, gradients, *slots)
+                )
+                next_p, next_own = self.rule.step(p, g, tuple(own), self.shaped[axes])
+                for tensors, results in zip((parameters, *slots), (next_p, *next_own), strict=True):
+                    for i, result in zip(members, results, strict=True):
+                        tensors[i].copy_(result.reshape(tensors[i].shape))
+
+    def together(self, tensors: Sequence[Tensor]) -> Tensor:
+        """[n, rows, columns], or [n, K, rows, columns]"""
+        (axes,) = self.axes
+        flat = [x.flatten(axes - 1).to(self.dtype) for x in tensors]
+        return torch.stack(flat) if flat[1:] else flat[0].unsqueeze(0)

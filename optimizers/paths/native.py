@@ -1,45 +1,28 @@
 """A rule compiled to one CPU kernel over all tensors of a batch.
 
-The kernel is built once for each rule and type, in about half a second, and kept in the user's
-cache; loading it again takes about a millisecond. Calling it costs a few microseconds, and no
-memory is allocated or copied: parameters, gradients and state stay where they are.
+The kernel is built once for each rule and type. Calling it costs a few microseconds, and no memory
+is allocated or copied: parameters, gradients and state stay where they are.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from ..layouts import check_memory
 from ..rule import Rule
+from ..toolchain import load_library, threads_for
 from .translate import Source, translate
 
-log = logging.getLogger(__name__)
-
 REALS = {torch.float32: "float", torch.float64: "double"}
-
-FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"]
-FLAGS += ["-ffp-contract=off"]  # a fused multiply-add rounds differently from two operators
-FLAGS += ["-fopenmp", "-shared", "-fPIC"]
-
-# Elements a thread must have before starting it pays.
-GRAIN = 16384
 
 
 @dataclass(frozen=True)
@@ -62,49 +45,6 @@ def load(source: Source) -> Kernel | None:
     library.step.argtypes = [i64, address, address, i64, address, ctypes.c_int]
     library.step.restype = None
     return Kernel(library.step, source.coefficients)
-
-
-def load_library(text: str, what: str) -> ctypes.CDLL | None:
-    """The library of a text in C++; None, with one line in the log about `what`, where it cannot be
-    built."""
-    try:
-        return ctypes.CDLL(str(build(text)))
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = str(getattr(error, "stderr", None) or error).splitlines()[0]
-        log.warning("%s runs uncompiled, which is slower: %s", what, reason)
-        return None
-
-
-def build(text: str, folder: Path | None = None) -> Path:
-    """The shared library of a kernel, compiled unless the folder has it: by default the cache."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
-    if compiler is None:
-        raise FileNotFoundError("no C++ compiler found; install g++, or name one in CXX")
-    key = hashlib.sha256("\n".join([text, compiler, *FLAGS, processor()]).encode()).hexdigest()
-    folder = folder or platformdirs.user_cache_path("optimizer-bench") / "kernels"
-    library = folder / f"{key[:32]}.so"
-    if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            code, built = Path(scratch, "step.cpp"), Path(scratch, "step.so")
-            code.write_text(text)
-            command = [compiler, *FLAGS, str(code), "-o", str(built)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            built.replace(library)  # atomic: two processes may build at once
-    return library
-
-
-@cache
-def processor() -> str:
-    """What `-march=native` depends on: a cache may be shared by unlike machines."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    features = [line for line in lines if line.lower().startswith(("flags", "features"))]
-    return features[0] if features else torch.backends.cpu.get_cpu_capability()
-
-
-def threads_for(elements: int) -> int:
-    return min(torch.get_num_threads(), 1 + elements // GRAIN)
 
 
 def suits(parameter: Tensor) -> bool:

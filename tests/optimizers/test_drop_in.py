@@ -22,6 +22,7 @@ from tests.optimizers.helpers import (
     descend,
     equal,
     make_parameters,
+    path_for,
     relative_error,
     set_gradients,
 )
@@ -31,7 +32,7 @@ from tests.optimizers.helpers import (
 @pytest.mark.parametrize("path", ["eager", "compiled"])
 def test_resumed_training_is_bit_identical(name: str, path: str) -> None:
     whole, first = make_parameters(), make_parameters()
-    make = OPTIMIZERS[name]
+    make, path = OPTIMIZERS[name], path_for(name, path)
     descend([make(whole, 0.1, path=path)], whole, steps=10)
     before = make(first, 0.1, path=path)
     descend([before], first, steps=5)
@@ -246,7 +247,11 @@ def test_copies_go_on_alike(copied: Callable[[Any], Any]) -> None:
             r"betas=.* contradicts beta1=0.4",
         ),
         ({"name": "all"}, TypeError, "Adam has no name"),
-        ({"momentum": 0.9}, TypeError, "Adam has no momentum: Momentum, Nesterov, RMSProp have it"),
+        (
+            {"momentum": 0.9},
+            TypeError,
+            "Adam has no momentum: Momentum, Nesterov, RMSProp, Muon have it",
+        ),
     ],
 )
 def test_mistakes_at_construction(

@@ -14,11 +14,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from optimizers import OPTIMIZERS, Adam, Stack
-from optimizers.interop import SLOTS
+from optimizers.interop import COUNTERPARTS
+from optimizers.rule import Matrixwise
 from tests.cases import CASES, Case
 from tests.optimizers.helpers import equal, make_parameters, relative_error, set_gradients
 
 SHAPES = [(7,), (4, 4), (2, 3, 4, 3), (), (33, 5)]
+
+SLOTS = {
+    theirs: ours
+    for rule, other in COUNTERPARTS.items()
+    if not issubclass(rule, Matrixwise)
+    for theirs, ours in other.slots.items()
+}
 
 
 class World:
@@ -399,15 +407,20 @@ def test_a_gradient_without_its_memory_is_refused(path: str, size: int) -> None:
     assert {entry["step"] for entry in world.optimizer.state.values()} == {3}
 
 
+def stack_slot(stack: Stack, i: int, name: str, change: Callable[[Tensor], Tensor]) -> None:
+    entry = stack.state[stack.parameters[i]]
+    entry[name] = change(entry[name])
+
+
 STACK_EDITS: dict[str, Callable[[Stack], None]] = {
     "other memory": lambda s: setattr(s.parameters[0], "data", s.parameters[0].data * 0.5),
     "other layout": lambda s: setattr(
         s.parameters[1], "data", s.parameters[1].data.transpose(1, 2).contiguous().transpose(1, 2)
     ),
     "other dtype": lambda s: setattr(s.parameters[0], "data", s.parameters[0].data.double()),
-    "state in other memory": lambda s: s.slots[0].__setitem__(0, s.slots[0][0].clone()),
-    "state in other layout": lambda s: s.slots[1].__setitem__(
-        1, s.slots[1][1].transpose(1, 2).contiguous().transpose(1, 2)
+    "state in other memory": lambda s: stack_slot(s, 0, "m", lambda m: m.clone()),
+    "state in other layout": lambda s: stack_slot(
+        s, 1, "v", lambda v: v.transpose(1, 2).contiguous().transpose(1, 2)
     ),
     "shared memory": lambda s: setattr(s.parameters[1], "data", s.parameters[0].data[:, :4, None]),
 }

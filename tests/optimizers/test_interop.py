@@ -13,7 +13,7 @@ from torch import Tensor
 import optimizers
 from optimizers import OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, AMSGrad, Momentum, NAdam, Nesterov
 from optimizers.interop import COUNTERPARTS, ELSEWHERE, HYPERPARAMETERS
-from tests.cases import CASES, TOLERANCE, Case
+from tests.cases import CASES, MATRIX_CASES, TOLERANCE, Case
 from tests.optimizers.helpers import descend, equal, make_parameters, relative_error
 
 
@@ -203,7 +203,7 @@ def test_a_name_elsewhere_is_none_of_ours() -> None:
 
 
 def test_every_rule_that_pytorch_has_is_in_the_table() -> None:
-    cases = {OPTIMIZERS[case.name].rule: case.reference for case in CASES}
+    cases = {OPTIMIZERS[case.name].rule: case.reference for case in [*CASES, *MATRIX_CASES]}
     assert {rule: other.name for rule, other in COUNTERPARTS.items()} == cases
 
 
@@ -235,7 +235,11 @@ def test_what_a_method_does_anyway_may_be_said(method: Any, settings: dict[str, 
         (Momentum, {"nesterov": True}, "Momentum has no nesterov=True: use Nesterov"),
         (Momentum, {"dampening": 0.5}, "Momentum has no dampening=0.5: it is always 0"),
         (Nesterov, {"nesterov": False}, "Nesterov has no nesterov=False: use Momentum"),
-        (Adam, {"nesterov": True}, "Adam has no nesterov: Nesterov has it; it takes lr, weight_de"),
+        (
+            Adam,
+            {"nesterov": True},
+            "Adam has no nesterov: Nesterov, Muon have it; it takes lr, wei",
+        ),
         (Adam, {"amsgrad": True}, "Adam has no amsgrad=True: use AMSGrad"),
         (Adam, {"decoupled_weight_decay": True}, "decoupled_weight_decay=True: use AdamW"),
         (AMSGrad, {"decoupled_weight_decay": True}, "it is always False"),

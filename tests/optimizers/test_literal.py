@@ -19,6 +19,7 @@ from optimizers import (
     Normalised,
     RMSProp,
 )
+from tests.optimizers.helpers import path_for
 
 CURVATURE = torch.diag(torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)) + 0.5
 START = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -229,7 +230,7 @@ def test_decay_of_weights_alone(name: str) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("path", ["eager", "compiled"])
 def test_clipping(name: str, path: str) -> None:
-    ours = [torch.ones(3, 2), torch.ones(4)]
+    ours, path = [torch.ones(3, 2), torch.ones(4)], path_for(name, path)
     theirs = [p.clone() for p in ours]
     a = OPTIMIZERS[name](ours, path=path, clip_norm=0.5)
     b = OPTIMIZERS[name](theirs, path=path)

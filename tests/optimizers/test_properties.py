@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from optimizers import OPTIMIZERS, Stack
-from tests.optimizers.helpers import descend, equal, make_parameters, relative_error
+from tests.optimizers.helpers import (
+    descend,
+    equal,
+    make_parameters,
+    path_for,
+    relative_error,
+)
 
 PATHS = st.sampled_from(["eager", "compiled"])
 NAMES = st.sampled_from(sorted(OPTIMIZERS))
@@ -22,10 +28,12 @@ def gradients(seed: int, size: int, steps: int = 5) -> Tensor:
     return torch.randn(steps, size, dtype=torch.float64, generator=generator)
 
 
-def final(name: str, gradients: Tensor, **hyperparameters: object) -> Tensor:
+def final(name: str, gradients: Tensor, path: str, **hyperparameters: object) -> Tensor:
     """Where zeros `[size]` end."""
     p = torch.zeros(gradients.shape[1], dtype=gradients.dtype)
-    optimizer = OPTIMIZERS[name]([p], **{"lr": 0.1, **hyperparameters})
+    optimizer = OPTIMIZERS[name](
+        [p], **{"lr": 0.1, **hyperparameters, "path": path_for(name, path)}
+    )
     for g in gradients:
         p.grad = g.clone()
         optimizer.step()
@@ -37,6 +45,7 @@ def final(name: str, gradients: Tensor, **hyperparameters: object) -> Tensor:
 def test_permuting_and_splitting_parameters_changes_nothing(
     name: str, path: str, seed: int, data: st.DataObject
 ) -> None:
+    path = path_for(name, path)
     size = data.draw(st.integers(1, 200))
     order = torch.tensor(data.draw(st.permutations(range(size))))
     cuts = sorted(data.draw(st.lists(st.integers(0, size), max_size=4)))
@@ -74,6 +83,7 @@ def test_a_learning_rate_of_zero_changes_nothing(
     name: str, path: str, seed: int, weight_decay: float
 ) -> None:
     ours, start = make_parameters(), make_parameters()
+    path = path_for(name, path)
     optimizer = OPTIMIZERS[name](ours, lr=0.0, weight_decay=weight_decay, path=path)
     descend([optimizer], ours, steps=3, start=seed % 1000)
     assert equal(ours, start)
@@ -84,7 +94,7 @@ def test_a_learning_rate_of_zero_changes_nothing(
 def test_a_state_dict_in_the_middle_changes_nothing(
     name: str, path: str, before: int, after: int
 ) -> None:
-    whole, parts = make_parameters(), make_parameters()
+    whole, parts, path = make_parameters(), make_parameters(), path_for(name, path)
     descend([OPTIMIZERS[name](whole, path=path)], whole, steps=before + after)
     first, second = OPTIMIZERS[name](parts, path=path), OPTIMIZERS[name](parts, path=path)
     descend([first], parts, steps=before)
@@ -121,10 +131,14 @@ WITH_EPS = [name for name, made in OPTIMIZERS.items() if "eps" in made.declared(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_gradient_of_zero_moves_nothing(name: str, path: str, dtype: torch.dtype) -> None:
     """Also where eps is 0, alone and in a stack: 0/0 is 0."""
+    path = path_for(name, path)
     p = torch.ones(3, dtype=dtype)
-    optimizer = OPTIMIZERS[name]([p], lr=0.1, eps=0.0, path=path, weight_decay=0.0)
+    eps = [key for key in OPTIMIZERS[name].declared() if key in ("eps", "adamw_eps")]
+    none = dict.fromkeys(eps, 0.0)
+    optimizer = OPTIMIZERS[name]([p], lr=0.1, path=path, weight_decay=0.0, **none)
     rows = torch.ones(2, 3, dtype=dtype)
-    stack = Stack(name, [rows], {"lr": 0.1, "eps": [0.0, 1e-8], "weight_decay": 0.0}, path=path)
+    some = {key: [0.0, 1e-8] for key in eps}
+    stack = Stack(name, [rows], {"lr": 0.1, "weight_decay": 0.0, **some}, path=path)
     for _ in range(3):
         p.grad = torch.tensor([0.0, 1.0, -1.0], dtype=dtype)
         optimizer.step()

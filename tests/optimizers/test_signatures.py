@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -10,8 +12,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 
+import optimizers
 from optimizers import OPTIMIZERS, stubs
+from optimizers.rule import Rule
+from optimizers.rules import RULES
+from tests.optimizers.helpers import make_parameters
 
 SNIPPET = """
 import torch
@@ -68,3 +75,27 @@ def test_the_stub_has_what_is_accepted(name: str) -> None:
         default = repr(parameter.default).replace("'", '"')
         expected = " = .*" if parameter.default is parameter.empty else f" = {re.escape(default)},"
         assert parameter.name == "params" or re.search(rf"\b{parameter.name}: .*{expected}", stub)
+
+
+@pytest.mark.parametrize("rule", RULES.values())
+def test_a_class_comes_from_its_rule_alone(rule: type[Rule]) -> None:
+    """And is one like any other: it has a home, a docstring, and can be pickled and extended."""
+    method = getattr(optimizers, rule.__name__)
+    assert method.rule is rule
+    assert method.__doc__ == rule.__doc__
+    assert repr(method) == f"<class 'optimizers.methods.{rule.__name__}'>"
+    assert pickle.loads(pickle.dumps(method)) is method
+    made = method(make_parameters(), lr=0.5)
+    assert repr(made).startswith(f"{rule.__name__} (\nParameter Group 0\n")
+    assert pickle.loads(pickle.dumps(made)).param_groups[0]["lr"] == 0.5
+    inherited = type("Mine", (method,), {})([torch.ones(2)])
+    assert inherited.rule is rule
+    assert copy.deepcopy(made).rule is rule
+
+
+def test_all_names_are_found() -> None:
+    names = {rule.__name__ for rule in RULES.values()}
+    assert set(optimizers.__all__) >= {*names, "OPTIMIZERS", "Newton", "ScheduledLR", "Stack"}
+    assert all(getattr(optimizers, name) for name in optimizers.__all__)
+    with pytest.raises(AttributeError, match="module 'optimizers' has no attribute 'Adma'"):
+        optimizers.Adma  # noqa: B018

@@ -27,6 +27,7 @@ from bench.training import Run
 from bench.training.capture import WARM_UP, CapturedStep
 from bench.training.module import TrainingModule
 from bench.training.step import Step
+from optimizers.paths import choose
 from optimizers.paths.eager import Eager
 from tests.conftest import classifier
 
@@ -82,13 +83,13 @@ class RecordedOperators(TorchDispatchMode):
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Data and coefficients lie in device memory, and PyTorch's operators do all the rest."""
 
-    def eager(path: str, rule: Any, parameters: Any, slots: Any, *rows: int) -> Eager:
-        made = Eager(rule, parameters, *rows)
+    def eager(path: str, *arguments: Any) -> Eager:
+        made = choose("eager", *arguments)
+        assert isinstance(made, Eager)
         made.on_host = False
         return made
 
     monkeypatch.setattr("optimizers.grouping.choose", eager)
-    monkeypatch.setattr("optimizers.stack.choose", eager)
     monkeypatch.setattr("bench.kernels.gather.kernel", lambda: None)
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
     monkeypatch.setattr(RecordedOperators, "replays", 0)
@@ -139,6 +140,7 @@ def assert_same(train: Train, *runs: list[str]) -> None:
         ["optimizer=momentum", "optimizer.clip_norm=0.1", "optimizer.weight_decay=0.01"],
         ["optimizer=nesterov", "workload.l2=0.001", "workload.label_smoothing=0.1"],
         ["optimizer=radam", "trainer.precision=64-true", "trainer.ema_decay=0.9"],
+        ["optimizer=muon", "optimizer.clip_norm=0.1", "schedule=cosine"],
         ["optimizer=adamw", "workload=cifar10_cnn", "trainer.max_epochs=1"],
     ],
     ids=" ".join,
@@ -154,9 +156,10 @@ def test_a_full_batch(train: Train) -> None:
     assert RecordedOperators.replays == 8 - WARM_UP
 
 
-def test_a_stack(train: Train) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_stack(train: Train, optimizer: str) -> None:
     runs = [
-        ["optimizer=adam", f"optimizer.lr={lr}", f"seed={seed}", "schedule=linear"]
+        [f"optimizer={optimizer}", f"optimizer.lr={lr}", f"seed={seed}", "schedule=linear"]
         for lr in (1e-3, 1e-2)
         for seed in (0, 1)
     ]

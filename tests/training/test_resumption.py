@@ -111,6 +111,7 @@ EPOCHS = ["trainer.max_epochs=1"], ["trainer.max_epochs=3"]
         ["optimizer=momentum", "schedule.warmup_steps=30"],
         ["optimizer=adagrad", "diagnostics=true"],
         ["optimizer=radam"],
+        ["optimizer=muon", "optimizer.lr=0.02", "optimizer.exclude=5.*"],
         ["optimizer=adamw", "workload.l2=1e-3", "trainer.check_val_every_n_epoch=2"],
         ["schedule=cosine", "schedule.total_steps=200"],
         ["workload.model.dropout=0.5"],

@@ -106,6 +106,7 @@ def test_the_same_command_gives_the_same_curves(train: Train) -> None:
         ["workload=cifar10_cnn", "trainer.max_epochs=1", "workload.batch_size=500"],
         ["workload.model.dropout=0.5"],
         ["trainer.precision=bf16-mixed"],
+        ["trainer.precision=bf16-mixed", "optimizer=muon"],
         ["trainer.accumulate_grad_batches=3"],
         ["trainer.val_check_interval=7"],
         ["trainer.val_check_interval=14", "trainer.max_steps=75"],

@@ -87,6 +87,30 @@ def test_every_number_may_differ(tmp_path: Path) -> None:
         assert_same(alone, together)
 
 
+@pytest.mark.parametrize(
+    ("workload", "exclude"), [("mnist_mlp", ""), ("mnist_mlp", "5.*"), ("cifar10_cnn", "0.weight")]
+)
+def test_rules_on_matrices(tmp_path: Path, workload: str, exclude: str) -> None:
+    """Also where numbers of iterations differ; and what is excluded is so in the stack, too."""
+    common = [f"workload={workload}", "optimizer=muon", f"optimizer.exclude={exclude}"]
+    numbers = [("0.003", 5, 0.1, 0), ("0.02", 3, 1.0, 0), ("0.02", 6, 0.0, 1)]
+    configs = [
+        composed(
+            *common,
+            "trainer.max_steps=6",
+            f"optimizer.lr={lr}",
+            f"optimizer.ns_steps={iterations}",
+            f"optimizer.adamw_lr_ratio={ratio}",
+            f"seed={seed}",
+        )
+        for lr, iterations, ratio, seed in numbers
+    ]
+    assert len({stack_key(config) for config in configs}) == 1
+    assert refusal(configs[0]) is None
+    for alone, together in alone_and_together(tmp_path, configs):
+        assert_same(alone, together)
+
+
 @pytest.mark.parametrize("l2", [0.0, 0.01])
 def test_smoothed_labels(tmp_path: Path, l2: float) -> None:
     configs = [
