@@ -5,6 +5,7 @@ No torch here, and nothing is cached on disk: 10,000 records are read in seconds
 
 import json
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,6 +167,24 @@ def read(directory: Path) -> Study:
         problems=problems,
         unfinished=unfinished,
     )
+
+
+def read_study(directory: str | os.PathLike[str]) -> pd.DataFrame:
+    """A study's runs, one row each, as ``Study.runs`` describes them: settings by plain name, what
+    was measured as ``val/<metric>`` and ``test/<metric>``; ``metric`` is what the run is judged by.
+
+        runs = bench.read_study("runs/first")
+        runs[runs["status"] == "completed"].groupby(["optimizer", "lr"])["val/loss"].mean()
+
+    A file that cannot be used is warned of and left out.
+
+    Raises:
+        BenchError: there is no such directory, or it cannot be read.
+    """
+    study = read(Path(directory))
+    for problem in study.problems:
+        warnings.warn(problem, stacklevel=2)
+    return study.runs
 
 
 def read_curves(study: Study, runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

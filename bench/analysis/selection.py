@@ -90,9 +90,10 @@ def trials(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """One row a trial of each group, sorted by group and trial.
 
     Columns: the group, ``trial``, the hyperparameters that vary in ``runs``, ``metric``, ``score``
-    (mean over seeds of ``score``), ``std`` (over seeds, n - 1; NaN for one seed), ``test`` and ``test_std``
-    (the same of the metric on the test set), ``seeds`` (runs with a score), ``diverged`` (runs that
-    diverged; they are among ``seeds``) and ``missing`` (runs without a score).
+    (mean over seeds of ``score``), ``std`` (over seeds, n - 1; NaN for one seed), ``test`` and
+    ``test_std`` (the same of the metric on the test set), ``seeds`` (runs with a score),
+    ``diverged`` (runs that diverged; they are among ``seeds``) and ``missing`` (runs without a
+    score).
     """
     scored = runs.assign(
         score=score(runs),
@@ -150,7 +151,8 @@ def select(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     for key, group in groups(table, by):
         chosen = picked.get(tuple(key.values()))
         row, notes = _nothing(group) if chosen is None else _picked(group, chosen, varying)
-        rows.append(key | row | {"compared": len(group), "notes": joined(notes)})
+        about = {"metric": metric_of(group), "compared": len(group), "notes": joined(notes)}
+        rows.append(key | row | about)
     return pd.DataFrame(rows, columns=[*table.columns, "compared", "edges", "notes"])
 
 
