@@ -32,7 +32,15 @@ def value(metric: Metric, what: float, *, digits: int = 2) -> str:
     significant digits more."""
     if metric.unit == "fraction":
         return percent(what, digits=digits)
-    return number(what, digits=digits + 2)
+    places = _places(what, digits + 2)
+    return number(what, digits=digits + 2) if places is None else f"{what:.{places}f}"
+
+
+def _places(what: float, digits: int) -> int | None:
+    """The decimals that show so many significant digits; None where a power of ten is shorter."""
+    if missing(what) or not 1e-3 <= abs(what) < 1e5:
+        return None
+    return max(0, digits - 1 - math.floor(math.log10(abs(what))))
 
 
 def quantity(metric: Metric, said: str) -> str:
@@ -64,7 +72,9 @@ def spread(metric: Metric, mean: float, deviation: float) -> str:
     """Mean ± standard deviation; without the latter for one seed."""
     if missing(mean) or missing(deviation):
         return value(metric, mean)
-    return f"{value(metric, mean)} ± {value(metric, deviation)}"
+    places = None if metric.unit == "fraction" else _places(mean, 4)
+    of_deviation = value(metric, deviation) if places is None else f"{deviation:.{places}f}"
+    return f"{value(metric, mean)} ± {of_deviation}"
 
 
 def interval(low: float, high: float, *, unit: str = "") -> str:

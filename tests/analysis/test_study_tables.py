@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis import budget, selection, significance, tables
+from bench.analysis import budget, significance, tables
 from bench.analysis.sensitivity import good_region
 from bench.metrics import Metric
 from tests.analysis.study_table import ACCURACY, LOSS, by, make_runs
@@ -105,11 +105,13 @@ ENDS = {"low": "high", "test_low": "test_high", "iqm_low": "iqm_high"}
 ENDS |= {high: low for low, high in ENDS.items()}
 
 
-def scores_of(function) -> set[str]:
-    """Which columns are in units of the metric: low and high are of what the function is about."""
-    of_times = {"times_to_target": {"target"}, "interactions": set(), "improvements": set()}
-    of_times["sensitivity"] = {"score"}
-    return of_times.get(function.__name__, SCORES)
+ELSEWHERE: dict[str, set[str]] = {  # where these names are of something else
+    "times_to_target": {"target"},
+    "sensitivity": {"score"},
+    "interactions": set(),
+    "improvements": set(),
+    "profile_scores": set(),
+}
 
 
 def turned(runs: pd.DataFrame, factor: float, chance: float | None) -> pd.DataFrame:
@@ -129,7 +131,9 @@ def test_the_other_direction_and_another_scale(function, chance: float | None, f
     assert not expected.empty
     for name in expected:
         values = found[name]
-        if name in scores_of(function) and pd.api.types.is_numeric_dtype(values):
+        if name in ELSEWHERE.get(function.__name__, SCORES) and pd.api.types.is_numeric_dtype(
+            values
+        ):
             other = ENDS.get(name, name) if factor < 0 else name
             wide = name in ("std", "test_std", "spread")
             values = found[other] / (abs(factor) if wide else factor)
@@ -379,7 +383,7 @@ def test_improvements_of_a_better_method():
     runs = make_runs(accuracy, optimizers=("adam", "sgd"), lr=(1e-3,))
     found = tables.improvements(runs, rng=np.random.default_rng(0)).iloc[0]
     assert (found["x"], found["y"], found["probability"]) == ("adam", "sgd", 1)
-    loss = tables.improvements(runs, selection.loss(), rng=np.random.default_rng(0)).iloc[0]
+    loss = tables.improvements(by(runs, LOSS), rng=np.random.default_rng(0)).iloc[0]
     assert loss["probability"] == 1
 
 

@@ -119,5 +119,5 @@ def width_caption(metric: Metric | None) -> str:
 def floor(metric: Metric | None) -> str:
     """What a diverged run counts as."""
     if metric is None:
-        return "chance, or the worst value measured where chance is not known"
+        return "chance (where that is not known, the worst value measured)"
     return "the worst value measured" if metric.chance is None else "chance"
