@@ -1,5 +1,6 @@
 """The figures: each function draws one, from a table, and decides nothing."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,11 @@ def measured(metric: Metric, split: str = "val") -> str:
     )
 
 
+def _short(said: str) -> str:
+    """In lines that are not longer than an axis."""
+    return textwrap.fill(said, 38)
+
+
 def convergence(
     runs: Mapping[str, pd.DataFrame],
     *,
@@ -84,7 +90,7 @@ def convergence(
         marker = look.marker if len(band) <= 15 else ""
         axes.plot(band["x"], band["mean"] * scale, marker=marker, **look.line())
         _shade(axes, band["x"], band["min"] * scale, band["max"] * scale, look)
-    axes.set(xlabel=label(x), ylabel=measured(metric, y.partition("/")[0]))
+    axes.set(xlabel=label(x), ylabel=_short(measured(metric, y.partition("/")[0])))
     axes.set_xlim(left=0)
     if x == "epoch" and max(band["x"].max() for band in bands.values()) >= 3:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -161,7 +167,7 @@ def response(
             markeredgecolor=look.colour,
             markeredgewidth=1.1,
         )
-    axes.set_ylabel(measured(metric))
+    axes.set_ylabel(_short(measured(metric)))
     _value_axis(axes, metric, float(shown["low"].min()), float(shown["high"].max()))
     label_lines(axes, tops, looks)
     return drawing
@@ -229,7 +235,7 @@ def heat_map(
     axes.spines[:].set_visible(False)
     axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
-    bar.set_label(measured(metric))
+    bar.set_label(_short(measured(metric)))
     bar.outline.set_visible(False)
     return drawing
 
@@ -260,7 +266,7 @@ def scatter(
     )
     axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(dots, ax=axes, aspect=30, pad=0.02)
-    bar.set_label(measured(metric))
+    bar.set_label(_short(measured(metric)))
     bar.outline.set_visible(False)
     return drawing
 
@@ -309,7 +315,7 @@ def budget(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) ->
         axes.plot(rows["k"], scale * rows["expected"], marker=marker, **look.line())
         _shade(axes, rows["k"], scale * rows["low"], scale * rows["high"], look)
         ends[optimizer] = scale * float(rows["expected"].iloc[-1])
-    axes.set_ylabel(f"expected {measured(metric)}")
+    axes.set_ylabel(_short(f"expected {measured(metric)}"))
     _trial_axis(axes, table)
     _value_axis(axes, metric, table["expected"].min(), table["expected"].max())
     label_lines(axes, ends, looks)

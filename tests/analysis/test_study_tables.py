@@ -109,6 +109,7 @@ ELSEWHERE: dict[str, set[str]] = {  # where these names are of something else
     "times_to_target": {"target"},
     "sensitivity": {"score"},
     "interactions": set(),
+    "ranks": set(),
     "improvements": set(),
     "profile_scores": set(),
 }

@@ -30,6 +30,10 @@ def few_figures(monkeypatch):
     monkeypatch.setattr(style, "PNG_DPI", 30)
 
 
+def page_of(study: studies.Study) -> str:
+    return write(study).page.read_text()
+
+
 SAID = [
     (ACCURACY, ["validation accuracy (%)", "95 % validation accuracy", "within 1 point"]),
     (BITS, ["validation bits per character (bits)", "at most 1.66 bits", "within 1 %"]),
@@ -43,7 +47,7 @@ def test_the_page_speaks_of_the_metric(
     tmp_path: Path, few_figures, metric: Metric, said: list[str]
 ):
     study = studies.read(write_study(tmp_path, metric=metric, **SMALL))
-    html = write(study).read_text()
+    html = page_of(study)
     for words in said:
         assert words in html
     assert metric == ACCURACY or "accuracy" not in html
@@ -68,7 +72,7 @@ def test_several_metrics_in_a_study(tmp_path: Path, few_figures):
     for workload, metric in (("digits", ACCURACY), ("plays", BITS), ("houses", PRICE)):
         write_study(tmp_path, workloads=(workload,), metric=metric, **SMALL)
     study = studies.read(tmp_path)
-    html = write(study).read_text()
+    html = page_of(study)
     for said in ("1 point or 1 %", "at most 16 k$", "at most 1.66 bits", "95 % validation acc"):
         assert said in html
     means = tables.interquartile_means(study.runs, rng=np.random.default_rng(0))
@@ -99,7 +103,7 @@ def test_runs_that_disagree_about_their_metric_are_kept_apart(tmp_path: Path, fe
         "mnist_mlp": {"mae": "mnist_mlp by mae", "accuracy": "mnist_mlp by accuracy"}
     }
     assert list(study.runs["workload"]) == ["mnist_mlp by accuracy"] * 2 + ["mnist_mlp by mae"]
-    assert "were judged by different metrics (mae and accuracy)" in write(study).read_text()
+    assert "were judged by different metrics (mae and accuracy)" in page_of(study)
 
 
 def test_the_same_name_for_two_things(tmp_path: Path):

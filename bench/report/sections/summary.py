@@ -146,7 +146,8 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
     ]
     caption = [
         "Mean ± standard deviation over seeds at the setting with the best mean validation "
-        f"{words.score(contents.one_metric).removeprefix('the ')}; test is only reported. The best of a column is bold."
+        f"{words.score(contents.one_metric).removeprefix('the ')}; test is only reported. "
+        "The best of a column is bold."
     ]
     expected = contents.of(contents.expected, workload)
     if contents.has_validation and best["compared"].max() > 1:
