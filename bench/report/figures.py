@@ -49,14 +49,13 @@ def label(name: str) -> str:
 
 def measured(metric: Metric, split: str = "val") -> str:
     """``validation loss (nats)``, as an axis has it."""
-    return words(f"{SPLITS[split]} {text.name(metric)}") + (
-        f" ({words(text.unit(metric))})" if metric.unit else ""
-    )
+    unit = text.unit(metric)
+    return f"{SPLITS[split]} {text.name(metric)}" + (f" ({unit})" if unit else "")
 
 
 def _short(said: str) -> str:
-    """In lines that are not longer than an axis."""
-    return textwrap.fill(said, 38)
+    """In a few lines that are not longer than an axis."""
+    return "\n".join(map(words, textwrap.wrap(said, 38, max_lines=3)))
 
 
 def convergence(
@@ -296,7 +295,7 @@ def choices(table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[st
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params("y", length=0, labelcolor=INK)
-    axes.set_xlabel(measured(metric))
+    axes.set_xlabel(_short(measured(metric)))
     label_lines(axes, tops, looks)
     return drawing
 

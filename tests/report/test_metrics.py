@@ -50,6 +50,7 @@ def test_the_page_speaks_of_the_metric(
     html = page_of(study)
     for words in said:
         assert words in html
+    assert r"k\$" not in html
     assert metric == ACCURACY or "accuracy" not in html
     assert (study.runs["metric"] == metric).all()
 
