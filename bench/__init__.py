@@ -1,22 +1,23 @@
 """Benchmarks of first-order optimizers: workloads, training, studies and their analysis.
 
-`load_model` brings a run's trained model back; it needs torch, which is imported when it is asked
-for.
+`load_model` brings a run's trained model back; it needs torch. `read_study` gives a study's runs as
+a pandas table; it needs none. Either is imported when it is asked for.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.study import read_study
     from bench.trained import load_model
 
 __version__ = "0.1.0"
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "read_study"]
+_WHERE = {"load_model": "bench.trained", "read_study": "bench.study"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bench import trained
-
-    return getattr(trained, name)
+    return getattr(import_module(_WHERE[name]), name)

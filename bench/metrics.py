@@ -46,6 +46,9 @@ class Metric:
         if not self.name or "/" in self.name:
             raise ValueError(f"a metric's name is a word without a slash, not {self.name!r}")
 
+    def __str__(self) -> str:
+        return self.name
+
     def value(self, sums: Sums) -> float:
         """Of a split, from the sums over it."""
         return sums[self.name] / sums["count"] if self.of is None else self.of(sums)
@@ -54,6 +57,11 @@ class Metric:
     def sign(self) -> int:
         """``sign * value`` is larger for the better value."""
         return 1 if self.higher_is_better else -1
+
+    @property
+    def relative(self) -> bool:
+        """Whether a tolerance is a share of the best value: a fraction's is in points."""
+        return self.unit != "fraction"
 
     @property
     def description(self) -> Description:

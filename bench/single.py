@@ -49,14 +49,15 @@ def summary(record: Record) -> Table:
         table.add_row("reason", Text(record.reason))
     for name, value in record.metrics.items():
         if value is not None and not name.startswith("train/"):
-            table.add_row(Text(name), f"{value:.4f}")
+            table.add_row(Text(name), f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}")
     target = record.target
     reached = (
         "not reached"
         if target["step"] is None
         else f"reached at step {target['step']}, after {target['seconds']:.1f} s of training"
     )
-    table.add_row(f"{target['metric']} ≥ {target['value']}", reached)
+    within = "≥" if record.metric["higher_is_better"] else "≤"
+    table.add_row(Text(f"{target['metric']} {within} {target['value']}"), reached)
     table.add_row("steps, epochs", f"{record.steps}, {record.epochs:g}")
     seconds = {key: record.timing[f"{key}_seconds"] or 0.0 for key in ("train", "eval", "total")}
     table.add_row("seconds", ", ".join(f"{key} {value:.1f}" for key, value in seconds.items()))

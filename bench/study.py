@@ -5,6 +5,7 @@ No torch here, and nothing is cached on disk: 10,000 records are read in seconds
 
 import json
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ import pandas as pd
 import yaml
 
 from bench import records
+from bench.analysis import selection
 from bench.declared import LARGEST
 from bench.errors import BenchError
 from bench.files import read as read_file
+from bench.metrics import Metric
 from bench.settings import identity
 
 REPORT_DIRECTORY = "report"
@@ -31,7 +34,7 @@ MOST_CURVES = 1000  # columns of a file of them
 
 RUN_COLUMNS = (
     *("workload", "optimizer", "schedule", "seed"),
-    *("status", "reason", "steps", "epochs", "id"),
+    *("status", "reason", "steps", "epochs", "id", "metric"),
 )
 
 # Columns that stand beside those of settings somewhere; a setting that is called so is renamed.
@@ -70,9 +73,14 @@ class Study:
             ``trial``, the setting without the seed, unique within a workload and optimizer;
             ``directory``, relative to the study's; a column for each hyperparameter and for each
             other setting that varies, by plain name; every metric by its name, and ``best/…``,
-            ``target/…``, ``timing/…``. What a run does not have is missing (NaN).
+            ``target/…``, ``timing/…``; ``metric``, the one that selects, which all runs of a
+            workload share, and ``floor/…`` as ``selection.judged`` has them. What a run does not
+            have is missing (NaN).
         lengths: of each workload that runs were given different lengths for, its names in
             ``runs`` by length.
+        metrics: of each workload (by its name in ``runs`` but for that) whose runs disagree about
+            what they are judged by, its names in ``runs`` by metric.
+        units: of everything measured, by its name without the split.
         settings: the columns that vary within a workload and optimizer, ``lr`` first.
         shared: the configuration keys on which all runs agree, with their values.
         environments: each distinct environment with the number of runs made in it, commonest first;
@@ -84,6 +92,8 @@ class Study:
     directory: Path
     runs: pd.DataFrame
     lengths: dict[str, dict[str, str]]
+    metrics: dict[str, dict[str, str]]
+    units: dict[str, str]
     settings: list[str]
     shared: dict[str, Any]
     environments: list[tuple[dict[str, Any], int]]
@@ -113,6 +123,7 @@ def read(directory: Path) -> Study:
     configs: list[dict[str, Any]] = []
     environments: dict[str, int] = defaultdict(int)
     seen: dict[str, Path] = {}
+    units: dict[str, str] = {}
     for run_directory in found:
         path = run_directory / records.FILE_NAME
         try:
@@ -129,20 +140,24 @@ def read(directory: Path) -> Study:
         shown = _printable(vars(record))
         rows.append(_row(shown) | {"directory": str(run_directory.relative_to(directory))})
         configs.append(_flat(shown["config"]))
+        units |= shown["units"] | {shown["metric"]["name"]: shown["metric"]["unit"]}
         about = {
             key: value
             for key, value in shown["environment"].items()
             if key not in ("data", "classes")
         }
         environments[json.dumps(about, sort_keys=True)] += 1
-    lengths = _tell_lengths_apart(rows, configs)
+    lengths = _tell_apart(rows, list(map(_length, configs)), "for")
+    metrics = _tell_apart(rows, _metrics(rows), "by")
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
     runs, settings = _with_settings(runs, configs) if rows else (runs, [])
     runs = runs.sort_values(["workload", "optimizer", *settings, "seed"], kind="stable")
     return Study(
         directory=directory,
-        runs=runs.reset_index(drop=True),
+        runs=selection.judged(runs.reset_index(drop=True)),
         lengths=lengths,
+        metrics=metrics,
+        units=units,
         settings=settings,
         shared=_shared(configs),
         environments=[
@@ -152,6 +167,24 @@ def read(directory: Path) -> Study:
         problems=problems,
         unfinished=unfinished,
     )
+
+
+def read_study(directory: str | os.PathLike[str]) -> pd.DataFrame:
+    """A study's runs, one row each, as ``Study.runs`` describes them: settings by plain name, what
+    was measured as ``val/<metric>`` and ``test/<metric>``; ``metric`` is what the run is judged by.
+
+        runs = bench.read_study("runs/first")
+        runs[runs["status"] == "completed"].groupby(["optimizer", "lr"])["val/loss"].mean()
+
+    A file that cannot be used is warned of and left out.
+
+    Raises:
+        BenchError: there is no such directory, or it cannot be read.
+    """
+    study = read(Path(directory))
+    for problem in study.problems:
+        warnings.warn(problem, stacklevel=2)
+    return study.runs
 
 
 def read_curves(study: Study, runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -232,7 +265,7 @@ def _find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
-    row = {name: record[name] for name in RUN_COLUMNS}
+    row = {name: record[name] for name in RUN_COLUMNS} | {"metric": Metric(**record["metric"])}
     named = record["hyperparameters"]
     added = identity.hyperparameters(identity.ADDED)  # which an older record does not name
     named = named | (added | named)
@@ -286,26 +319,46 @@ def _printable(value: Any) -> Any:
     return list(map(_printable, value)) if isinstance(value, list) else value
 
 
-def _tell_lengths_apart(
-    rows: list[dict[str, Any]], configs: Sequence[dict[str, Any]]
+def _tell_apart(
+    rows: list[dict[str, Any]], labels: Sequence[str], word: str
 ) -> dict[str, dict[str, str]]:
-    """Makes one workload for each length of those that were not given the same to all runs."""
-    lengths = list(map(_length, configs))
+    """Makes one workload for each label of those whose runs do not all have the same."""
     given: dict[str, dict[str, None]] = defaultdict(dict)
-    for row, length in zip(rows, lengths, strict=True):
-        given[row["workload"]].setdefault(length)
+    for row, label in zip(rows, labels, strict=True):
+        given[row["workload"]].setdefault(label)
     names = {
         workload: {
-            length: f"{workload} for {length}"
-            for length in sorted(several, key=lambda length: (len(length), length))
+            label: f"{workload} {word} {label}"
+            for label in sorted(several, key=lambda label: (len(label), label))
         }
         for workload, several in sorted(given.items())
         if len(several) > 1
     }
-    for row, length in zip(rows, lengths, strict=True):
+    for row, label in zip(rows, labels, strict=True):
         if row["workload"] in names:
-            row["workload"] = names[row["workload"]][length]
+            row["workload"] = names[row["workload"]][label]
     return names
+
+
+def _metrics(rows: list[dict[str, Any]]) -> list[str]:
+    """By what each run is judged: the metric's name, and more where that does not tell apart. A
+    failed run, of which nothing was measured, goes with the others of its workload."""
+    said: dict[str, dict[Metric, None]] = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: row["status"] == "failed"):
+        known = said[row["workload"]]
+        if row["status"] == "failed" and known and row["metric"] not in known:
+            row["metric"] = next(iter(known))
+        known.setdefault(row["metric"])
+
+    def label(row: dict[str, Any]) -> str:
+        metric = row["metric"]
+        if [other.name for other in said[row["workload"]]].count(metric.name) == 1:
+            return metric.name
+        way = "higher" if metric.higher_is_better else "lower"
+        unit = metric.unit or "no unit"
+        return f"{metric.name} ({unit}, {way} is better, chance {metric.chance})"
+
+    return list(map(label, rows))
 
 
 def _length(config: dict[str, Any]) -> str:

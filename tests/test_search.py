@@ -19,12 +19,15 @@ from scipy import stats
 
 from bench import records
 from bench.data import Dataset
+from bench.metrics import Metric
 from bench.settings.jobs import plan
 from tests.conftest import config_names
 
 ROOT = Path(__file__).parents[1]
 Shell = Callable[..., tuple[int, str]]
 Jobs = Callable[..., list[list[str]]]
+ACCURACY = Metric("accuracy", "fraction", higher_is_better=True, chance=0.1)
+JUDGED = {"by": ACCURACY}  # what the made-up results are values of
 LOG_LR = "optimizer.lr=tag(log,interval(1e-5,1))"
 
 
@@ -47,7 +50,11 @@ def jobs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
             planned = plan(*self.composer.compose(job))
             assert planned.config["study"] in str(planned.directory)
         results = [
-            SimpleNamespace(status="completed", metrics={"val/accuracy": accuracy(job)})
+            SimpleNamespace(
+                status="completed",
+                metric=JUDGED["by"].description,
+                metrics={f"val/{JUDGED['by'].name}": JUDGED["by"].sign * accuracy(job)},
+            )
             for job in job_overrides
         ]
         return [JobReturn(_return_value=r, status=JobStatus.COMPLETED) for r in results]
@@ -229,12 +236,31 @@ def test_optuna_repeats_each_trial_for_each_seed(jobs: Jobs) -> None:
     assert set(Counter(tuple(job[:2]) for job in made).values()) == {3}
 
 
-def test_a_diverged_run_is_worst() -> None:
-    from hydra_plugins.bench_search import last_accuracy
+def test_optuna_minimises_what_should_be_low(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    high = jobs(*OPTUNA, "hydra.sweeper.n_trials=14")
+    monkeypatch.setitem(JUDGED, "by", Metric("mae", "k$"))
+    assert jobs(*OPTUNA, "hydra.sweeper.n_trials=14") == high
 
-    for status, worth in (("completed", 0.9), ("diverged", 0.0)):
-        record = SimpleNamespace(status=status, metrics={"val/accuracy": 0.9})
-        assert last_accuracy(record) == worth  # type: ignore[arg-type]
+
+@pytest.mark.parametrize(
+    ("metric", "good", "better", "worst"),
+    [
+        (ACCURACY, 0.5, 0.9, 0.0),
+        (Metric("error", "fraction"), 0.5, 0.1, -1.0),
+        (Metric("mae", "k$"), 1e9, -3.0, -math.inf),
+        (Metric("reward", higher_is_better=True), -1e9, 3.0, -math.inf),
+    ],
+)
+def test_what_a_run_is_worth(metric: Metric, good: float, better: float, worst: float) -> None:
+    from hydra_plugins.bench_search import worth
+
+    def of(status: str, value: float | None) -> float:
+        metrics = {f"val/{metric.name}": value}
+        record = SimpleNamespace(status=status, metric=metric.description, metrics=metrics)
+        return worth(record)  # type: ignore[arg-type]
+
+    assert of("diverged", better) == of("completed", None) == worst
+    assert worst < of("completed", good) < of("completed", better)
 
 
 WRONG: list[tuple[str, list[str]]] = [

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.analysis.sensitivity import tolerance
+
 
 class Rectangle(NamedTuple):
     """How a good region compares with the rectangle most like it.
@@ -20,7 +22,7 @@ class Rectangle(NamedTuple):
     columns: np.ndarray
 
 
-def rectangle_distance(scores: np.ndarray, delta: float) -> Rectangle:
+def rectangle_distance(scores: np.ndarray, delta: float, *, relative: bool = False) -> Rectangle:
     """How far the cells within delta of the best are from an axis-aligned rectangle.
 
     Two hyperparameters that do not interact have a rectangular good region: any good value of one
@@ -33,7 +35,7 @@ def rectangle_distance(scores: np.ndarray, delta: float) -> Rectangle:
 
     Args:
         scores: ``[..., R, C]``, higher is better; NaN is a hole, which counts neither way.
-        delta: at least 0, in units of the scores.
+        delta: at least 0, in units of the scores, or ``relative`` to the best.
 
     Returns:
         NaN, no good cell and rectangle -1 where there is no score.
@@ -41,12 +43,12 @@ def rectangle_distance(scores: np.ndarray, delta: float) -> Rectangle:
     scores = np.asarray(scores, dtype=float)
     *lead, n_rows, n_columns = scores.shape
     if n_rows > n_columns:  # the loop below is over spans of rows
-        turned = rectangle_distance(np.swapaxes(scores, -1, -2), delta)
+        turned = rectangle_distance(np.swapaxes(scores, -1, -2), delta, relative=relative)
         return turned._replace(rows=turned.columns, columns=turned.rows)
     flat = scores.reshape(-1, n_rows * n_columns)
     known = ~np.isnan(flat)
     best = np.where(known, flat, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
-    good = known & (flat >= best - delta)
+    good = known & (flat >= best - tolerance(best, delta, relative=relative))
 
     count = good.sum(axis=1)
     good_before, known_before = (_integral(cells, n_rows, n_columns) for cells in (good, known))

@@ -2,73 +2,76 @@
 
 The table of a study has a row a run: ``workload, optimizer, schedule, seed, status, steps, epochs,
 id, trial``, a column for each hyperparameter by its plain name, and one for each measurement, with
-a slash in its name (``val/accuracy``). ``trial`` is the same for the runs that differ in seed only.
+a slash in its name (``val/loss``). ``trial`` is the same for the runs that differ in seed only.
+``metric`` is what the run is judged by, a ``Metric``, the same for all runs of a workload; another
+workload may have another. Scores are in its units, and which way is better is its to say.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+
+from bench.metrics import Metric
 
 GROUP = ("workload", "optimizer", "schedule")
 _NOT_HYPERPARAMETERS = {"seed", "steps", "epochs"}  # of the columns that hold numbers
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A measurement to select by.
+Split = Literal["val", "test"]
 
-    Attributes:
-        name: its column.
-        higher_is_better: True for accuracy, False for loss.
-        chance: its value for a model that has learned nothing, the score of a diverged run.
+
+def judged(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with what its diverged runs count for: ``floor/val`` and ``floor/test``, in units
+    of the ``metric`` of the row; made once, so that parts of a study count as the whole does.
+
+    It is the metric's chance; where that is not known, the worst finite value that a completed run
+    of the workload has on that split, so that a diverged run is never the better one. Missing where
+    there is none.
     """
-
-    name: str
-    higher_is_better: bool
-    chance: float
-
-    @property
-    def sign(self) -> int:
-        """``sign * value`` is larger for the better value."""
-        return 1 if self.higher_is_better else -1
-
-    @property
-    def test(self) -> "Metric":
-        """The same measurement on the test set."""
-        return replace(self, name=self.name.replace("val/", "test/"))
+    runs = runs.copy()
+    completed = runs["status"] == "completed"
+    for split in get_args(Split):
+        chance = runs["metric"].map(lambda metric: metric.chance).astype(float)
+        signed = signs(runs) * measured(runs, split)
+        worst = signed.where(completed & np.isfinite(signed)).groupby(runs["workload"])
+        runs[f"floor/{split}"] = chance.fillna(signs(runs) * worst.transform("min"))
+    return runs
 
 
-def accuracy(classes: int = 10) -> Metric:
-    """Validation accuracy, a fraction of 1; chance is ``1 / classes``."""
-    return Metric("val/accuracy", True, 1 / classes)
+def measured(runs: pd.DataFrame, split: Split) -> pd.Series:
+    """Each run's last value of its own metric: ``[runs]``."""
+    names = runs["metric"].map(lambda metric: f"{split}/{metric.name}")
+    value = pd.Series(np.nan, index=runs.index)
+    for name in names.unique():
+        value = value.mask(names == name, runs[name]) if name in runs else value
+    return value.astype(float)
 
 
-def loss(classes: int = 10) -> Metric:
-    """Validation cross-entropy in nats; chance is ``log(classes)``, a uniform prediction."""
-    return Metric("val/loss", False, math.log(classes))
+def signs(rows: pd.DataFrame) -> pd.Series:
+    """1 where a higher value of the row's metric is better, else -1."""
+    return rows["metric"].map(lambda metric: metric.sign).astype(int)
 
 
-ACCURACY = accuracy()
+def metric_of(rows: pd.DataFrame) -> Metric:
+    """The one metric by which these rows, of one workload, are judged."""
+    return rows["metric"].iloc[0]
 
 
-def score(runs: pd.DataFrame, metric: Metric = ACCURACY) -> pd.Series:
-    """What each run is worth, in the metric's units: ``[runs]``, NaN where that is unknown.
+def score(runs: pd.DataFrame, split: Split = "val") -> pd.Series:
+    """What each run is worth, in its metric's units: ``[runs]``, NaN where that is unknown.
 
-    A diverged run, and one with an infinite value, scores chance, whatever it measured on the way;
-    a completed run scores its value, or chance if it did worse, so that no run ranks below one that
-    diverged and no single exploding loss decides a mean. A failed run (a fault of the machine or
-    the code, not of the optimizer) and a completed run that was not measured are missing.
+    A diverged run, and one with an infinite value, scores the floor (``judged``): chance, where it
+    is known. So does a completed run that did worse, so that none ranks below one that diverged and
+    no single exploding loss decides a mean. A failed run (a fault of the machine or the code, not
+    of the optimizer) and a completed run that was not measured are missing.
     """
-    absent = pd.Series(np.nan, index=runs.index)
-    value = runs.get(metric.name, absent).astype(float)
-    worse = metric.sign * value < metric.sign * metric.chance
+    value, sign = measured(runs, split), signs(runs)
+    floor = runs.get(f"floor/{split}", pd.Series(np.nan, index=runs.index)).astype(float)
+    worse = sign * value < sign * floor
     diverged = np.isinf(value) | (runs["status"] == "diverged")
-    scored = value.mask(worse | diverged, metric.chance)
-    return scored.mask(runs["status"] == "failed").rename("score")
+    return value.mask(worse | diverged, floor).mask(runs["status"] == "failed").rename("score")
 
 
 def hyperparameters(runs: pd.DataFrame) -> list[str]:
@@ -83,24 +86,24 @@ def hyperparameters(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def trials(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
-) -> pd.DataFrame:
+def trials(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """One row a trial of each group, sorted by group and trial.
 
-    Columns: the group, ``trial``, the hyperparameters that vary in ``runs``, ``score`` (mean over
-    seeds of ``score``), ``std`` (over seeds, n - 1; NaN for one seed), ``test`` and ``test_std``
-    (the same of the metric on the test set), ``seeds`` (runs with a score), ``diverged`` (runs that
-    diverged; they are among ``seeds``) and ``missing`` (runs without a score).
+    Columns: the group, ``trial``, the hyperparameters that vary in ``runs``, ``metric``, ``score``
+    (mean over seeds of ``score``), ``std`` (over seeds, n - 1; NaN for one seed), ``test`` and
+    ``test_std`` (the same of the metric on the test set), ``seeds`` (runs with a score),
+    ``diverged`` (runs that diverged; they are among ``seeds``) and ``missing`` (runs without a
+    score).
     """
     scored = runs.assign(
-        score=score(runs, metric),
-        test=score(runs, metric.test),
+        score=score(runs),
+        test=score(runs, "test"),
         diverged=runs["status"] == "diverged",
     )
     varying = [name for name in hyperparameters(runs) if name not in by]
     grouped = scored.groupby([*by, "trial"], sort=True)
     numbers = grouped.agg(
+        metric=("metric", "first"),
         score=("score", "mean"),
         std=("score", "std"),
         test=("test", "mean"),
@@ -113,9 +116,7 @@ def trials(
     return pd.concat([grouped[varying].first(), numbers], axis=1).reset_index()
 
 
-def best_trials(
-    table: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
-) -> pd.DataFrame:
+def best_trials(table: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """The rows of ``trials`` that are best in their group, by mean validation score.
 
     A trial competes if it has more than half as many scored seeds as the fullest trial of its
@@ -125,15 +126,13 @@ def best_trials(
     """
     most = table.groupby(list(by))["seeds"].transform("max")
     competing = table[table["seeds"] > most / 2]
-    rounded = competing["score"].round(12)  # equal means may differ in their last bit
-    order = competing.assign(score=-metric.sign * rounded, seeds=-competing["seeds"])
+    rounded = _rounded(competing["score"])  # equal means may differ in their last bit
+    order = competing.assign(score=-signs(competing) * rounded, seeds=-competing["seeds"])
     order = order.sort_values([*by, "score", "diverged", "seeds", "trial"])
     return table.loc[order.drop_duplicates(list(by)).index]
 
 
-def select(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
-) -> pd.DataFrame:
+def select(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """The best trial of each group, as ``best_trials`` has it; the test set is only reported.
 
     Returns:
@@ -143,26 +142,31 @@ def select(
         seed, or no run has a score, there is nothing to pick: ``trial`` is missing, and so is
         every number but the counts, which are then of the whole group.
     """
-    table = trials(runs, metric, by=by)
+    table = trials(runs, by=by)
     varying = [name for name in hyperparameters(runs) if name not in by]
-    best = best_trials(table, metric, by=by)
+    best = best_trials(table, by=by)
     best = best[best["diverged"] < best["seeds"]]
     picked = {tuple(row[name] for name in by): row for _, row in best.iterrows()}
     rows = []
     for key, group in groups(table, by):
         chosen = picked.get(tuple(key.values()))
         row, notes = _nothing(group) if chosen is None else _picked(group, chosen, varying)
-        rows.append(key | row | {"compared": len(group), "notes": joined(notes)})
+        about = {"metric": metric_of(group), "compared": len(group), "notes": joined(notes)}
+        rows.append(key | row | about)
     return pd.DataFrame(rows, columns=[*table.columns, "compared", "edges", "notes"])
 
 
-def selected_runs(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
-) -> pd.DataFrame:
+def selected_runs(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """The runs of each group's best trial, with their ``score`` and ``test`` score."""
-    best = best_trials(trials(runs, metric, by=by), metric, by=by)
-    scored = runs.assign(score=score(runs, metric), test=score(runs, metric.test))
+    best = best_trials(trials(runs, by=by), by=by)
+    scored = runs.assign(score=score(runs), test=score(runs, "test"))
     return scored.merge(best[[*by, "trial"]], on=[*by, "trial"])
+
+
+def _rounded(values: pd.Series) -> pd.Series:
+    """To 40 binary digits: the same for values of any scale and sign."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.rint(np.ldexp(mantissa, 40)), exponent - 40)
 
 
 def edge(values: Sequence[float] | np.ndarray | pd.Series, chosen: float) -> str | None:

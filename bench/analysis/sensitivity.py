@@ -27,7 +27,14 @@ class GoodRegion(NamedTuple):
     open_high: np.ndarray
 
 
-def good_region(values: np.ndarray, scores: np.ndarray, delta: float) -> GoodRegion:
+def tolerance(best: np.ndarray, delta: float, *, relative: bool) -> np.ndarray | float:
+    """How far from the best is still good: delta, or that share of the best value's size."""
+    return delta * np.abs(best) if relative else delta
+
+
+def good_region(
+    values: np.ndarray, scores: np.ndarray, delta: float, *, relative: bool = False
+) -> GoodRegion:
     """The set ``{v : f(v) >= max f - delta}``, measured in decades.
 
     f interpolates the scores linearly in log10(v), so that a boundary falls between two points of
@@ -38,7 +45,7 @@ def good_region(values: np.ndarray, scores: np.ndarray, delta: float) -> GoodReg
         values: ``[V]``, positive, ascending, distinct.
         scores: ``[..., V]``, higher is better; NaN is a hole, which f passes over in a
             straight line (beyond the last score it stays level).
-        delta: at least 0, in units of the scores.
+        delta: at least 0, in units of the scores, or ``relative`` to the best.
 
     Returns:
         Width 0 where there is one value; NaN (0 pieces) where there is no score or an infinite one.
@@ -55,7 +62,8 @@ def good_region(values: np.ndarray, scores: np.ndarray, delta: float) -> GoodReg
     result = np.full((7, f.shape[0]), np.nan)
     result[4:] = 0
     if known.any():
-        above = f[known] - f[known].max(axis=1, keepdims=True) + delta  # >= 0 in the region [N, V]
+        best = f[known].max(axis=1, keepdims=True)
+        above = f[known] - best + tolerance(best, delta, relative=relative)  # >= 0 inside  [N, V]
         result[:, known] = _measure(x, above)
     width, low, high, centre, pieces, open_low, open_high = (row.reshape(lead) for row in result)
     return GoodRegion(

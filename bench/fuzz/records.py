@@ -21,6 +21,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from bench import records
+from bench.metrics import Description
 from bench.report import page
 
 TOGETHER = 20  # damaged runs in one study
@@ -72,7 +73,7 @@ SHAPES: tuple[Any, ...] = (
 # Names that the tables of a report use themselves.
 NAMES = (
     *("seed", "trial", "score", "test", "status", "workload", "optimizer", "run", "runs", "low"),
-    *("width", "time", "k", "index", "level_0", "val/accuracy", "target/step", "lr", "name"),
+    *("width", "time", "k", "index", "level_0", "val/f1", "target/step", "lr", "name"),
 )
 BOMB = "a: &a [x,x]\n" + "".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
@@ -95,9 +96,9 @@ CURVES = (
     "",
     "step\n",
     "a,b\n1,2\n",
-    "step,step,val/accuracy\n1,2,3\n",
-    "step,epoch,seconds,val/accuracy\n1,2,3,4,5,6\n1\n",
-    "step,epoch,seconds,val/accuracy\n-5,-1,-1,-1\n1e308,1e308,1e308,1e308\n",
+    "step,step,val/f1\n1,2,3\n",
+    "step,epoch,seconds,val/f1\n1,2,3,4,5,6\n1\n",
+    "step,epoch,seconds,val/f1\n-5,-1,-1,-1\n1e308,1e308,1e308,1e308\n",
     "step,epoch,seconds,val/loss\n1,1,1,1e99\n2,2,2,-1e99\n3,3,3,1e-320\n4,4,4,inf\n",
     "step,epoch,seconds,val/loss\n1,1,1,1e39\n2,2,2,1e39\n",
     "step,epoch,seconds,val/loss\nx,y,z,<script>\nnan,nan,nan,nan\n",
@@ -105,11 +106,16 @@ CURVES = (
     'step,"epoch\n1,2\n',
     "step,epoch,val/loss\n\x00,\x00,\x00\n1,1,1\n",
     ",".join(f"c{i}" for i in range(200_000)),
-    "step,epoch,seconds,run,val/accuracy\n1,1,1,1,0.5\n",
+    "step,epoch,seconds,run,val/f1\n1,1,1,1,0.5\n",
     "step;epoch\n1;2\n",
     "\n\n\n\n",
 )
 
+METRICS = (
+    Description(name="f1", unit="fraction", higher_is_better=True, chance=0.1),
+    Description(name="mae", unit="k$", higher_is_better=False, chance=None),
+    Description(name="loss", unit="", higher_is_better=False, chance=2.3),
+)
 OWN_LINKS = ("#", "data:,", "data:image/png;base64,")  # the last is a heat map's colour scale
 
 Damage = Callable[[random.Random, Path], None]
@@ -143,11 +149,19 @@ def damage(rng: random.Random, run: Path) -> str:
     return chosen.__name__
 
 
-def write_run(directory: Path, *, optimizer: str, lr: float, seed: int, name: str) -> Path:
+def write_run(
+    directory: Path,
+    *,
+    optimizer: str,
+    lr: float,
+    seed: int,
+    name: str,
+    metric: Description = METRICS[0],
+) -> Path:
     """A healthy run."""
     run = directory / "mnist_mlp" / optimizer / name
     (run / ".hydra").mkdir(parents=True)
-    accuracy = 0.9 + 0.01 * len(optimizer) - 0.1 * lr + 0.001 * seed
+    value = 0.9 + 0.01 * len(optimizer) - 0.1 * lr + 0.001 * seed
     record = records.Record(
         id=name,
         study=directory.name,
@@ -162,13 +176,14 @@ def write_run(directory: Path, *, optimizer: str, lr: float, seed: int, name: st
         metrics={
             "train/loss": 0.1,
             "val/loss": 0.1,
-            "val/accuracy": accuracy,
+            f"val/{metric['name']}": value,
             "test/loss": 0.1,
-            "test/accuracy": accuracy,
+            f"test/{metric['name']}": value,
         },
-        **records.BEFORE_SCHEMA_2,
-        best={"val/accuracy": accuracy, "epoch": 2},
-        target={"metric": "val/accuracy", "value": 0.9, "step": 400, "seconds": 0.5},
+        metric=metric,
+        units={metric["name"]: metric["unit"], "loss": "nats"},
+        best={f"val/{metric['name']}": value, "epoch": 2},
+        target={"metric": f"val/{metric['name']}", "value": 0.9, "step": 400, "seconds": 0.5},
         timing={"train_seconds": 1.0, "total_seconds": 1.5, "runs_together": 1},
         config={
             "study": directory.name,
@@ -185,8 +200,8 @@ def write_run(directory: Path, *, optimizer: str, lr: float, seed: int, name: st
         environment={"python": "3.11", "device": "cpu", "git": {"commit": "0123abc"}},
     )
     records.write(record, run)
-    lines = ["step,epoch,seconds,lr,train/loss,val/loss,val/accuracy"]
-    lines += [f"{n},{n / 400},{n / 800},{lr},{9 / n},{8 / n},{accuracy}" for n in (400, 800)]
+    lines = ["step,epoch,seconds,lr,train/loss,val/loss,val/" + metric["name"]]
+    lines += [f"{n},{n / 400},{n / 800},{lr},{9 / n},{8 / n},{value}" for n in (400, 800)]
     (run / records.FILE_NAME).with_name("metrics.csv").write_text("\n".join(lines) + "\n")
     (run / ".hydra" / "overrides.yaml").write_text(f"- optimizer={optimizer}\n")
     return run
@@ -355,7 +370,8 @@ def _put(run: Path, content: Any) -> None:
 def _make_best(run: Path) -> None:
     """So that its curve and its overrides are shown."""
     content = _content(run)
-    content["metrics"]["val/accuracy"] = 0.999
+    better = 0.999 if content["metric"]["higher_is_better"] is True else 0.001
+    content["metrics"][f"val/{content['metric']['name']}"] = better
     content["hyperparameters"]["lr"] = content["config"]["optimizer"]["lr"] = content["seed"] / 1e4
     _put(run, content)
 
@@ -388,8 +404,16 @@ def _faults(seed: int, numbers: Sequence[int]) -> list[str]:
     """Reports on one study with the damaged runs of these numbers."""
     with tempfile.TemporaryDirectory() as parent:
         study = Path(parent, "outer", "study")
+        metric = METRICS[numbers[0] // TOGETHER % len(METRICS)]
         healthy = [
-            write_run(study, optimizer=optimizer, lr=lr, seed=s, name=f"{optimizer}-{lr:g}-{s}")
+            write_run(
+                study,
+                optimizer=optimizer,
+                lr=lr,
+                seed=s,
+                name=f"{optimizer}-{lr:g}-{s}",
+                metric=metric,
+            )
             for optimizer in OPTIMIZERS
             for lr in LRS
             for s in SEEDS
@@ -399,7 +423,12 @@ def _faults(seed: int, numbers: Sequence[int]) -> list[str]:
             rng = random.Random(f"{seed} {number}")
             optimizer, lr = rng.choice(OPTIMIZERS), rng.choice(LRS)
             run = write_run(
-                study, optimizer=optimizer, lr=lr, seed=2 + number, name=f"damaged-{number}"
+                study,
+                optimizer=optimizer,
+                lr=lr,
+                seed=2 + number,
+                name=f"damaged-{number}",
+                metric=metric,
             )
             done.append(f"{number} ({damage(rng, run)})")
         before = _outside(Path(parent), study / "report")

@@ -8,11 +8,12 @@ import pandas as pd
 from bench import study as studies
 from bench.analysis import selection, tables
 from bench.errors import BenchError
+from bench.metrics import Metric
 from bench.report import curves, style
 from bench.study import Study
 
 PAIR = ("workload", "optimizer")
-DELTAS = (0.01, 0.02, 0.05)  # in accuracy; the first is the one that the words speak of
+DELTAS = (0.01, 0.02, 0.05)  # of a fraction, else of the best; the words speak of the first
 UNITS: tuple[tables.Unit, ...] = ("epochs", "steps", "seconds")
 
 
@@ -54,16 +55,42 @@ class Contents:
     def workloads(self) -> list[str]:
         return list(self.best["workload"].unique())
 
+    def metric(self, workload: str) -> Metric:
+        """What the workload's runs are judged by."""
+        return selection.metric_of(self.best[self.best["workload"] == workload])
+
+    @property
+    def one_metric(self) -> Metric | None:
+        """That of all workloads, as far as it is shown, if they have the same."""
+        metrics = [self.metric(workload) for workload in self.workloads]
+        shown = {(metric.name, metric.unit, metric.sign) for metric in metrics}
+        return metrics[0] if len(shown) == 1 else None
+
+    @property
+    def lacking_chance(self) -> Metric | None:
+        """One whose chance is told for all workloads, or is not for any; None where they differ."""
+        metrics = [self.metric(workload) for workload in self.workloads]
+        return metrics[0] if len({metric.chance is None for metric in metrics}) == 1 else None
+
+    def curve_metrics(self, workload: str) -> dict[str, Metric]:
+        """What there are curves of: the metric that selects, and the loss, by split and name."""
+        metric = self.metric(workload)
+        loss = Metric("loss", self.study.units.get("loss", ""))
+        loss = metric if metric.name == loss.name else loss
+        return {f"val/{metric.name}": metric, "val/loss": loss, "train/loss": loss}
+
     @property
     def number_of_workloads(self) -> int:
-        """However many lengths each was trained for."""
-        return len(self.workloads) - sum(len(names) - 1 for names in self.study.lengths.values())
+        """However many lengths each was trained for, and metrics it was judged by."""
+        apart = (*self.study.lengths.values(), *self.study.metrics.values())
+        return len(self.workloads) - sum(len(names) - 1 for names in apart)
 
     @property
     def compares_workloads(self) -> bool:
         """Whether there are optimizers and workloads to be compared over all workloads: not where
         one workload counts as several, or a method's mean is of other lengths than another's."""
-        return len(self.workloads) > 1 and len(self.looks) > 1 and not self.study.lengths
+        apart = self.study.lengths or self.study.metrics
+        return len(self.workloads) > 1 and len(self.looks) > 1 and not apart
 
     @property
     def has_validation(self) -> bool:
@@ -159,7 +186,9 @@ def _overrides(study: Study, best: pd.DataFrame) -> list[str]:
     known = best.dropna(subset=["score", "trial"])
     if known.empty:
         return []
-    first = known.loc[known["score"].idxmax(), [*PAIR, "trial"]].to_frame().T
+    known = known[known["workload"] == known["workload"].iloc[0]]  # others may not compare
+    place = (selection.signs(known) * known["score"]).idxmax()
+    first = known.loc[place, [*PAIR, "trial"]].to_frame().T
     runs = study.runs.merge(first, on=[*PAIR, "trial"])
     return studies.read_overrides(study, runs["directory"].iloc[0])
 

@@ -1,5 +1,6 @@
 """The figures: each function draws one, from a table, and decides nothing."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,10 +18,11 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
+from bench.metrics import Metric
 from bench.report import curves, text
 from bench.report.style import INK, MUTED, Look, figure, label_lines, words
 
-ACCURACY_MARKS = (
+NEAR_ONE = (  # marks on the axis of a fraction, in percent
     (50, 80, 90, 95, 98, 99, 99.5, 99.9, 0),
     (20, 40, 60, 70, 85, *range(86, 99)),
     np.arange(85.5, 99.5, 0.5),
@@ -37,15 +39,23 @@ LABELS = {
     "lr": "learning rate",
     "weight_decay": "weight decay",
     "batch_size": "batch size",
-    "train/loss": "training loss (nats)",
-    "val/loss": "validation loss (nats)",
-    "val/accuracy": "validation accuracy (%)",
-    "test/accuracy": "test accuracy (%)",
 }
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " "))
+
+
+def measured(metric: Metric, split: str = "val") -> str:
+    """``validation loss (nats)``, as an axis has it."""
+    unit = text.unit(metric)
+    return f"{SPLITS[split]} {text.name(metric)}" + (f" ({unit})" if unit else "")
+
+
+def _short(said: str) -> str:
+    """In a few lines that are not longer than an axis."""
+    return "\n".join(map(words, textwrap.wrap(said, 38, max_lines=3)))
 
 
 def convergence(
@@ -53,6 +63,7 @@ def convergence(
     *,
     x: str,
     y: str,
+    metric: Metric,
     looks: Mapping[str, Look],
     target: float | None = None,
 ) -> Figure | None:
@@ -60,6 +71,7 @@ def convergence(
 
     Args:
         runs: for each optimizer, the logged rows of its runs, as ``study.read_curves`` gives them.
+        y: ``metric`` on a split, such as ``val/loss``.
         target: a value of the metric to mark by a line.
 
     Returns:
@@ -71,19 +83,19 @@ def convergence(
         return None
     drawing = figure()
     axes = drawing.add_subplot()
-    scale = _scale(y)
+    scale = text.scale(metric)
     for name, band in bands.items():
         look = looks[name]
         marker = look.marker if len(band) <= 15 else ""
         axes.plot(band["x"], band["mean"] * scale, marker=marker, **look.line())
         _shade(axes, band["x"], band["min"] * scale, band["max"] * scale, look)
-    axes.set(xlabel=label(x), ylabel=label(y))
+    axes.set(xlabel=label(x), ylabel=_short(measured(metric, y.partition("/")[0])))
     axes.set_xlim(left=0)
     if x == "epoch" and max(band["x"].max() for band in bands.values()) >= 3:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lowest = min(float(band["min"].min()) for band in bands.values())
     highest = max(float(band["max"].max()) for band in bands.values())
-    _value_axis(axes, y, lowest, highest)
+    _value_axis(axes, metric, lowest, highest)
     if target is not None and lowest < target < highest:
         axes.axhline(target * scale, color=MUTED, linewidth=0.9, dashes=(2, 2), zorder=1)
         axes.text(
@@ -106,6 +118,7 @@ def response(
     table: pd.DataFrame,
     *,
     name: str,
+    metric: Metric,
     looks: Mapping[str, Look],
     selected: Mapping[str, float],
     connected: bool = True,
@@ -119,6 +132,7 @@ def response(
     """
     lost = table[table["share_diverged"] > 0]
     troubled = [optimizer for optimizer in looks if optimizer in set(lost["optimizer"])]
+    scale = text.scale(metric)
     drawing = figure(extra_height=0.12 * len(troubled) + (0.18 if troubled else 0))
     if troubled:
         axes, strip = drawing.subplots(2, sharex=True, height_ratios=(1, 0.05 * len(troubled)))
@@ -137,23 +151,23 @@ def response(
         if rows.empty:
             continue
         if connected:
-            axes.plot(rows[name], 100 * rows["score"], marker=look.marker, **look.line())
-            _shade(axes, rows[name], 100 * rows["low"], 100 * rows["high"], look)
+            axes.plot(rows[name], scale * rows["score"], marker=look.marker, **look.line())
+            _shade(axes, rows[name], scale * rows["low"], scale * rows["high"], look)
         else:
-            axes.plot(rows[name], 100 * rows["score"], look.marker, color=look.colour)
-        tops[optimizer] = 100 * float(rows["score"].max())
+            axes.plot(rows[name], scale * rows["score"], look.marker, color=look.colour)
+        tops[optimizer] = scale * metric.sign * float((metric.sign * rows["score"]).max())
         ring = rows[np.isclose(rows[name], selected.get(optimizer, np.nan), rtol=1e-9)]
         axes.plot(
             ring[name],
-            100 * ring["score"],
+            scale * ring["score"],
             "o",
             markersize=10,
             markerfacecolor="none",
             markeredgecolor=look.colour,
             markeredgewidth=1.1,
         )
-    axes.set_ylabel(label("val/accuracy"))
-    _value_axis(axes, "val/accuracy", float(shown["low"].min()), float(shown["high"].max()))
+    axes.set_ylabel(_short(measured(metric)))
+    _value_axis(axes, metric, float(shown["low"].min()), float(shown["high"].max()))
     label_lines(axes, tops, looks)
     return drawing
 
@@ -163,6 +177,7 @@ def heat_map(
     *,
     x: str,
     y: str,
+    metric: Metric,
     limits: tuple[float, float],
     best: tuple[Any, Any] | None,
 ) -> Figure:
@@ -170,7 +185,8 @@ def heat_map(
 
     Args:
         cells: a row a cell, with the columns ``x`` and ``y``, ``score`` and ``share_diverged``.
-        limits: the scores at the ends of the colour scale, shared between maps to be compared.
+        limits: the lowest and the highest score of the colour scale, whose better end is the bright
+            one; shared between maps to be compared.
     """
     columns, rows = (sorted(cells[name].unique()) for name in (x, y))
     drawing = figure(extra_height=max(0.0, 0.26 * (len(rows) - 8)))
@@ -179,22 +195,30 @@ def heat_map(
     lost = np.zeros_like(score)
     for _, cell in cells.iterrows():
         place = rows.index(cell[y]), columns.index(cell[x])
-        score[place], lost[place] = 100 * cell["score"], cell["share_diverged"]
+        score[place], lost[place] = cell["score"], cell["share_diverged"]
     score[lost == 1] = np.nan
-    low, high = 100 * limits[0], 100 * limits[1]
-    mesh = axes.pcolormesh(score, cmap=HEAT, vmin=low, vmax=high, edgecolors="none")
-    shades = mpl.colormaps[HEAT]
+    scale = text.scale(metric)
+    low, high = scale * limits[0], scale * limits[1]
+    shades = _shades(metric)
+    mesh = axes.pcolormesh(scale * score, cmap=shades, vmin=low, vmax=high, edgecolors="none")
     for row, column in np.ndindex(score.shape):
         middle = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "va": "center"}
-        value = score[row, column]
+        value = float(score[row, column])
         if lost[row, column] == 1:
             axes.text(s=text.CROSS, color=MUTED, fontsize=11, **middle)
         elif np.isfinite(value) and len(columns) <= WRITTEN_COLUMNS:
-            red, green, blue, _ = shades((value - low) / max(high - low, 1e-9))
+            red, green, blue, _ = shades(
+                (scale * value - low) / max(high - low, np.finfo(float).tiny)
+            )
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             mark = "*" if lost[row, column] > 0 else ""
             colour = "#fefefe" if dark else "#101214"
-            axes.text(s=f"{value:.1f}{mark}", color=colour, fontsize=7, **middle)
+            axes.text(
+                s=f"{words(text.value(metric, value, digits=1))}{mark}",
+                color=colour,
+                fontsize=7,
+                **middle,
+            )
     if best is not None and best[0] in columns and best[1] in rows:
         corner = columns.index(best[0]), rows.index(best[1])
         axes.add_patch(mpl.patches.Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=2))
@@ -210,12 +234,14 @@ def heat_map(
     axes.spines[:].set_visible(False)
     axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
-    bar.set_label(label("val/accuracy"))
+    bar.set_label(_short(measured(metric)))
     bar.outline.set_visible(False)
     return drawing
 
 
-def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]) -> Figure:
+def scatter(
+    trials: pd.DataFrame, *, x: str, y: str, metric: Metric, limits: tuple[float, float]
+) -> Figure:
     """As ``heat_map`` where two settings were drawn at random: one dot a trial, the best on top."""
     drawing = figure()
     axes = drawing.add_subplot()
@@ -223,26 +249,28 @@ def scatter(trials: pd.DataFrame, *, x: str, y: str, limits: tuple[float, float]
     _setting_axis(axes, trials[y], vertical=True)
     lost = trials["share_diverged"] == 1
     axes.plot(trials.loc[lost, x], trials.loc[lost, y], "x", color=MUTED, markersize=4)
-    kept = trials[~lost & trials["score"].notna()].sort_values("score")
+    kept = trials[~lost & trials["score"].notna()]
+    kept = kept.sort_values("score", ascending=metric.higher_is_better)
+    scale = text.scale(metric)
     dots = axes.scatter(
         kept[x],
         kept[y],
-        c=100 * kept["score"],
-        cmap=HEAT,
+        c=scale * kept["score"],
+        cmap=_shades(metric),
         s=26,
         linewidths=0.4,
         edgecolors=MUTED,
-        vmin=100 * limits[0],
-        vmax=100 * limits[1],
+        vmin=scale * limits[0],
+        vmax=scale * limits[1],
     )
     axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(dots, ax=axes, aspect=30, pad=0.02)
-    bar.set_label(label("val/accuracy"))
+    bar.set_label(_short(measured(metric)))
     bar.outline.set_visible(False)
     return drawing
 
 
-def choices(table: pd.DataFrame, *, name: str, looks: Mapping[str, Look]) -> Figure:
+def choices(table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[str, Look]) -> Figure:
     """Score for each value of a setting that is a word: a dot an optimizer, a bar over its seeds.
 
     Args:
@@ -253,40 +281,42 @@ def choices(table: pd.DataFrame, *, name: str, looks: Mapping[str, Look]) -> Fig
     drawing = figure(extra_height=max(0.0, 0.3 * (len(values) - 5)))
     axes = drawing.add_subplot()
     shown = table[table["share_diverged"] < 1]
+    scale = text.scale(metric)
     tops = {}
     for i, optimizer in enumerate(present):
         look = looks[optimizer]
         rows = shown[shown["optimizer"] == optimizer]
         offset = (len(present) - 1 - 2 * i) * min(0.09, 0.35 / max(len(present) - 1, 1))
         height = rows[name].map(values.index) + offset
-        axes.hlines(height, 100 * rows["low"], 100 * rows["high"], color=look.colour, alpha=0.4)
-        axes.plot(100 * rows["score"], height, look.marker, color=look.colour)
+        axes.hlines(height, scale * rows["low"], scale * rows["high"], color=look.colour, alpha=0.4)
+        axes.plot(scale * rows["score"], height, look.marker, color=look.colour)
         tops[optimizer] = len(values) - 1 + offset
     axes.set_yticks(range(len(values)), map(words, values))
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params("y", length=0, labelcolor=INK)
-    axes.set_xlabel(label("val/accuracy"))
+    axes.set_xlabel(_short(measured(metric)))
     label_lines(axes, tops, looks)
     return drawing
 
 
-def budget(table: pd.DataFrame, *, looks: Mapping[str, Look]) -> Figure:
+def budget(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) -> Figure:
     """The expected score of the best of k trials: ``analysis.tables.expected_best``."""
     drawing = figure()
     axes = drawing.add_subplot()
+    scale = text.scale(metric)
     ends = {}
     for optimizer, look in looks.items():
         rows = table[table["optimizer"] == optimizer].dropna(subset=["expected"])
         if rows.empty:
             continue
         marker = look.marker if len(rows) <= 15 else ""
-        axes.plot(rows["k"], 100 * rows["expected"], marker=marker, **look.line())
-        _shade(axes, rows["k"], 100 * rows["low"], 100 * rows["high"], look)
-        ends[optimizer] = 100 * float(rows["expected"].iloc[-1])
-    axes.set_ylabel(f"expected {label('val/accuracy')}")
+        axes.plot(rows["k"], scale * rows["expected"], marker=marker, **look.line())
+        _shade(axes, rows["k"], scale * rows["low"], scale * rows["high"], look)
+        ends[optimizer] = scale * float(rows["expected"].iloc[-1])
+    axes.set_ylabel(_short(f"expected {measured(metric)}"))
     _trial_axis(axes, table)
-    _value_axis(axes, "val/accuracy", table["expected"].min(), table["expected"].max())
+    _value_axis(axes, metric, table["expected"].min(), table["expected"].max())
     label_lines(axes, ends, looks)
     return drawing
 
@@ -386,8 +416,8 @@ def _setting_axis(axes: Axes, values: pd.Series, *, vertical: bool = False) -> N
         _log_ticks(axis, low, high)
 
 
-def _scale(metric: str) -> int:
-    return 100 if metric.endswith("accuracy") else 1
+def _shades(metric: Metric) -> mpl.colors.Colormap:
+    return mpl.colormaps[HEAT if metric.higher_is_better else f"{HEAT}_r"]
 
 
 def _shade(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, look: Look) -> None:
@@ -415,17 +445,19 @@ def _divergence_strip(
     axes.set_ylabel("diverged", rotation=0, ha="right", va="center", fontsize=8.5, color=MUTED)
 
 
-def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:
-    """Losses on a log scale; accuracies that come close to 1 by the logarithm of the error.
+def _value_axis(axes: Axes, metric: Metric, lowest: float, highest: float) -> None:
+    """What should be small, and is positive, on a log scale; a fraction that should be large, and
+    comes close to 1, by the logarithm of what is missing.
 
     On a linear axis 0.97 and 0.98 look alike, though one makes half as many errors again.
     """
     if not np.isfinite([lowest, highest]).all():
         return
-    if not metric.endswith("accuracy"):
-        if lowest > 0:
-            axes.set_yscale("log")
-            _log_ticks(axes.yaxis, lowest, highest)
+    if not metric.higher_is_better and lowest > 0:
+        scale = text.scale(metric)
+        axes.set_yscale("log")
+        _log_ticks(axes.yaxis, scale * lowest, scale * highest)
+    if not metric.higher_is_better or metric.unit != "fraction":
         return
     low, high = 100 * lowest, min(100 * highest, 100 * (1 - ERROR_FLOOR))
     if highest < 0.85:
@@ -445,7 +477,7 @@ def _value_axis(axes: Axes, metric: str, lowest: float, highest: float) -> None:
     start, end = start - margin, end + margin
     axes.set_ylim(float(inverse(start)), float(inverse(end)))
     kept: list[float] = []
-    for marks in ACCURACY_MARKS:  # finer ones only while there are few
+    for marks in NEAR_ONE:  # finer ones only while there are few
         for mark in marks if len(kept) < 4 else ():
             place = float(forward(mark))
             clear = all(abs(place - float(forward(other))) > 0.09 * (end - start) for other in kept)

@@ -24,7 +24,6 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from bench.report import curves, page
 from bench.report.contents import Contents
 
-METRICS = ("val/accuracy", "val/loss", "train/loss")
 PREFIX = "best_setting"
 
 
@@ -65,7 +64,7 @@ def _overlays(contents: Contents) -> tuple[layout_pb2.Layout, list[tuple[int, Su
     categories, scalars = [], []
     for workload, by_optimizer in contents.curves.items():
         charts = []
-        for metric in METRICS:
+        for metric in contents.curve_metrics(workload):
             series = []
             for optimizer in filter(by_optimizer.__contains__, contents.looks):
                 band = curves.band(by_optimizer[optimizer], "step", metric)
@@ -89,11 +88,14 @@ def _overlays(contents: Contents) -> tuple[layout_pb2.Layout, list[tuple[int, Su
         if charts:
             title = f"{workload}: each optimizer at its best setting"
             categories.append(layout_pb2.Category(title=title, chart=charts))
+    every_metric = dict.fromkeys(
+        metric for workload in contents.workloads for metric in contents.curve_metrics(workload)
+    )
     every = [
         layout_pb2.Chart(
-            title=metric, multiline=layout_pb2.MultilineChartContent(tag=[f"^{metric}$"])
+            title=metric, multiline=layout_pb2.MultilineChartContent(tag=[f"^{re.escape(metric)}$"])
         )
-        for metric in METRICS
+        for metric in every_metric
     ]
     categories.append(layout_pb2.Category(title="Every run", chart=every, closed=True))
     return layout_pb2.Layout(category=categories), scalars

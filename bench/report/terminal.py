@@ -27,9 +27,11 @@ def show(contents: Contents, console: Console) -> None:
         table.add_column("optimizer", no_wrap=True)
         for heading in headings:
             table.add_column(Text(heading), justify="right", overflow="fold")
-        for heading, width in (("validation %", 12), ("test %", 12), ("seeds", 5), ("diverged", 8)):
-            table.add_column(heading, justify="right", min_width=width)
-        winner = best["score"].max()
+        metric = contents.metric(str(workload))
+        scores = [(text.heading(split, metric), 12) for split in ("validation", "test")]
+        for heading, width in (*scores, ("seeds", 5), ("diverged", 8)):
+            table.add_column(Text(heading), justify="right", min_width=width)
+        winner = metric.sign * (metric.sign * best["score"]).max()
         for _, row in best.iterrows():
             values = [text.number(row[name]) for name in names]
             if headings != names:
@@ -37,8 +39,8 @@ def show(contents: Contents, console: Console) -> None:
             table.add_row(
                 Text(row["optimizer"]),
                 *map(Text, values),
-                text.spread(row["score"], row["std"]),
-                text.spread(row["test"], row["test_std"]),
+                text.spread(metric, row["score"], row["std"]),
+                text.spread(metric, row["test"], row["test_std"]),
                 str(row["seeds"]),
                 f"{row['all_diverged']} of {row['runs']}",
                 style="bold" if row["score"] == winner else None,

@@ -1,11 +1,23 @@
 """A study's table made of numbers given by hand, as ``bench.study`` would read it."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from bench.analysis import selection
+from bench.metrics import Metric
+
+ACCURACY = Metric("accuracy", "fraction", higher_is_better=True, chance=0.1)
+LOSS = Metric("loss", "nats", chance=math.log(10))
+
+
+def by(runs: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """The same runs, judged by another metric."""
+    return selection.judged(runs.assign(metric=[metric] * len(runs)))
 
 
 def make_runs(
@@ -52,4 +64,4 @@ def make_runs(
                     "timing/runs_together": 1,
                 }
             )
-    return pd.DataFrame(rows)
+    return by(pd.DataFrame(rows), ACCURACY)

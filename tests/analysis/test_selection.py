@@ -1,17 +1,18 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.analysis import selection
-from tests.analysis.study_table import make_runs
+from tests.analysis.study_table import LOSS, by, make_runs
 
 LRS = (1e-4, 1e-3, 1e-2)
 
 
-def one(runs: pd.DataFrame, metric: selection.Metric = selection.ACCURACY) -> pd.Series:
-    rows = selection.select(runs, metric)
+def one(runs: pd.DataFrame) -> pd.Series:
+    rows = selection.select(runs)
     assert len(rows) == 1
     return rows.iloc[0]
 
@@ -30,7 +31,7 @@ def test_best_mean_over_seeds_wins_and_test_is_only_reported():
 
 def test_loss_is_minimised():
     runs = make_runs(lambda w, o, seed, lr: {1e-4: 0.2, 1e-3: 0.7, 1e-2: 0.5}[lr], lr=LRS)
-    best = one(runs, selection.loss())
+    best = one(by(runs, LOSS))
     assert best["lr"] == 1e-3
     assert best["score"] == pytest.approx(0.3)
     assert best["test"] == pytest.approx(0.31)
@@ -40,7 +41,7 @@ def test_a_diverged_run_scores_chance_and_not_what_it_measured_before():
     runs = make_runs(lambda w, o, seed, lr: 0.9, lr=LRS)
     runs.loc[0, "status"] = "diverged"
     assert selection.score(runs)[0] == 0.1
-    assert selection.score(runs, selection.loss(classes=20))[0] == math.log(20)
+    assert selection.score(by(runs, replace(LOSS, chance=math.log(20))))[0] == math.log(20)
     assert selection.score(runs)[1] == 0.9
 
 
@@ -48,7 +49,7 @@ def test_no_completed_run_scores_below_a_diverged_one():
     runs = make_runs(lambda w, o, seed, lr: 0.02, lr=LRS)
     assert (selection.score(runs) == 0.1).all()
     runs["val/loss"] = 1e30
-    assert (selection.score(runs, selection.loss()) == math.log(10)).all()
+    assert (selection.score(by(runs, LOSS)) == math.log(10)).all()
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
@@ -144,11 +145,11 @@ def test_groups_do_not_mix():
     assert (chosen["score"] == 0.9).all()
 
 
-@pytest.mark.parametrize("by", [["workload"], ("optimizer",), ("workload", "optimizer")])
-def test_any_columns_make_groups(by):
+@pytest.mark.parametrize("groups", [["workload"], ("optimizer",), ("workload", "optimizer")])
+def test_any_columns_make_groups(groups):
     runs = make_runs(lambda w, o, seed, lr: lr, optimizers=("adam", "sgd"), lr=LRS)
-    best = selection.select(runs, by=by)
-    assert len(best) == runs[list(by)].drop_duplicates().shape[0]
+    best = selection.select(runs, by=groups)
+    assert len(best) == runs[list(groups)].drop_duplicates().shape[0]
     assert (best["lr"] == 1e-4).all()  # all score chance, and the first key wins
 
 

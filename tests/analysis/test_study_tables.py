@@ -1,19 +1,22 @@
 import inspect
 import math
 import time
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis import budget, selection, significance, tables
+from bench.analysis import budget, significance, tables
 from bench.analysis.sensitivity import good_region
-from tests.analysis.study_table import make_runs
+from bench.metrics import Metric
+from tests.analysis.study_table import ACCURACY, LOSS, by, make_runs
 
 LRS = tuple(np.logspace(-5, 0, 11))
 BEST = {"adam": -3.0, "sgd": -1.0, "adamw": -2.5}
 WIDTH = {"adam": 1.0, "sgd": 0.7, "adamw": 1.5}
+MIXED = {"cifar10": replace(LOSS, chance=None), "mnist": ACCURACY}
 FUNCTIONS = [getattr(tables, name) for name in tables.__all__ if name != "Unit"]
 
 
@@ -91,8 +94,71 @@ def test_any_study_gets_a_table(function, name: str):
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_a_study_by_loss(function):
-    if "metric" in inspect.signature(function).parameters:
-        assert not call(function, broken_studies()["whole"], metric=selection.loss()).empty
+    assert not call(function, by(broken_studies()["whole"], LOSS)).empty
+
+
+SCORES = {  # columns in units of the metric; the ends of an interval change places in a mirror
+    *("score", "std", "expected", "spread", "test", "test_std", "low", "high", "value"),
+    *("test_low", "test_high", "iqm", "iqm_low", "iqm_high", "difference", "target"),
+}
+ENDS = {"low": "high", "test_low": "test_high", "iqm_low": "iqm_high"}
+ENDS |= {high: low for low, high in ENDS.items()}
+
+
+ELSEWHERE: dict[str, set[str]] = {  # where these names are of something else
+    "times_to_target": {"target"},
+    "sensitivity": {"score"},
+    "interactions": set(),
+    "ranks": set(),
+    "improvements": set(),
+    "profile_scores": set(),
+}
+
+
+def turned(runs: pd.DataFrame, factor: float, chance: float | None) -> pd.DataFrame:
+    """Every value times ``factor``: where it is negative, lower is better."""
+    metric = Metric("m", "u", higher_is_better=factor > 0, chance=chance and factor * chance)
+    values = {f"{split}/m": factor * runs[f"{split}/accuracy"] for split in ("val", "test")}
+    values["target/value"] = factor * runs["target/value"]
+    return by(runs.assign(**values), metric)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 2.0**20, -(2.0**-30)])
+@pytest.mark.parametrize("chance", [0.1, None])
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_the_other_direction_and_another_scale(function, chance: float | None, factor: float):
+    runs = study(optimizers=("adam", "sgd"), lr=LRS[::2], weight_decay=(0.0, 0.1))
+    expected, found = (call(function, turned(runs, f, chance)) for f in (1.0, factor))
+    assert not expected.empty
+    for name in expected:
+        values = found[name]
+        if name in ELSEWHERE.get(function.__name__, SCORES) and pd.api.types.is_numeric_dtype(
+            values
+        ):
+            other = ENDS.get(name, name) if factor < 0 else name
+            wide = name in ("std", "test_std", "spread")
+            values = found[other] / (abs(factor) if wide else factor)
+        if name != "metric":
+            pd.testing.assert_series_equal(
+                values, expected[name], check_exact=True, check_names=False
+            )
+
+
+def test_workloads_of_different_metrics_do_not_touch_each_other():
+    runs = study()
+    mixed = pd.concat(
+        [by(runs[runs["workload"] == name], metric) for name, metric in MIXED.items()]
+    )
+    for function in (tables.response, tables.expected_best, tables.times_to_target):
+        apart = [
+            function(by(runs[runs["workload"] == name], metric)) for name, metric in MIXED.items()
+        ]
+        pd.testing.assert_frame_equal(function(mixed), pd.concat(apart, ignore_index=True))
+    means = tables.interquartile_means(mixed, rng=np.random.default_rng(0))
+    assert means["iqm"].isna().all()
+    assert means["normalised"].between(0, 1.1).all()
+    ranks = tables.ranks(mixed).set_index("optimizer")["mean_rank"]
+    pd.testing.assert_series_equal(ranks, tables.ranks(runs).set_index("optimizer")["mean_rank"])
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
@@ -174,7 +240,7 @@ def test_expected_best():
 
 
 def test_expected_best_of_a_loss_falls():
-    found = tables.expected_best(study(), selection.loss())
+    found = tables.expected_best(by(study(), LOSS))
     for _, curve in found.groupby(["workload", "optimizer", "replacement"]):
         assert (np.diff(curve["expected"]) <= 1e-12).all()
         assert (curve["low"] <= curve["high"]).all()
@@ -307,7 +373,7 @@ def test_pairs_and_their_correction():
     assert (found["pairs"] == 3).all()
     np.testing.assert_allclose(found["p_t_holm"], significance.holm(found["p_t"]))
     assert (found["p_wilcoxon"] >= 0.25).all()
-    losses = tables.paired_tests(study(), selection.loss())
+    losses = tables.paired_tests(by(study(), LOSS))
     np.testing.assert_allclose(losses["difference"], -found["difference"])
 
 
@@ -318,7 +384,7 @@ def test_improvements_of_a_better_method():
     runs = make_runs(accuracy, optimizers=("adam", "sgd"), lr=(1e-3,))
     found = tables.improvements(runs, rng=np.random.default_rng(0)).iloc[0]
     assert (found["x"], found["y"], found["probability"]) == ("adam", "sgd", 1)
-    loss = tables.improvements(runs, selection.loss(), rng=np.random.default_rng(0)).iloc[0]
+    loss = tables.improvements(by(runs, LOSS), rng=np.random.default_rng(0)).iloc[0]
     assert loss["probability"] == 1
 
 

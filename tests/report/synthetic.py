@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from bench import records
+from bench.metrics import Metric
 from bench.records import Record
+from bench.report.contents import Contents
 
 # Where each optimizer works best and how wide (in decades) its good region is.
 BEST_LR = {
@@ -23,6 +25,10 @@ BEST_LR = {
     "adamw": (1e-3, 1.2),
 }
 STEPS_PER_EPOCH = 400
+ACCURACY = Metric(**records.BEFORE_SCHEMA_2["metric"])
+BITS = Metric("bits_per_character", "bits", chance=4.75)
+PRICE = Metric("mae", "k$")  # what chance gives is not known
+CORRELATION = Metric("correlation", higher_is_better=True, chance=0.0)
 TARGET = 0.95
 
 
@@ -39,6 +45,21 @@ def diverges(optimizer: str, lr: float, seed: int) -> bool:
     return math.log10(lr / best) > 1.2 * width + 0.1 * (seed % 3)
 
 
+def one_curve(contents: Contents, workload: str) -> dict[str, Metric]:
+    """In place of ``Contents.curve_metrics``: less to draw."""
+    metric = contents.metric(workload)
+    return {f"val/{metric.name}": metric}
+
+
+def shown(metric: Metric, accuracy: Any) -> Any:
+    """What the metric says where accuracy says this: one is a function of the other."""
+    if metric == ACCURACY:
+        return accuracy
+    if metric == BITS:
+        return 1.5 + 3.25 * (1 - accuracy)
+    return 12 + 80 * (1 - accuracy) if metric == PRICE else accuracy - 0.1
+
+
 def write_run(
     directory: Path,
     *,
@@ -53,6 +74,7 @@ def write_run(
     settings: dict[str, Any] | None = None,
     finished: bool = True,
     curves: bool = True,
+    metric: Metric = ACCURACY,
 ) -> Path:
     """One run's directory, with its curves and, if ``finished``, its record."""
     settings = settings or {}
@@ -72,24 +94,26 @@ def write_run(
     progress = 1 - np.exp(-rate * step)
     accuracy = np.clip(0.1 + (ceiling - 0.1) * progress + rng.normal(0, 0.001, len(step)), 0, 1)
     loss = 2.4 * (1 - accuracy) + 0.01
+    judged, target = shown(metric, accuracy), shown(metric, TARGET)
     is_epoch = step % STEPS_PER_EPOCH == 0
-    measured = accuracy[is_epoch] if val_size else accuracy[:0]
+    measured = judged[is_epoch] if val_size else judged[:0]
     seconds = step * 0.0011 * (1.2 if optimizer.startswith("adam") else 1.0)
 
     if curves:
-        lines = ["step,epoch,seconds,lr,train/loss,train/grad_norm,val/loss,val/accuracy"]
+        lines = ["step,epoch,seconds,lr,train/loss,train/grad_norm,val/loss"]
+        lines[0] += f",val/{metric.name}"
         for i, at in enumerate(step):
             epoch = at / STEPS_PER_EPOCH
             train = loss[i] * 0.9
             lines.append(f"{at},{epoch:g},{seconds[i]:.4f},{lr:g},{train:.6f},{train * 3:.5f},,")
             if is_epoch[i] and val_size:
-                lines.append(f"{at},{epoch:g},{seconds[i]:.4f},,,,{loss[i]:.6f},{accuracy[i]:.5f}")
+                lines.append(f"{at},{epoch:g},{seconds[i]:.4f},,,,{loss[i]:.6f},{judged[i]:.5f}")
         (run / "metrics.csv").write_text("\n".join(lines) + "\n")
     if not finished:
         return run
 
     val = float(measured[-1]) if len(measured) and not diverged else None
-    reached = np.flatnonzero(measured >= TARGET)
+    reached = np.flatnonzero(metric.sign * measured >= metric.sign * target)
     target_step = int((reached[0] + 1) * STEPS_PER_EPOCH) if len(reached) else None
     train_seconds = float(seconds[-1]) if len(seconds) else 0.05
     record = Record(
@@ -107,18 +131,21 @@ def write_run(
         metrics={
             "train/loss": None if diverged else float(loss[-1] * 0.9),
             "val/loss": None if val is None else float(loss[-1]),
-            "val/accuracy": val,
+            f"val/{metric.name}": val,
             "test/loss": None if diverged else float(loss[-1] * 1.05),
-            "test/accuracy": None if diverged else float(accuracy[-1] - 0.002),
+            f"test/{metric.name}": None if diverged else float(shown(metric, accuracy[-1] - 0.002)),
         },
-        **records.BEFORE_SCHEMA_2,
+        metric=metric.description,
+        units={metric.name: metric.unit, "loss": "nats"},
         best={
-            "val/accuracy": float(measured.max()) if len(measured) else None,
-            "epoch": int(measured.argmax()) + 1 if len(measured) else None,
+            f"val/{metric.name}": metric.sign * float((metric.sign * measured).max())
+            if len(measured)
+            else None,
+            "epoch": int((metric.sign * measured).argmax()) + 1 if len(measured) else None,
         },
         target={
-            "metric": "val/accuracy",
-            "value": TARGET,
+            "metric": f"val/{metric.name}",
+            "value": target,
             "step": target_step,
             "seconds": None if target_step is None else target_step * 0.0011,
         },

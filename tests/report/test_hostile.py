@@ -16,8 +16,9 @@ from bench import study as studies
 from bench.fuzz import records as fuzzing
 from bench.report import __main__ as command
 from bench.report import style
-from bench.report.contents import gather
+from bench.report.contents import Contents, gather
 from bench.report.sections import convergence
+from tests.report import synthetic
 from tests.report.synthetic import write_run
 from tests.report.test_page import BROWSER
 
@@ -47,7 +48,7 @@ WORKLOADS = (HOSTILE[0], HOSTILE[2], HOSTILE[6], HOSTILE[8])
 
 def draw_little(patch):
     patch.setattr(convergence, "AXES", convergence.AXES[:1])
-    patch.setattr(convergence, "METRICS", convergence.METRICS[:1])
+    patch.setattr(Contents, "curve_metrics", synthetic.one_curve)
     patch.setattr(style, "PNG_DPI", 30)
 
 

@@ -17,8 +17,9 @@ from bench import records
 from bench import study as studies
 from bench.report import __main__ as command
 from bench.report import style, write
-from bench.report.contents import gather
+from bench.report.contents import Contents, gather
 from bench.report.sections import convergence
+from tests.report import synthetic
 from tests.report.synthetic import BEST_LR, write_run, write_study
 
 
@@ -45,7 +46,7 @@ def full(tmp_path_factory):
 def few_figures(monkeypatch):
     """One curve, and coarse: less to draw, for tests of other things."""
     monkeypatch.setattr(convergence, "AXES", convergence.AXES[:1])
-    monkeypatch.setattr(convergence, "METRICS", convergence.METRICS[:1])
+    monkeypatch.setattr(Contents, "curve_metrics", synthetic.one_curve)
     monkeypatch.setattr(style, "PNG_DPI", 50)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import aggregates, profiles, selection, significance
-from bench.analysis.selection import ACCURACY, GROUP, Metric, joined
+from bench.analysis.selection import GROUP, joined, signs
 
 Unit = Literal["steps", "epochs", "seconds"]
 
@@ -41,14 +41,18 @@ def times_to_target(
     if unit == "epochs":
         time = time * runs["epochs"] / runs["steps"]
     never = time.isna() | (runs["status"] == "diverged")
-    runs = runs.assign(time=time.mask(never, np.inf), reached=~never)
+    sign = signs(runs)
+    runs = runs.assign(
+        time=time.mask(never, np.inf), reached=~never, hardest=sign * runs["target/value"]
+    )
     table = runs.groupby([*by, "trial"]).agg(
         time=("time", "median"),
         low=("time", "min"),
         high=("time", "max"),
         reached=("reached", "sum"),
         seeds=("time", "size"),
-        target=("target/value", "max"),
+        metric=("metric", "first"),
+        target=("hardest", "max"),
         targets=("target/value", "nunique"),
     )
     together = runs.get("timing/runs_together", pd.Series(1, index=runs.index))
@@ -58,6 +62,7 @@ def times_to_target(
     order = table.assign(reached=-table["reached"])
     order = order.sort_values([*by, "time", "reached", "trial"]).drop_duplicates(list(by))
     table = table.loc[order.index]
+    table["target"] *= signs(table)
     table["notes"] = [
         joined(
             {
@@ -113,15 +118,15 @@ def profile_scores(
 
 def interquartile_means(
     runs: pd.DataFrame,
-    metric: Metric = ACCURACY,
     *,
     rng: np.random.Generator,
     method: str = "optimizer",
 ) -> pd.DataFrame:
     """``aggregates.interquartile_mean`` of the test scores over seeds and workloads.
 
-    ``normalised`` is the same of scores on a scale where 0 is chance and 1 is the best method's
-    mean on the workload: raw scores of an easy and a hard workload hardly share a middle half.
+    ``normalised`` is the same of scores on a scale where 0 is what a diverged run counts for
+    (``selection.judged``) and 1 is the best method's mean on the workload: raw scores of an easy
+    and a hard workload hardly share a middle half, and of different metrics (NaN) nothing.
 
     Returns:
         One row a method: ``iqm``, ``iqm_low``, ``iqm_high``, ``normalised``, ``normalised_low``,
@@ -129,24 +134,29 @@ def interquartile_means(
     """
     columns = [method, "iqm", "iqm_low", "iqm_high"]
     columns += ["normalised", "normalised_low", "normalised_high", "workloads", "runs", "notes"]
-    tables = _test_scores(runs, metric, method)
-    chance = metric.sign * metric.chance
+    tables = _test_scores(runs, method)
+    floors = signs(runs) * runs.get("floor/test", pd.Series(np.nan, index=runs.index))
+    floors = floors.groupby(runs["workload"].astype(str)).first()
     scaled = {
-        workload: (table - chance) / max(table.mean().max() - chance, np.finfo(float).tiny)
+        workload: (table - floors[workload])
+        / max(table.mean().max() - floors[workload], np.finfo(float).tiny)
         for workload, table in tables.items()
     }
+    metrics = set(runs.loc[runs["workload"].astype(str).isin(tables), "metric"])
+    alike = len({(metric.name, metric.unit, metric.sign) for metric in metrics}) == 1
+    sign = metrics.pop().sign if alike else np.nan
     rows = []
     for name in _methods(tables):
         scores, relative = _of_method(tables, name), _of_method(scaled, name)  # [S, W]
         raw = aggregates.interquartile_mean_interval(scores, rng=rng)
         normalised = aggregates.interquartile_mean_interval(relative, rng=rng)
-        low, high = sorted([metric.sign * raw.low, metric.sign * raw.high])
+        low, high = sorted([sign * raw.low, sign * raw.high])
         notes = {
             f"{len(tables) - scores.shape[1]} workloads missing": scores.shape[1] < len(tables),
             "one seed": scores.shape[0] == 1,
         }
         rows.append(
-            {method: name, "iqm": metric.sign * raw.estimate, "iqm_low": low, "iqm_high": high}
+            {method: name, "iqm": sign * raw.estimate, "iqm_low": low, "iqm_high": high}
             | {"normalised": normalised.estimate, "normalised_low": normalised.low}
             | {"normalised_high": normalised.high, "workloads": scores.shape[1]}
             | {"runs": int(np.isfinite(scores).sum()), "notes": joined(notes)}
@@ -156,7 +166,6 @@ def interquartile_means(
 
 def improvements(
     runs: pd.DataFrame,
-    metric: Metric = ACCURACY,
     *,
     rng: np.random.Generator,
     method: str = "optimizer",
@@ -167,7 +176,7 @@ def improvements(
         One row for each pair of methods: ``x``, ``y``, ``probability``, ``low``, ``high``,
         ``workloads``. That of y over x is one minus it.
     """
-    tables = _test_scores(runs, metric, method)
+    tables = _test_scores(runs, method)
     rows = []
     for x, y in combinations(_methods(tables), 2):
         shared = {w: table for w, table in tables.items() if {x, y} <= set(table.columns)}
@@ -180,9 +189,7 @@ def improvements(
     return pd.DataFrame(rows, columns=["x", "y", "probability", "low", "high", "workloads"])
 
 
-def paired_tests(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, method: str = "optimizer"
-) -> pd.DataFrame:
+def paired_tests(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.DataFrame:
     """``significance.paired`` for each workload and pair of methods, over the seeds they share.
 
     Returns:
@@ -190,9 +197,11 @@ def paired_tests(
         units), ``p_t_holm`` and ``p_wilcoxon_holm``, adjusted for all rows of the table.
     """
     rows = []
-    for workload, table in _test_scores(runs, metric, method).items():
+    of_workload = runs.groupby(runs["workload"].astype(str))["metric"].first()
+    for workload, table in _test_scores(runs, method).items():
+        sign = of_workload[workload].sign
         for x, y in combinations(table.columns, 2):
-            result = significance.paired(metric.sign * table[x], metric.sign * table[y])
+            result = significance.paired(sign * table[x], sign * table[y])
             rows.append((workload, x, y, *result))
     tests = pd.DataFrame(rows, columns=["workload", "x", "y", *significance.Paired._fields])
     for p in ("p_t", "p_wilcoxon"):
@@ -202,7 +211,6 @@ def paired_tests(
 
 def ranks(
     runs: pd.DataFrame,
-    metric: Metric = ACCURACY,
     *,
     method: str = "optimizer",
     block: Literal["workload", "seed"] = "workload",
@@ -219,7 +227,7 @@ def ranks(
         row: ``statistic``, ``p``, ``difference``, ``blocks``, ``notes``.
     """
     columns = [method, "mean_rank", "groups", "statistic", "p", "difference", "blocks", "notes"]
-    tables = _test_scores(runs, metric, method)
+    tables = _test_scores(runs, method)
     if not tables:
         return pd.DataFrame(columns=columns)
     blocks = [
@@ -252,10 +260,10 @@ def _ratios(runs: pd.DataFrame, unit: Unit, method: str) -> pd.DataFrame:
     return pd.DataFrame(ratios, index=table.index, columns=table.columns)
 
 
-def _test_scores(runs: pd.DataFrame, metric: Metric, method: str) -> dict[str, pd.DataFrame]:
+def _test_scores(runs: pd.DataFrame, method: str) -> dict[str, pd.DataFrame]:
     """Test scores, higher is better, of the picked trials on each workload: seeds by methods."""
-    chosen = selection.selected_runs(runs, metric, by=("workload", method)).dropna(subset="test")
-    chosen = chosen.assign(test=metric.sign * chosen["test"])
+    chosen = selection.selected_runs(runs, by=("workload", method)).dropna(subset="test")
+    chosen = chosen.assign(test=signs(chosen) * chosen["test"])
     return {
         str(workload): group.groupby(["seed", method])["test"].mean().unstack(method)
         for workload, group in chosen.groupby("workload", sort=True)

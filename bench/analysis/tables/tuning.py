@@ -13,13 +13,11 @@ import pandas as pd
 from bench.analysis import budget, importance, selection
 from bench.analysis.interaction import rectangle_distance
 from bench.analysis.intervals import bootstrap_over_columns, mean_interval
-from bench.analysis.selection import ACCURACY, GROUP, Metric, groups, joined
+from bench.analysis.selection import GROUP, groups, joined, metric_of, signs
 from bench.analysis.sensitivity import GoodRegion, good_region
 
 
-def response(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, name: str = "lr", by: Sequence[str] = GROUP
-) -> pd.DataFrame:
+def response(runs: pd.DataFrame, *, name: str = "lr", by: Sequence[str] = GROUP) -> pd.DataFrame:
     """The score at each value of one hyperparameter, the others at their best for that value.
 
     Returns:
@@ -30,8 +28,8 @@ def response(
     """
     keys = [*by, name]
     runs = runs[runs[name].notna()] if name in runs else runs.iloc[:0].assign(**{name: np.nan})
-    rows = selection.best_trials(selection.trials(runs, metric, by=keys), metric, by=keys)
-    scored = runs.assign(score=selection.score(runs, metric), lost=runs["status"] == "diverged")
+    rows = selection.best_trials(selection.trials(runs, by=keys), by=keys)
+    scored = runs.assign(score=selection.score(runs), lost=runs["status"] == "diverged")
     ends = scored.groupby([*keys, "trial"])["score"].agg(low="min", high="max")
     lost = scored.groupby(keys)["lost"].mean().rename("share_diverged")
     rows = rows.merge(ends, on=[*keys, "trial"]).merge(lost, on=keys)
@@ -40,7 +38,6 @@ def response(
 
 def sensitivity(
     runs: pd.DataFrame,
-    metric: Metric = ACCURACY,
     *,
     rng: np.random.Generator,
     name: str = "lr",
@@ -66,7 +63,7 @@ def sensitivity(
     rows = []
     runs = runs[runs[name] > 0] if name in runs else runs.iloc[:0]
     for key, group in groups(runs, by):
-        scores = _scores_per(group, metric, [name])  # [V, S]
+        metric, scores = metric_of(group), _scores_per(group, [name])  # [V, S]
         if scores.empty:
             continue
         values, mean = scores.index.to_numpy(), scores.mean(axis=1).to_numpy()
@@ -83,15 +80,16 @@ def sensitivity(
             "share_diverged": (group["status"] == "diverged").mean(),
         }
         for delta in deltas:
-            region = good_region(values, mean, delta)
+            region = good_region(values, mean, delta, relative=metric.relative)
             width = bootstrap_over_columns(
                 scores.to_numpy(),
-                partial(_width, values=values, delta=delta),
+                partial(_width, values=values, delta=delta, relative=metric.relative),
                 rng=rng,
                 resamples=resamples,
             )
             notes = {
-                "no run did better than chance": np.allclose(mean, metric.sign * metric.chance),
+                "no run did better than chance": metric.chance is not None
+                and np.allclose(mean, metric.sign * metric.chance, atol=0),
                 "reaches the end of the grid: a lower bound": region.open_low or region.open_high,
                 f"in {region.pieces} pieces": region.pieces > 1,
                 f"a gap of {gap:.2f} decades": len(steps) and gap > 1.5 * np.median(steps),
@@ -106,7 +104,6 @@ def sensitivity(
 
 def expected_best(
     runs: pd.DataFrame,
-    metric: Metric = ACCURACY,
     *,
     by: Sequence[str] = GROUP,
     budgets: Sequence[int] | None = None,
@@ -128,9 +125,10 @@ def expected_best(
     columns += ["test", "test_low", "test_high", "trials", "seeds", "notes"]
     rows = []
     for key, group in groups(runs, by):
-        scores, test = _repetitions(group, metric)  # [N, S]
+        scores, test = _repetitions(group)  # [N, S]
         if scores.empty:
             continue
+        metric = metric_of(group)
         k = _budgets(_trials_of_each(scores)) if budgets is None else np.asarray(budgets)
         about = {"trials": len(scores), "seeds": scores.shape[1]}
         about["notes"] = _search_notes(group, scores)
@@ -144,9 +142,7 @@ def expected_best(
     return pd.DataFrame(rows, columns=columns)
 
 
-def tunability(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
-) -> pd.DataFrame:
+def tunability(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """``budget.tunability`` of the expected incumbent, averaged over random orders of the trials.
 
     The incumbent curve is ``expected_best`` without replacement up to T, the smallest number of
@@ -159,9 +155,8 @@ def tunability(
     columns = [*by, "weighting", "value", "low", "high", "test", "T", "notes"]
     rows = []
     for _, on_workload in groups(runs, ["workload"]):
-        searches = [
-            (key, group, *_repetitions(group, metric)) for key, group in groups(on_workload, by)
-        ]
+        metric = metric_of(on_workload)
+        searches = [(key, group, *_repetitions(group)) for key, group in groups(on_workload, by)]
         searches = [search for search in searches if len(search[2])]
         last = min((_trials_of_each(scores) for _, _, scores, _ in searches), default=0)
         for key, group, scores, test in searches:
@@ -175,9 +170,7 @@ def tunability(
     return pd.DataFrame(rows, columns=columns)
 
 
-def probability_best(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, method: str = "optimizer"
-) -> pd.DataFrame:
+def probability_best(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.DataFrame:
     """The chance that a method's best of k random trials beats that of every other method.
 
     ``budget.probability_best`` without replacement, by validation score, for each seed that most
@@ -190,7 +183,7 @@ def probability_best(
     rows = []
     for key, on_workload in groups(runs, ["workload"]):
         searches = {one[method]: group for one, group in groups(on_workload, [method])}
-        scores = {name: _repetitions(group, metric)[0] for name, group in searches.items()}
+        scores = {name: _repetitions(group)[0] for name, group in searches.items()}
         scores = {name: table for name, table in scores.items() if len(table)}
         if not scores:
             continue
@@ -218,7 +211,6 @@ def probability_best(
 
 def interactions(
     runs: pd.DataFrame,
-    metric: Metric = ACCURACY,
     *,
     rng: np.random.Generator,
     x: str = "lr",
@@ -242,7 +234,7 @@ def interactions(
     for key, group in groups(runs, by):
         if min(group[x].nunique(), group[y].nunique()) < 2 or not budget.is_grid(group[[x, y]]):
             continue
-        scores = _scores_per(group, metric, [x, y])
+        relative, scores = metric_of(group).relative, _scores_per(group, [x, y])
         if scores.empty:
             continue
         cube = np.stack([scores[seed].unstack(y) for seed in scores])  # [S, X, Y]
@@ -250,10 +242,10 @@ def interactions(
         seeds, known = len(cube), int((~np.isnan(cells)).any(axis=-1).sum())
         mean = scores.mean(axis=1).unstack(y).to_numpy()
         for delta in deltas:
-            found = rectangle_distance(mean, delta)
+            found = rectangle_distance(mean, delta, relative=relative)
             interval = bootstrap_over_columns(
                 cells,
-                partial(_distance, delta=delta),
+                partial(_distance, delta=delta, relative=relative),
                 rng=rng,
                 resamples=resamples,
             )
@@ -269,9 +261,7 @@ def interactions(
     return pd.DataFrame(rows, columns=columns)
 
 
-def importances(
-    runs: pd.DataFrame, metric: Metric = ACCURACY, *, by: Sequence[str] = GROUP
-) -> pd.DataFrame:
+def importances(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame:
     """How much of the score each hyperparameter decides, by a global and a local method.
 
     On a complete grid: ``importance.variance_shares``, interactions included, and
@@ -287,18 +277,23 @@ def importances(
     rows = []
     for key, group in groups(runs, by):
         names = selection.hyperparameters(group)
-        trials = selection.trials(group, metric, by=by).dropna(subset=["score", *names])
+        trials = selection.trials(group, by=by).dropna(subset=["score", *names])
         names = [name for name in names if trials[name].nunique() > 1]
         if len(names) < 2:
             continue
         by_cell = trials.groupby(trials.groupby(names).ngroup())
         cells = by_cell[names].first().assign(score=by_cell["score"].mean())
-        at_chance = np.isclose(cells["score"], metric.chance).mean()
+        metric, floor = (
+            metric_of(group),
+            group["floor/val"].iloc[0] if "floor/val" in group else np.nan,
+        )
+        at_floor = np.isclose(cells["score"], floor, atol=0).mean()
+        worst = "chance" if metric.chance is not None else "the worst value"
         shares = _importance(cells[names].to_numpy(), metric.sign * cells["score"].to_numpy())
         for (kind, function), by_axes in shares.items():
             notes = {
                 "not applicable: too few trials, or all alike": np.isnan([*by_axes.values()]).all(),
-                f"{at_chance:.0%} of trials at chance weigh in": kind == "global" and at_chance,
+                f"{at_floor:.0%} of trials at {worst} weigh in": kind == "global" and at_floor,
             }
             about = key | {"kind": kind, "method": function, "trials": len(trials)}
             about["notes"] = joined(notes)
@@ -310,30 +305,30 @@ def importances(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _width(scores: np.ndarray, *, values: np.ndarray, delta: float) -> np.ndarray:
-    return good_region(values, scores, delta).width
+def _width(scores: np.ndarray, *, values: np.ndarray, delta: float, relative: bool) -> np.ndarray:
+    return good_region(values, scores, delta, relative=relative).width
 
 
-def _distance(scores: np.ndarray, *, delta: float) -> np.ndarray:
-    return rectangle_distance(scores, delta).distance
+def _distance(scores: np.ndarray, *, delta: float, relative: bool) -> np.ndarray:
+    return rectangle_distance(scores, delta, relative=relative).distance
 
 
-def _scores_per(group: pd.DataFrame, metric: Metric, names: list[str]) -> pd.DataFrame:
+def _scores_per(group: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Scores, higher is better, of the best trial at each setting of names: ``[settings, S]``."""
-    best = selection.best_trials(selection.trials(group, metric, by=names), metric, by=names)
-    scored = group.assign(score=metric.sign * selection.score(group, metric))
+    best = selection.best_trials(selection.trials(group, by=names), by=names)
+    scored = group.assign(score=signs(group) * selection.score(group))
     chosen = scored.merge(best[[*names, "trial"]], on=[*names, "trial"]).dropna(subset="score")
     return chosen.groupby([*names, "seed"])["score"].mean().unstack("seed")
 
 
-def _repetitions(group: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _repetitions(group: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores and test scores, higher is better, of trials by seeds: ``[N, S]`` each.
 
     Only seeds that more than half of the trials have; without any, one column of means.
     """
     scored = group.assign(
-        score=metric.sign * selection.score(group, metric),
-        test=metric.sign * selection.score(group, metric.test),
+        score=signs(group) * selection.score(group),
+        test=signs(group) * selection.score(group, "test"),
     ).dropna(subset="score")
     table = scored.groupby(["trial", "seed"])[["score", "test"]].mean()
     scores, test = table["score"].unstack("seed"), table["test"].unstack("seed")

@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice, product
+from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
@@ -31,6 +32,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from bench.metrics import Metric
 from bench.settings.overrides import check, usable
 from bench.settings.schema import accepts, checked
 
@@ -405,8 +407,8 @@ class RandomSweeper(SearchSweeper):
 
 class OptunaSweeper(SearchSweeper):
     """Optuna's tree-structured Parzen estimator (TPE, Bergstra et al. 2011), one study for each
-    combination of the values listed. It maximises the last validation accuracy, the mean over
-    seeds, where a run that diverged has 0.
+    combination of the values listed. It goes by the last validation value of the workload's
+    metric, the mean over seeds, where a run that diverged has the worst there is (``worth``).
 
     All studies advance together, ``n_parallel`` trials at a time, so that the launcher always has
     enough to do. The records are its storage: proposals follow from the seed and from the results
@@ -455,18 +457,25 @@ class OptunaSweeper(SearchSweeper):
             asked.append((study, trial, search.runs(drawn)))
         jobs = dict.fromkeys(run for *_, runs in asked for run in runs)  # may propose one twice
         returned = self.launch(jobs)
-        accuracy = {
-            job: last_accuracy(result.return_value)
-            for job, result in zip(jobs, returned, strict=True)
+        values = {
+            job: worth(result.return_value) for job, result in zip(jobs, returned, strict=True)
         }
         for study, trial, runs in asked:
-            study.tell(trial, fmean(accuracy[run] for run in runs))
+            study.tell(trial, fmean(values[run] for run in runs))
         return returned
 
 
-def last_accuracy(record: "Record") -> float:
-    """On validation; 0, worse than chance, of a run that diverged."""
-    return record.metrics.get("val/accuracy") or 0.0 if record.status == "completed" else 0.0
+def worth(record: "Record") -> float:
+    """The last validation value of the metric that selects, negated where lower is better, so that
+    every study maximises; a run that diverged, or was not measured, is worth the least: of a
+    fraction there is a worst value, of others it is infinite."""
+    metric = Metric(**record.metric)
+    value = record.metrics.get(f"val/{metric.name}")
+    if record.status == "completed" and value is not None:
+        return metric.sign * value
+    if metric.unit == "fraction":
+        return 0.0 if metric.higher_is_better else -1.0
+    return -inf
 
 
 @dataclass

@@ -1,9 +1,13 @@
 """How certain the differences between tuned optimizers are."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from bench.analysis import tables
+from bench.metrics import Metric
 from bench.report import page, text
 from bench.report.contents import Contents
 from bench.report.page import Block, Column, Gallery, Section
@@ -21,14 +25,12 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     shown = pd.concat([_against_best(contents, tests, workload) for workload in contents.workloads])
     if shown.empty:
         return None
+    metric = contents.one_metric
     columns = [
         *words.workload(contents),
         Column("best by validation", lambda row: row["best"], kind="optimizer"),
         Column("against", lambda row: row["other"], kind="optimizer"),
-        Column(
-            "lead on test, points",
-            words.with_interval("difference", "low", "high", lambda x: f"{100 * x:+.2f}"),
-        ),
+        Column("lead on test" if metric is None else _lead_title(metric), _lead(contents)),
         words.plain("probability", "P(better run)", _two_digits),
         words.plain("p_t_holm", "p, paired t", _p),
         words.plain("p_wilcoxon_holm", "p, Wilcoxon", _p),
@@ -43,7 +45,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         "method for all pairs of all workloads, which are in the CSV.",
         file=file,
     )
-    lead = "Test accuracy at the selected settings, paired by seed."
+    lead = f"{_name(metric)} at the selected settings, paired by seed."
     pairs = int(tests["pairs"].max())
     if 1 < pairs <= FEW_SEEDS:
         lead += (
@@ -74,19 +76,44 @@ def _against_best(contents: Contents, tests: pd.DataFrame, workload: str) -> pd.
     best = contents.of(contents.best, workload).dropna(subset=["score"])
     if best.empty:
         return tests.iloc[:0].assign(best="", other="")
-    first = best.loc[best["score"].idxmax(), "optimizer"]
+    way = contents.metric(workload).sign
+    first = best.loc[(way * best["score"]).idxmax(), "optimizer"]
     rows = tests[(tests["workload"] == workload) & ((tests["x"] == first) | (tests["y"] == first))]
     turned = rows["y"] == first
-    sign = np.where(turned, -1, 1)
+    sign = way * np.where(turned, -1, 1)  # a lead is what is better
+    ends = sign * rows["low"], sign * rows["high"]
     rows = rows.assign(
         best=first,
         other=rows["x"].where(turned, rows["y"]),
         difference=sign * rows["difference"],
-        low=np.where(turned, -rows["high"], rows["low"]),
-        high=np.where(turned, -rows["low"], rows["high"]),
+        low=np.minimum(*ends),
+        high=np.maximum(*ends),
         probability=np.where(turned, 1 - rows["probability"], rows["probability"]),
     )
     return rows.sort_values("other", key=contents.place)
+
+
+def _name(metric: Metric | None) -> str:
+    return "Test scores" if metric is None else f"Test {text.name(metric)}"
+
+
+def _lead_title(metric: Metric) -> str:
+    unit = text.difference_unit(metric)
+    return f"lead on test, {unit}" if unit else "lead on test"
+
+
+def _lead(contents: Contents) -> Callable[[dict[str, Any]], str]:
+    def show(row: dict[str, Any]) -> str:
+        metric = contents.metric(row["workload"])
+
+        def form(value: float) -> str:
+            return ("" if value < 0 else "+") + text.difference(metric, value)
+
+        said = words.with_interval("difference", "low", "high", form)(row)
+        same = contents.one_metric is not None
+        return said if same else f"{said} {text.difference_unit(metric)}".rstrip()
+
+    return show
 
 
 def _two_digits(value: float) -> str:

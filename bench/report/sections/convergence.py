@@ -10,7 +10,6 @@ from bench.report.contents import PAIR, UNITS, Contents, setting_names
 from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
 
-METRICS = ("val/accuracy", "val/loss", "train/loss")
 AXES = (("epoch", "epochs"), ("step", "steps"), ("seconds", "seconds"))
 
 
@@ -40,17 +39,21 @@ def _of_workload(contents: Contents, gallery: Gallery, workload: str) -> Block:
     curves = contents.curves.get(workload, {})
     targets = runs["target/value"].dropna().unique() if "target/value" in runs else []
     panels = []
-    for y in METRICS:
-        target = float(targets[0]) if len(targets) == 1 and y == "val/accuracy" else None
+    selects = f"val/{contents.metric(workload).name}"
+    for y, metric in contents.curve_metrics(workload).items():
+        name_of_y = figures.measured(metric, y.partition("/")[0])
+        target = float(targets[0]) if len(targets) == 1 and y == selects else None
         views = []
         for x, word in AXES:
-            drawn = figures.convergence(curves, x=x, y=y, looks=contents.looks, target=target)
+            drawn = figures.convergence(
+                curves, x=x, y=y, metric=metric, looks=contents.looks, target=target
+            )
             if drawn is not None:
                 name = f"convergence_{workload}_{y.replace('/', '_')}_by_{word}"
-                title = f"{workload}: {figures.label(y)} against {figures.label(x)}"
+                title = f"{workload}: {name_of_y} against {figures.label(x)}"
                 views.append(gallery.figure(drawn, name, title=title, label=word))
         if views:
-            title = figures.label(y).partition(" (")[0].capitalize()
+            title = name_of_y.partition(" (")[0].capitalize()
             panels.append(Panel(title=title, caption=_caption(runs), views=views))
     return Block(heading=workload, panels=panels, tables=_times(contents, gallery, workload))
 
@@ -88,7 +91,7 @@ def _times(contents: Contents, gallery: Gallery, workload: str) -> list[page.Tab
         page.table(
             rows,
             columns,
-            title=f"Time to {text.number(100 * rows['target'].max())} % validation accuracy",
+            title=f"Time to {words.target(contents.metric(workload), rows)}",
             caption="Median over seeds (from least to most) at the setting that gets there "
             "fastest, which need not be the one that ends best.",
             file=file,

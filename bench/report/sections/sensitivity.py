@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from bench.metrics import Metric
 from bench.report import figures, page, text
 from bench.report.contents import DELTAS, PAIR, Contents
 from bench.report.page import Block, Column, Gallery, Panel, Section
@@ -30,16 +31,18 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
 
 
 def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel:
+    metric = contents.metric(workload)
     at_random = words.at_random(contents, workload)
     best = contents.of(contents.best, workload).set_index("optimizer")
     drawn = figures.response(
         contents.of(contents.response, workload),
         name="lr",
+        metric=metric,
         looks=contents.looks,
         selected=best["lr"].to_dict(),
         connected=not at_random,
     )
-    title = f"{workload}: final validation accuracy against learning rate"
+    title = f"{workload}: final validation {text.name(metric)} against learning rate"
     others = [figures.label(name) for name in contents.study.settings if name != "lr"]
     rest = f", {text.listed(others)} at their best" if others else ""
     shown = (
@@ -49,27 +52,37 @@ def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel:
     )
     return Panel(
         title=workload,
-        caption=f"{shown}. The ring is the selected value. A diverged run counts as chance; "
-        f"{text.CROSS} marks where runs diverged, fainter where only some did.",
+        caption=f"{shown}. The ring is the selected value. A diverged run counts as "
+        f"{words.floor(metric)}; {text.CROSS} marks where runs diverged, fainter where only "
+        "some did.",
         views=[gallery.figure(drawn, f"lr_sensitivity_{workload}", title=title)],
     )
+
+
+def _near(metric: Metric | None) -> str:
+    if metric is None:
+        return "so many points of a fraction, or percent of another metric's value, of"
+    if metric.relative:
+        return f"so many percent of {text.name(metric)} of"
+    return f"so many points of {text.name(metric)} of"
 
 
 def _widths(contents: Contents, gallery: Gallery) -> page.Table:
     table = contents.sensitivity
     file = gallery.csv(table, "lr_sensitivity")
     shown = table[table["delta"] == DELTAS[0]]
+    metric = contents.one_metric
     columns = [*words.workload(contents), words.OPTIMIZER]
     for delta in DELTAS:
         name = f"within_{delta}"
         rows = table[table["delta"] == delta]
         said = [words.width(row) for row in rows.to_dict("records")]
         shown = shown.merge(rows[list(PAIR)].assign(**{name: said}), on=list(PAIR), how="left")
-        columns.append(words.plain(name, f"decades within {words.points(delta)}", str))
+        columns.append(words.plain(name, f"decades within {words.tolerance(delta, metric)}", str))
     shown = pd.concat([contents.of(shown, workload) for workload in contents.workloads])
     columns += [
         Column(
-            f"from, to (within {words.points(DELTAS[0])})",
+            f"from, to (within {words.tolerance(DELTAS[0], metric)})",
             lambda row: text.interval(row["low"], row["high"]),
         ),
         words.plain("share_diverged", "diverged %", lambda share: text.percent(share, digits=0)),
@@ -79,7 +92,7 @@ def _widths(contents: Contents, gallery: Gallery) -> page.Table:
         shown,
         columns,
         title="How wide the region of good learning rates is",
-        caption="Decades within so many points of accuracy of the optimizer's own best, with a "
+        caption=f"Decades within {_near(metric)} the optimizer's own best, with a "
         "95 % bootstrap interval over seeds; ≥ where the region reaches the end of the values "
         "tried, so that its width is a lower bound.",
         file=file,

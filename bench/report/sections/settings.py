@@ -54,13 +54,16 @@ def _alone(
     table = tables.response(known, name=name, by=PAIR)
     if not (table["share_diverged"] < 1).any():
         return
+    metric = contents.metric(workload)
     if pd.api.types.is_numeric_dtype(known[name]):
         best = contents.of(contents.best, workload).set_index("optimizer")
         chosen = best[name].to_dict()
-        drawn = figures.response(table, name=name, looks=contents.looks, selected=chosen)
+        drawn = figures.response(
+            table, name=name, metric=metric, looks=contents.looks, selected=chosen
+        )
     else:
-        drawn = figures.choices(table, name=name, looks=contents.looks)
-    title = f"{workload}: validation accuracy by {figures.label(name)}"
+        drawn = figures.choices(table, name=name, metric=metric, looks=contents.looks)
+    title = f"{workload}: validation {text.name(metric)} by {figures.label(name)}"
     yield Panel(
         title=figures.label(name).capitalize(),
         caption="The other settings at their best for each value; the spread is over seeds.",
@@ -86,19 +89,24 @@ def _with_lr(
     scores = scores.dropna()
     if scores.empty:
         return
-    # The lowest third need not be told apart: what matters is the shape of the good region.
-    limits = float(scores.quantile(0.33 if len(scores) > 8 else 0)), float(scores.max())
+    # The worst third need not be told apart: what matters is the shape of the good region.
+    metric = contents.metric(workload)
+    worst = (metric.sign * scores).quantile(0.33 if len(scores) > 8 else 0)
+    low, high = sorted((metric.sign * worst, metric.sign * (metric.sign * scores).max()))
+    limits = float(low), float(high)
     for optimizer, table in cells.items():
         at_random = 2 * len(table) <= table["lr"].nunique() * table[name].nunique()
         if at_random and pd.api.types.is_numeric_dtype(table[name]):
-            drawn = figures.scatter(table, x="lr", y=name, limits=limits)
+            drawn = figures.scatter(table, x="lr", y=name, metric=metric, limits=limits)
             caption = f"A dot a trial; {text.CROSS} where every run diverged."
         elif at_random:
             continue
         else:
-            top = table.sort_values("score", ascending=False, kind="stable").iloc[0]
+            top = table.sort_values(
+                "score", ascending=not metric.higher_is_better, kind="stable"
+            ).iloc[0]
             drawn = figures.heat_map(
-                table, x="lr", y=name, limits=limits, best=(top["lr"], top[name])
+                table, x="lr", y=name, metric=metric, limits=limits, best=(top["lr"], top[name])
             )
             caption = (
                 f"Mean over seeds, the best boxed; {text.CROSS} where every run diverged, * where "
@@ -119,7 +127,9 @@ def _cells(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     scored = runs.assign(score=selection.score(runs), lost=runs["status"] == "diverged")
     by_trial = scored.groupby([*keys, "trial"], as_index=False)["score"].mean()
     lost = scored.groupby(keys)["lost"].mean().rename("share_diverged")
-    return by_trial.groupby(keys)["score"].max().to_frame().join(lost).reset_index()
+    sign = selection.metric_of(runs).sign
+    best = sign * (sign * by_trial["score"]).groupby([by_trial[key] for key in keys]).max()
+    return best.to_frame().join(lost).reset_index()
 
 
 def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> list[page.Table]:
@@ -133,7 +143,10 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
     columns = [
         *words.workload(contents),
         words.OPTIMIZER,
-        Column("within", lambda row: words.points(row["delta"])),
+        Column(
+            "within",
+            lambda row: words.tolerance(row["delta"], contents.metric(row["workload"])),
+        ),
         Column(
             "distance from a rectangle",
             words.with_interval("distance", "low", "high", "{:.2f}".format),
@@ -148,7 +161,7 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
             ),
             columns,
             title="Do learning rate and weight decay have to be tuned together?",
-            caption="How far the region within so many points of the best is from a rectangle on "
+            caption="How far the region within so much of the best is from a rectangle on "
             "the grid: 0 means that each can be tuned by itself. With a 95 % bootstrap interval "
             "over seeds.",
             file=file,
@@ -175,10 +188,10 @@ def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
         page.table(
             wide,
             columns,
-            title="How much of the accuracy each number decides",
-            caption="Shares of the variance of accuracy over all trials, and over the lines "
-            "through the best trial. The two disagree where a setting decides whether training "
-            "works at all, but little among those that do.",
+            title=f"How much of {words.the_score(contents.one_metric)} each number decides",
+            caption=f"Shares of the variance of {words.score(contents.one_metric)} over all "
+            "trials, and over the lines through the best trial. The two disagree where a setting "
+            "decides whether training works at all, but little among those that do.",
             file=file,
         )
     ]

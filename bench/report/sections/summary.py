@@ -4,9 +4,11 @@ from collections import defaultdict
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
-from bench.analysis import tables
+from bench.analysis import selection, tables
 from bench.analysis.intervals import mean_interval
+from bench.metrics import Metric
 from bench.report import page, text
 from bench.report.contents import DELTAS, PAIR, Contents
 from bench.report.page import Block, Column, Gallery, Section
@@ -72,7 +74,7 @@ def warnings(contents: Contents) -> list[str]:
     said = []
     if not contents.has_validation:
         said.append(
-            "No run has a validation accuracy, so no setting can be selected: run with "
+            "No run has a validation score, so no setting can be selected: run with "
             "workload.val_size above 0."
         )
     for workload, lengths in study.lengths.items():
@@ -85,6 +87,20 @@ def warnings(contents: Contents) -> list[str]:
                 else "."
             )
         )
+    for workload, metrics in study.metrics.items():
+        said.append(
+            f"Runs of {workload} were judged by different metrics ({text.listed(list(metrics))}): "
+            "each is compared with its own only."
+        )
+    for workload in contents.workloads if len(study.runs) else []:
+        metric, runs = contents.metric(workload), study.runs[study.runs["workload"] == workload]
+        lost = (runs["status"] == "diverged").any() and runs["floor/val"].notna().any()
+        if metric.chance is None and lost:
+            floor = text.quantity(metric, text.value(metric, runs["floor/val"].iloc[0]))
+            said.append(
+                f"What chance gives in {text.name(metric)} on {workload} is not known: a diverged "
+                f"run counts as the worst value measured, {floor}."
+            )
     by_note: dict[str, list[str]] = defaultdict(list)
     several = len(contents.workloads) > 1
     for _, row in contents.best.iterrows():
@@ -112,24 +128,36 @@ def warnings(contents: Contents) -> list[str]:
 
 def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> page.Table:
     best = contents.of(contents.best, workload)
+    metric = contents.metric(workload)
+    show, less = partial(text.value, metric), "" if metric.higher_is_better else "-"
     columns = [
         words.OPTIMIZER,
         *words.settings(contents),
-        Column("validation %", lambda row: text.spread(row["score"], row["std"]), best="score"),
-        Column("test %", lambda row: text.spread(row["test"], row["test_std"])),
+        Column(
+            text.heading("validation", metric),
+            lambda row: text.spread(metric, row["score"], row["std"]),
+            best=f"{less}score",
+        ),
+        Column(
+            text.heading("test", metric),
+            lambda row: text.spread(metric, row["test"], row["test_std"]),
+        ),
         words.plain("seeds", "seeds"),
     ]
     caption = [
         "Mean ± standard deviation over seeds at the setting with the best mean validation "
-        "accuracy; test is only reported. The best of a column is bold."
+        f"{words.score(contents.one_metric).removeprefix('the ')}; test is only reported. "
+        "The best of a column is bold."
     ]
     expected = contents.of(contents.expected, workload)
     if contents.has_validation and best["compared"].max() > 1:
         for k in (1, _few_trials(contents, workload)):
             rows = expected.loc[expected["k"] == k, [*PAIR, "expected"]]
             best = best.merge(rows.rename(columns={"expected": f"after_{k}"}), how="left")
-            title = f"after {text.count(k, 'trial')},{text.SPACE}%"
-            columns.append(words.plain(f"after_{k}", title, text.percent, best=f"after_{k}"))
+            title = f"after {text.count(k, 'trial')},{text.SPACE}{text.unit(metric)}".rstrip(
+                f",{text.SPACE}"
+            )
+            columns.append(words.plain(f"after_{k}", title, show, best=f"{less}after_{k}"))
         caption.append(
             "After k trials: expected best, if k of the settings tried are drawn at random."
         )
@@ -138,12 +166,14 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
         kept = [*PAIR, "width", "width_low", "width_high", "open_low", "open_high"]
         best = best.merge(widths[kept], how="left")
         columns.append(Column("good learning rates, decades", words.width, best="width"))
-        caption.append(words.WIDTH_CAPTION)
+        caption.append(words.width_caption(contents.one_metric))
     times = contents.times[(contents.times["unit"] == "epochs") & (contents.times["reached"] > 0)]
     if (times["workload"] == workload).any():
         best = best.merge(times[[*PAIR, "time", "target"]], how="left")
-        target = text.number(100 * best["target"].max())
-        columns.append(words.plain("time", f"epochs to {target}{text.SPACE}%", best="-time"))
+        target = metric.sign * (metric.sign * best["target"]).max()
+        said = text.quantity(metric, text.number(text.scale(metric) * target))
+        title = f"epochs to {said.replace(' ', text.SPACE)}"
+        columns.append(words.plain("time", title, best="-time"))
     columns.append(Column("diverged", lambda row: f"{row['all_diverged']:,} of {row['runs']:,}"))
     return page.table(
         best,
@@ -158,19 +188,22 @@ def _tuned(contents: Contents, workload: str) -> str:
     known = contents.of(contents.best, workload).dropna(subset=["score"])
     if known.empty:
         return ""
-    known = known.sort_values("score", ascending=False, kind="stable")
+    metric = contents.metric(workload)
+    known = known.sort_values("score", ascending=not metric.higher_is_better, kind="stable")
     first = known.iloc[0]
     runs = contents.selected
     runs = runs[(runs["workload"] == workload) & (runs["optimizer"] == first["optimizer"])]
     test = mean_interval(runs["test"].to_numpy())
     interval = (
-        f"95 % interval {text.percent(test.low)} to {text.percent(test.high)}, "
+        f"95 % interval {text.value(metric, test.low)} to {text.value(metric, test.high)}, "
         if np.isfinite(test.low)
         else ""
     )
     said = (
-        f"{first['optimizer']} is best: {text.percent(first['score'])} % on validation at "
-        f"{words.setting(contents, first)}; {text.percent(first['test'])} % on test "
+        f"{first['optimizer']} is best: "
+        f"{text.quantity(metric, text.value(metric, first['score']))} on validation at "
+        f"{words.setting(contents, first)}; "
+        f"{text.quantity(metric, text.value(metric, first['test']))} on test "
         f"({interval}{text.count(int(first['seeds']), 'seed')})."
     )
     if len(known) > 1:
@@ -186,18 +219,22 @@ def _lead(contents: Contents, workload: str, first: str, second: str) -> str:
     if rows.empty:
         return ""
     test = rows.iloc[0]
-    sign = 1 if test["x"] == first else -1
-    ahead = 100 * sign * test["difference"]
+    metric = contents.metric(workload)
+    sign = metric.sign if test["x"] == first else -metric.sign
+    ahead = sign * test["difference"]
+    unit = text.difference_unit(metric)
+    unit = f" {unit}" if unit else ""
+    show = partial(text.difference, metric)
     if np.isnan(test["low"]):
-        return f"{second} is {ahead:.2f} points behind on test; one seed cannot tell luck."
-    low, high = sorted((100 * sign * test["low"], 100 * sign * test["high"]))
-    lead = f"{ahead:.2f} points on test (95 % interval {low:.2f} to {high:.2f})"
+        return f"{second} is {show(ahead)}{unit} behind on test; one seed cannot tell luck."
+    low, high = sorted((sign * test["low"], sign * test["high"]))
+    lead = f"{show(ahead)}{unit} on test (95 % interval {show(low)} to {show(high)})"
     if test["p_t_holm"] < CLEAR and ahead > 0:
         return f"It leads {second} by {lead}."
     if ahead < 0:
         return (
-            f"{second} is {-ahead:.2f} points ahead on test (95 % interval {-high:.2f} to "
-            f"{-low:.2f}), which is no reason to prefer it: test selects nothing."
+            f"{second} is {show(-ahead)}{unit} ahead on test (95 % interval {show(-high)} to "
+            f"{show(-low)}), which is no reason to prefer it: test selects nothing."
         )
     if low > 0:
         return (
@@ -212,15 +249,17 @@ def _untuned(contents: Contents, workload: str) -> str:
     chances = contents.of(contents.probability_best, workload)
     if expected["optimizer"].nunique() < 2 or expected["trials"].max() < 2:
         return ""
-    one = expected[expected["k"] == 1].sort_values("expected", ascending=False)
+    one = expected[expected["k"] == 1]
+    metric = contents.metric(workload)
+    one = one.sort_values("expected", ascending=not metric.higher_is_better)
     most, least = one.iloc[0], one.iloc[-1]
-    one_digit = partial(text.percent, digits=1)
+    one_digit = partial(text.value, metric, digits=1)
     show = words.with_interval("expected", "low", "high", one_digit)
     interval = "" if text.missing(most["low"]) else " (95 % interval over seeds)"
     said = (
         f"{most['optimizer']} promises most: one setting drawn at random from those tried gives "
-        f"{show(most.to_dict())} % in expectation{interval}; {least['optimizer']}, the last, "
-        f"{show(least.to_dict())} %."
+        f"{text.quantity(metric, show(most.to_dict()))} in expectation{interval}; "
+        f"{least['optimizer']}, the last, {text.quantity(metric, show(least.to_dict()))}."
     )
     if len(chances):
         few = min(_few_trials(contents, workload), chances["k"].max())
@@ -245,9 +284,10 @@ def _forgiving(contents: Contents, workload: str) -> str:
         return ""
     rows = rows.sort_values("width", ascending=False, kind="stable")
     widest, narrowest = rows.iloc[0], rows.iloc[-1]
+    near = words.tolerance(DELTAS[0], contents.metric(workload))
     return (
         f"{widest['optimizer']} forgives a wrong learning rate the most: it stays within "
-        f"{words.points(DELTAS[0])} of its best over {words.width(widest.to_dict())} decades; "
+        f"{near} of its best over {words.width(widest.to_dict())} decades; "
         f"{narrowest['optimizer']}, the least, over {words.width(narrowest.to_dict())}."
     )
 
@@ -257,7 +297,7 @@ def _fast(contents: Contents, workload: str) -> str:
     if rows.empty:
         return ""
     epochs, seconds = (rows[rows["unit"] == unit] for unit in ("epochs", "seconds"))
-    target = f"{text.number(100 * rows['target'].max())} % validation accuracy"
+    target = words.target(contents.metric(workload), rows)
     clock = seconds[["optimizer", "time"]].rename(columns={"time": "seconds"})
     reached = epochs[np.isfinite(epochs["time"].astype(float))].merge(clock, on="optimizer")
     reached = reached.sort_values(["time", "seconds"], kind="stable")
@@ -294,20 +334,46 @@ def _overall(contents: Contents) -> list[tuple[str, str]]:
         sentence = (
             f"{first['optimizer']} does best over {len(contents.workloads)} workloads: its "
             f"interquartile mean is {first['normalised']:.3f}{interval} on a scale where 0 is "
-            "chance and 1 the best optimizer of each workload."
+            f"{words.floor(contents.lacking_chance)} and 1 the best optimizer of each workload."
         )
         said.append(("Tuned", sentence))
-    one = contents.expected[contents.expected["k"] == 1]
-    if len(one):
-        best = one.groupby("workload")["expected"].transform("max")
-        share = (one["expected"] / best).groupby(one["optimizer"]).mean()
-        complete = one.groupby("optimizer")["workload"].nunique() == one["workload"].nunique()
-        share = share[complete].sort_values(ascending=False)
-        if len(share) > 1:
-            sentence = (
-                f"{share.index[0]} is the safest: with one random setting it gives, averaged over "
-                f"workloads, {100 * share.iloc[0]:.0f} % of the accuracy that the best optimizer "
-                f"gives; {share.index[-1]}, the last, {100 * share.iloc[-1]:.0f} %."
-            )
-            said.append(("Untuned", sentence))
+    share = _shares_of_best(contents)
+    if len(share) > 1:
+        metric = contents.one_metric
+        said_of = (
+            f"the {text.name(metric)} that the best optimizer gives"
+            if metric is not None and _from_zero(metric)
+            else f"the way from {words.floor(contents.lacking_chance)} to the best optimizer"
+        )
+        sentence = (
+            f"{share.index[0]} is the safest: with one random setting it gives, averaged over "
+            f"workloads, {100 * share.iloc[0]:.0f} % of {said_of}; {share.index[-1]}, the last, "
+            f"{100 * share.iloc[-1]:.0f} %."
+        )
+        said.append(("Untuned", sentence))
     return said
+
+
+def _from_zero(metric: Metric) -> bool:
+    """Whether a share of a value means something: 0 is the worst there is."""
+    return metric.unit == "fraction" and metric.higher_is_better
+
+
+def _shares_of_best(contents: Contents) -> pd.Series:
+    """What one random setting gives, as a share of what the best optimizer's gives, mean over
+    workloads: of each optimizer that all workloads have, the best first."""
+    one = contents.expected[contents.expected["k"] == 1]
+    if one.empty:
+        return pd.Series(dtype=float)
+    metric = contents.one_metric
+    signed = selection.signs(one.assign(metric=one["workload"].map(contents.metric)))
+    if metric is not None and _from_zero(metric):
+        origin = pd.Series(0.0, index=one.index)
+    else:
+        floors = contents.study.runs.groupby("workload")["floor/val"].first()
+        origin = signed * one["workload"].map(floors)
+    gained = signed * one["expected"] - origin
+    best = gained.groupby(one["workload"]).transform("max")
+    share = (gained / best.where(best > 0)).groupby(one["optimizer"]).mean()
+    complete = one.groupby("optimizer")["workload"].nunique() == one["workload"].nunique()
+    return share[complete].dropna().sort_values(ascending=False)

@@ -2,29 +2,39 @@
 
 from typing import Any
 
-from bench.report import figures, page, style
+import pandas as pd
+
+from bench.report import figures, page, style, text
 from bench.report.contents import Contents, setting_names
 from bench.report.page import Block, Gallery, Section
+from bench.report.sections import words
 
 
 def section(contents: Contents, gallery: Gallery) -> Section:
     gallery.csv(contents.study.runs, "runs")
     file = gallery.csv(contents.trials, "trials")
     trials = contents.trials
+    scale = trials["metric"].map(text.scale)
     shown = trials.assign(
-        validation=(100 * trials["score"]).round(4),
-        sd=(100 * trials["std"]).round(4),
-        test=(100 * trials["test"]).round(4),
+        validation=_rounded(scale * trials["score"], scale),
+        sd=_rounded(scale * trials["std"], scale),
+        test=_rounded(scale * trials["test"], scale),
+        metric=trials["metric"].map(lambda metric: text.heading(text.name(metric), metric)),
     )
+    metric = contents.one_metric
+    titles = [s if metric is None else text.heading(s, metric) for s in ("validation", "test")]
+    digits = {"digits": 2} if metric is not None and not metric.relative else {}
     columns: list[tuple[str, dict[str, Any]]] = []
     if len(contents.workloads) > 1:
         columns.append(("workload", {}))
     columns.append(("optimizer", {}))
+    if metric is None:
+        columns.append(("metric", {}))
     columns += [(name, {"title": figures.label(name)}) for name in setting_names(contents.study)]
     columns += [
-        ("validation", {"title": "validation %", "digits": 2, "first": True}),
-        ("sd", {"title": "± sd", "digits": 2}),
-        ("test", {"title": "test %", "digits": 2}),
+        ("validation", {"title": titles[0], "first": True} | digits),
+        ("sd", {"title": "± sd"} | digits),
+        ("test", {"title": titles[1]} | digits),
         ("seeds", {}),
         ("diverged", {}),
     ]
@@ -35,7 +45,8 @@ def section(contents: Contents, gallery: Gallery) -> Section:
         "lr<0.01 or diverged=0."
     )
     explorer = page.Explorer(
-        caption="Means over seeds; a diverged run counts as chance. All rows and columns:",
+        caption="Means over seeds; a diverged run counts as "
+        f"{words.floor(contents.lacking_chance)}. All rows and columns:",
         file=file,
         data=data,
     )
@@ -45,3 +56,9 @@ def section(contents: Contents, gallery: Gallery) -> Section:
         short="Every trial",
         blocks=[Block(paragraphs=[lead], explorer=explorer)],
     )
+
+
+def _rounded(values: pd.Series, scale: pd.Series) -> pd.Series:
+    """Percent to four decimals, others to six significant digits."""
+    significant = values.map(lambda value: float(f"{value:.6g}"))
+    return values.round(4).where(scale == 100, significant)

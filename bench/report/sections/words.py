@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.budget import is_grid
+from bench.metrics import Metric
 from bench.report import figures, text
 from bench.report.contents import DELTAS, Contents, setting_names
 from bench.report.page import Column
@@ -78,13 +79,45 @@ def width(row: dict[str, Any]) -> str:
     return bound + with_interval("width", "width_low", "width_high", "{:.1f}".format)(row)
 
 
-def points(delta: float) -> str:
+def tolerance(delta: float, metric: Metric | None) -> str:
+    """How far from the best is still good: a fraction's points, else percent of the best; both
+    where metrics differ."""
     number = f"{100 * delta:g}"
-    return f"{number} point" + ("" if number == "1" else "s")
+    points = f"{number} point" + ("" if number == "1" else "s")
+    if metric is None:
+        return f"{points} or {number} %"
+    return f"{number} %" if metric.relative else points
 
 
-WIDTH_CAPTION = (
-    f"Good learning rates: the decades within which accuracy stays within {points(DELTAS[0])} of "
-    "the optimizer's own best, with a 95 % bootstrap interval over seeds; ≥ where the region "
-    "reaches the end of the values tried."
-)
+def score(metric: Metric | None) -> str:
+    """What a table over workloads calls what it is about."""
+    return "the score" if metric is None else text.name(metric)
+
+
+def the_score(metric: Metric | None) -> str:
+    return "the score" if metric is None else f"the {text.name(metric)}"
+
+
+def target(metric: Metric, times: pd.DataFrame) -> str:
+    """``97 % validation F1``, ``a validation loss of at most 3 bits``: the hardest of these."""
+    hardest = metric.sign * (metric.sign * times["target"]).max()
+    said = text.quantity(metric, text.number(text.scale(metric) * hardest))
+    name = f"validation {text.name(metric)}"
+    if metric.unit == "fraction" and metric.higher_is_better:
+        return f"{said} {name}"
+    return f"a {name} of at {'least' if metric.higher_is_better else 'most'} {said}"
+
+
+def width_caption(metric: Metric | None) -> str:
+    return (
+        f"Good learning rates: the decades within which {score(metric)} stays within "
+        f"{tolerance(DELTAS[0], metric)} of the optimizer's own best, with a 95 % bootstrap "
+        "interval over seeds; ≥ where the region reaches the end of the values tried."
+    )
+
+
+def floor(metric: Metric | None) -> str:
+    """What a diverged run counts as."""
+    if metric is None:
+        return "chance (where that is not known, the worst value measured)"
+    return "the worst value measured" if metric.chance is None else "chance"

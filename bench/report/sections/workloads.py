@@ -44,10 +44,10 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         rows.sort_values("optimizer", key=contents.place),
         columns,
         title="Tuned optimizers over all workloads",
-        caption="Interquartile mean of test accuracy over seeds and workloads, where 0 is chance "
-        "and 1 the best optimizer of the workload, with a 95 % stratified bootstrap interval. Rank "
-        "1 is the best. Profile score: the area under the performance profile up to "
-        f"{UP_TO:g} times the fastest, from 0 to 1.",
+        caption=f"Interquartile mean of test {_scores(contents)} over seeds and workloads, where 0 "
+        f"is {words.floor(contents.lacking_chance)} and 1 the best optimizer of the workload, with "
+        "a 95 % stratified bootstrap interval. Rank 1 is the best. Profile score: the area under "
+        f"the performance profile up to {UP_TO:g} times the fastest, from 0 to 1.",
         file=file,
     )
     few = (
@@ -106,11 +106,16 @@ def _ranks(contents: Contents, gallery: Gallery, ranks: pd.DataFrame) -> Panel |
     p = ranks["p"].iloc[0]
     return Panel(
         title="Mean ranks",
-        caption="By test accuracy, a workload a block. A bar joins optimizers whose mean ranks "
-        "differ by less than Nemenyi's critical difference at the 5 % level"
+        caption=f"By test {_scores(contents)}, a workload a block. A bar joins optimizers whose "
+        "mean ranks differ by less than Nemenyi's critical difference at the 5 % level"
         + (f"; Friedman's p is {p:.3f}." if np.isfinite(p) else "."),
         views=[gallery.figure(drawn, "ranks", title="Mean ranks over workloads")],
     )
+
+
+def _scores(contents: Contents) -> str:
+    metric = contents.one_metric
+    return "scores" if metric is None else text.name(metric)
 
 
 def _three_digits(value: float) -> str:
