@@ -42,7 +42,7 @@ def drawn(workload: Workload, seed: int) -> nn.Module:
             f"workload={workload.name}: build gives a {type(model).__name__}, no torch.nn.Module"
         )
     for name, x in _tensors(model):
-        if x.is_meta or bool(_undrawn(x).any()):
+        if x.is_meta or _undrawn(x):
             raise BenchError(
                 f"workload={workload.name}: {name} of its model is drawn by nobody; build must "
                 "give every parameter and buffer a value from the seed"
@@ -166,11 +166,12 @@ def _shape(x: Tensor) -> str:
     return f"[{', '.join(map(str, x.shape))}]"
 
 
-def _undrawn(x: Tensor) -> Tensor:
-    """Where `_undrawn_is_nan` has left what it writes."""
-    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        return x.isnan()
-    return x == torch.iinfo(x.dtype).max
+def _undrawn(x: Tensor) -> bool:
+    """Whether it holds what `_undrawn_is_nan` leaves in new memory. Of whole numbers only a tensor
+    that is nothing else: single ones may mean it."""
+    if x.dtype in (torch.int32, torch.int64):
+        return x.numel() > 0 and bool((x == torch.iinfo(x.dtype).max).all())
+    return bool(x.isnan().any())
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
