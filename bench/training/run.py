@@ -36,7 +36,7 @@ from bench.training.reports import Report
 from bench.training.resumption import Saved
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
-from bench.workloads.models import check_seed, drawn, loaded
+from bench.workloads.models import check_contract, drawn, loaded
 from bench.workloads.workload import Place
 from optimizers.rule import Matrixwise
 
@@ -106,7 +106,7 @@ class Run:
             acting_on_steps=extensions.acting_on_steps(callbacks),
         )
         self.models = [drawn(workload_of(own), own["seed"]) for own in configs]
-        check_seed(self.workload, self.models[0], config["seed"])
+        check_contract(self.workload, self.models[0], config["seed"])
         self.make_optimizer(self.models[0].named_parameters())  # what it refuses is said here
         self.saved: Saved | None = None
         self.start = self._find_start() if options["resume"] else None

@@ -48,6 +48,8 @@ def _tensor(what: str, values: Any) -> Tensor:
         raise BenchError(f"{what}: is no array of numbers ({error})") from error
     if tensor.ndim == 0:
         raise BenchError(f"{what}: is one number; its first axis must go by examples")
+    if not bool(tensor.isfinite().all()):
+        raise BenchError(f"{what}: has values that are not finite")
     return tensor
 
 

@@ -11,7 +11,8 @@ Draw = Callable[[Tensor, Generator], object]
 def initialise(
     model: nn.Module, *, init: str, init_std: float, init_bias: float, generator: Generator
 ) -> nn.Module:
-    """Draws all weights of the linear and convolutional layers of ``model``, in module order.
+    """Draws all weights of the linear and convolutional layers of ``model``, in module order; after
+    every other layer's own reset, which draws from the global generator.
 
     Args:
         init: ``default`` is PyTorch's own: weights and biases uniform in ±1/sqrt(fan_in).
@@ -32,9 +33,16 @@ def initialise(
         ),
         "zeros": lambda w, g: nn.init.zeros_(w),
     }
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     for module in model.modules():
-        if not isinstance(module, nn.Linear | nn.Conv2d):
-            continue
+        reset = getattr(module, "reset_parameters", None) or getattr(
+            module,
+            "_reset_parameters",
+            None,  # MultiheadAttention's
+        )
+        if module not in layers and reset is not None:
+            reset()
+    for module in layers:
         draws[init](module.weight, generator)
         if module.bias is None:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils import deterministic
 
 from bench.errors import BenchError
+from bench.metrics import Metric
 from bench.settings.paths import line
 from bench.workloads.workload import Place
 
@@ -41,7 +42,7 @@ def drawn(workload: Workload, seed: int) -> nn.Module:
             f"workload={workload.name}: build gives a {type(model).__name__}, no torch.nn.Module"
         )
     for name, x in _tensors(model):
-        if x.is_meta or bool(x.isnan().any()):
+        if x.is_meta or _undrawn(x):
             raise BenchError(
                 f"workload={workload.name}: {name} of its model is drawn by nobody; build must "
                 "give every parameter and buffer a value from the seed"
@@ -49,18 +50,128 @@ def drawn(workload: Workload, seed: int) -> nn.Module:
     return model
 
 
-def check_seed(workload: Workload, model: nn.Module, seed: int) -> None:
-    """Builds the model again: the seed alone must decide what is drawn.
+def check_contract(workload: Workload, model: nn.Module, seed: int) -> None:
+    """Builds the model again, and has it answer for a few examples, before anything is trained.
+
+    Args:
+        workload: with its data loaded.
+        model: what it built for ``seed``; is left as it is.
 
     Raises:
-        BenchError: it does not.
+        BenchError: the workload does not keep what `Workload` says.
     """
-    for (name, x), (_, again) in zip(_tensors(model), _tensors(drawn(workload, seed)), strict=True):
-        if not torch.equal(x, again):
+    again = drawn(workload, seed)
+    for (name, x), (_, other) in zip(_tensors(model), _tensors(again), strict=True):
+        if not torch.equal(x, other):
             raise BenchError(
                 f"workload={workload.name}: {name} of its model is not decided by the seed; build "
                 "must draw from a generator that the seed starts, such as PyTorch's global one"
             )
+    _check_parameters(workload, model)
+    _check_metrics(workload)
+    for split in ("train", "val", "test") if workload.validates else ("train", "test"):
+        if workload.size(split) < 1:
+            raise BenchError(f"workload={workload.name}: its {split} split has no examples")
+    place = _in_memory[1] if _in_memory is not None else Place(torch.device("cpu"), torch.float32)
+    devices = [place.device] if place.device.type == "cuda" else []
+    with seeded(seed), torch.random.fork_rng(devices), torch.no_grad():
+        again.to(place.device, place.dtype).eval()
+        sizes = sorted({min(examples, workload.train_size) for examples in (2, 3)})
+        if sizes == [2]:
+            sizes = [1, 2]
+        shapes = [_check_answers(workload, again, examples) for examples in sizes]
+    if len(set(shapes)) > 1:  # [B, 1] against [B] is [B, B]
+        raise BenchError(
+            f"workload={workload.name}: losses gives for each example as many numbers as there are "
+            "examples in the batch; do output and batch have the same shape?"
+        )
+
+
+def _check_parameters(workload: Workload, model: nn.Module) -> None:
+    parameters = dict(model.named_parameters())
+    if not parameters:
+        raise BenchError(f"workload={workload.name}: its model has no parameters")
+    for name, p in parameters.items():
+        if not p.requires_grad:
+            raise BenchError(
+                f"workload={workload.name}: {name} of its model requires no gradient; what is not "
+                "trained is a buffer"
+            )
+
+
+def _check_metrics(workload: Workload) -> None:
+    for metric in workload.metrics:
+        if not isinstance(metric, Metric):
+            raise BenchError(f"workload={workload.name}: metrics: {metric!r} is no Metric")
+    names = ["loss", *(metric.name for metric in workload.metrics)]
+    for name in names:
+        if names.count(name) > 1:
+            what = "measured anyway" if name == "loss" else "there twice"
+            raise BenchError(f"workload={workload.name}: metrics: {name} is {what}")
+
+
+def _check_answers(workload: Workload, model: nn.Module, examples: int) -> tuple[int, ...]:
+    """What the model is told for some examples; returns the shape of one example's losses."""
+    batch = workload.batch(slice(0, examples))
+    output = first(workload, model, examples)
+
+    def said(method: str) -> Any:
+        try:
+            return getattr(workload, method)(output, batch)
+        except Exception as error:
+            raise BenchError(f"workload={workload.name}: {method}: {line(error)}") from error
+
+    losses = said("losses")
+    if not (isinstance(losses, Tensor) and losses.is_floating_point()):
+        what = losses.dtype if isinstance(losses, Tensor) else type(losses).__name__
+        raise BenchError(f"workload={workload.name}: losses gives {what}, no floating-point tensor")
+    if batch and (losses.ndim == 0 or len(losses) != examples):
+        raise BenchError(
+            f"workload={workload.name}: losses gives {_shape(losses)} for {examples} examples; its "
+            "first dimension must go by examples, without a mean over them"
+        )
+    objective = said("objective")
+    if not (isinstance(objective, Tensor) and objective.ndim == 0):
+        raise BenchError(f"workload={workload.name}: objective must be a tensor without dimensions")
+    _check_sums(workload, said("sums"))
+    return tuple(losses.shape[1:])
+
+
+def _check_sums(workload: Workload, sums: Any) -> None:
+    if not isinstance(sums, Mapping):
+        raise BenchError(f"workload={workload.name}: sums gives no tensors by name")
+    for name, x in sums.items():
+        if not (isinstance(x, Tensor) and x.ndim == 0):
+            what = _shape(x) if isinstance(x, Tensor) else type(x).__name__
+            raise BenchError(
+                f"workload={workload.name}: sums: {name} is {what}; it must be the sum over all "
+                "examples, a tensor without dimensions"
+            )
+    needed = ["loss", "count", *(m.name for m in workload.metrics if m.of is None)]
+    for name in needed:
+        if name not in sums:
+            raise BenchError(f"workload={workload.name}: sums: gives {', '.join(sums)}, no {name}")
+    for metric in workload.metrics:
+        try:
+            float(metric.value({name: float(x) for name, x in sums.items()}))
+        except ArithmeticError:  # of so few examples
+            continue
+        except Exception as error:
+            raise BenchError(
+                f"workload={workload.name}: metric {metric.name}: {line(error)}"
+            ) from error
+
+
+def _shape(x: Tensor) -> str:
+    return f"[{', '.join(map(str, x.shape))}]"
+
+
+def _undrawn(x: Tensor) -> bool:
+    """Whether it holds what `_undrawn_is_nan` leaves in new memory. Of whole numbers only a tensor
+    that is nothing else: single ones may mean it."""
+    if x.dtype in (torch.int32, torch.int64):
+        return x.numel() > 0 and bool((x == torch.iinfo(x.dtype).max).all())
+    return bool(x.isnan().any())
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

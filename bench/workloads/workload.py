@@ -278,6 +278,10 @@ class Arrays(Examples):
                 f"workload.val_size={self.val_size}: must leave training samples; "
                 f"{self.name} has {total}"
             )
+        if self.val_size and "val" in self._arrays:
+            raise BenchError(
+                f"workload.val_size={self.val_size}: must be 0; {self.name} has a val split"
+            )
         super().check()
 
     def load(self, place: Place) -> None:
