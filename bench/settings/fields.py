@@ -24,6 +24,11 @@ def each(interval: str) -> Any:
     return field(default_factory=list, metadata={"each": interval})
 
 
+def words(*default: str) -> Any:
+    """A list of words."""
+    return field(default_factory=lambda: list(default))
+
+
 def section(kind: type) -> Any:
     """A section of keys, which are those of a subclass of ``kind``."""
     return field(default=MISSING, metadata={"part": kind})

@@ -60,7 +60,8 @@ class StackModule(TrainingModule):
                 raise BenchError(f"a stack has one {name} for all runs, and theirs differ")
         self.names = list(stacked)
         self.stacked = nn.ParameterList(stacked.values())
-        self.evaluation_batch = max(100, 8000 // len(rows))
+        together = workload.evaluation_batch_of_stacks
+        self.evaluation_batch = max(together // 80, together // len(rows))
 
     @property
     def running(self) -> list[Member]:

@@ -57,6 +57,7 @@ class Workload:
         inputs: the tensors of a batch that the model is called with, in its order.
         loss_unit: of what `losses` gives, such as nats.
         evaluation_batch: examples that are evaluated at a time.
+        evaluation_batch_of_stacks: the same where runs are evaluated together, over all of them.
     """
 
     name: str = MISSING
@@ -67,6 +68,7 @@ class Workload:
     inputs: ClassVar[Sequence[str]] = ("inputs",)
     loss_unit: ClassVar[str] = ""
     evaluation_batch: ClassVar[int] = 1000
+    evaluation_batch_of_stacks: ClassVar[int] = 8000
 
     # How it is gone through. A subclass of `Examples` lets a person say it.
     batch_size: ClassVar[int | str] = "full"
