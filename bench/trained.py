@@ -23,7 +23,7 @@ def load_model(run: str | Path) -> nn.Module:
 
         model = load_model("runs/default/mnist_mlp/adam/lr=0.001,seed=0")
         test = load("mnist").test
-        accuracy = (model(test.images).argmax(1) == test.labels).float().mean()
+        correct = (model(test.images).argmax(1) == test.labels).float().mean()
 
     Args:
         run: its directory. Runs of a stack have left theirs, too.
