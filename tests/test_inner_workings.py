@@ -1,0 +1,52 @@
+"""What we lean on in Lightning and Hydra beside their interfaces is still there, and does the same."""
+
+import pytest
+import pytorch_lightning as pl
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from bench.command_line import CONF
+from bench.settings import hydra
+from bench.sweeps.composition import parse
+from bench.training import lightning
+
+
+def test_global_step_is_what_was_counted() -> None:
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit_loop.epoch_loop.automatic_optimization = False
+    assert trainer.global_step == 0
+    lightning.count_steps(trainer, 50)
+    lightning.count_steps(trainer, 1)
+    assert trainer.global_step == 51
+    lightning.go_on(trainer, epochs=3, steps=70)
+    assert (trainer.global_step, trainer.current_epoch) == (70, 3)
+
+
+def test_what_loggers_go_by_and_when_validation_comes() -> None:
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    assert trainer.fit_loop.epoch_loop._batches_that_stepped == 0
+    lightning.name_step(trainer, 50)
+    assert trainer.fit_loop.epoch_loop._batches_that_stepped == 49
+    lightning.validate_after_this(trainer, True)
+    assert trainer.val_check_batch == 1
+    lightning.validate_after_this(trainer, False)
+    assert trainer.val_check_batch > 10**9
+
+
+def test_hydra_parses_finds_and_sets() -> None:
+    said = hydra.flags().parse_args(["-m", "a=1"])
+    assert (said.multirun, said.overrides) == (True, ["a=1"])
+    assert hydra.source("file", str(CONF)).is_config("config.yaml")
+    with pytest.raises(ValueError, match="nowhere"):
+        hydra.source("nowhere", "x")
+    config = OmegaConf.create({"a": {"b": 1}})
+    hydra.set_values(parse("a.b=2"), config)
+    assert config.a.b == 2
+    name = hydra.directory_name(parse("a.b=2"), kv_sep="=", item_sep=",", exclude_keys=[])
+    assert name == "a.b=2"
+
+
+def test_a_workloads_file_has_every_key_of_its_class() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        workload = compose("config", ["workload=mnist_mlp", "workload.l2=1"]).workload
+        assert (workload.sampling, workload.l2, workload.model.dropout) == ("shuffle", 1.0, 0.0)
