@@ -1,7 +1,6 @@
-"""What we lean on in Lightning and Hydra beside their interfaces is still there, and does the same."""
+"""What we lean on inside Lightning and Hydra is still there, and does the same."""
 
 import pytest
-import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -12,8 +11,12 @@ from bench.training import lightning
 
 
 def test_global_step_is_what_was_counted() -> None:
-    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer.fit_loop.epoch_loop.automatic_optimization = False
+    trainer = lightning.pl.Trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    module = lightning.pl.LightningModule()
+    module.automatic_optimization = False
+    trainer.strategy.connect(module)
     assert trainer.global_step == 0
     lightning.count_steps(trainer, 50)
     lightning.count_steps(trainer, 1)
@@ -23,7 +26,9 @@ def test_global_step_is_what_was_counted() -> None:
 
 
 def test_what_loggers_go_by_and_when_validation_comes() -> None:
-    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = lightning.pl.Trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
     assert trainer.fit_loop.epoch_loop._batches_that_stepped == 0
     lightning.name_step(trainer, 50)
     assert trainer.fit_loop.epoch_loop._batches_that_stepped == 49
