@@ -35,6 +35,20 @@ WRONG: list[tuple[str, list[str]]] = [
     ("~seed", ["seed", "needed"]),
     ("~trainer", ["trainer", "needed"]),
     ("~trainer.max_steps", ["trainer.max_steps", "cannot be taken out"]),
+    # classes by path
+    ("workload=custom", ["workload._target_", "a value is needed", "my_module.MyClass"]),
+    ("schedule=custom", ["schedule._target_", "a value is needed"]),
+    ("workload._target_=nowhere.X", ["workload._target_=nowhere.X", "cannot be imported"]),
+    ("workload._target_=torch.nn.Linear", ["workload._target_", "no subclass of"]),
+    ("workload._target_=bench.workloads.ImageClassifier", ["workload.model.family", "is needed"]),
+    ("workload.model.family=rnn", ["workload.model.family='rnn'", "mlp"]),
+    ("workload.dataset=nowhere.x trainer.max_steps=1", ["workload.dataset=nowhere.x", "imported"]),
+    (
+        "workload._target_=bench.workloads.ImageClassifier workload.model._target_=nowhere.Net",
+        ["workload.model._target_=nowhere.Net", "cannot be imported"],
+    ),
+    ("schedule._target_=math.floor", ["schedule._target_", "math.floor"]),
+    ("schedule._target_=nowhere.f", ["schedule._target_=nowhere.f", "cannot be imported"]),
     # another thing where a section or a choice belongs
     ("optimizer=3", ["optimizer=3", "choose from", "adam"]),
     ("optimizer=null", ["optimizer=null", "choose from", "adam"]),

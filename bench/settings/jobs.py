@@ -23,7 +23,7 @@ from bench.records import Record
 from bench.settings.identity import digest, record_fields, run_directory
 from bench.settings.overrides import usable
 from bench.settings.schema import as_yaml, validate
-from bench.settings.workloads import workload_of
+from bench.settings.workloads import schema_for, workload_of
 
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
 
@@ -132,8 +132,13 @@ def _defaults(config: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str,
     Args:
         chosen: Hydra's choices, of each group.
     """
-    parts = choices(config, chosen)
-    workload, optimizer, schedule = (_usual(*choice) for choice in parts)
+    first, second, third = choices(config, chosen)
+    optimizer, schedule = _usual(*second), _usual(*third)
+    try:
+        workload = _usual(*first)
+    except BenchError:  # a person's own class has values that must be given
+        fields = OmegaConf.to_container(schema_for(config["workload"]))
+        workload = optimizer | {"workload": fields}
     return workload | {"optimizer": optimizer["optimizer"], "schedule": schedule["schedule"]}
 
 

@@ -150,11 +150,18 @@ def validate(config: DictConfig) -> dict[str, Any]:
 
 
 def _give_schema(config: DictConfig) -> None:
-    """Has a workload whose class only the command line named take that class's fields.
+    """Has a workload whose class only the command line named take that class's fields, and looks
+    whether classes are named at all.
 
     Raises:
         BenchError: there is no such class, or it has no such keys.
     """
+    for group in ("workload", "optimizer", "schedule"):
+        section = config.get(group)
+        if isinstance(section, DictConfig) and OmegaConf.is_missing(section, "_target_"):
+            raise BenchError(
+                f"{group}._target_: a value is needed: a dotted path, such as my_module.MyClass"
+            )
     given = config.get("workload")
     if not isinstance(given, DictConfig):
         return

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Optional, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -32,7 +32,7 @@ INITIALISATION = ("init", "init_std", "init_bias")
 
 @dataclass
 class Model:
-    family: str = MISSING
+    family: str = accepts(MISSING, None, "mlp", "cnn")
     init: str = accepts(
         "default", None, "default", "kaiming", "xavier", "truncated_normal", "normal", "zeros"
     )
@@ -85,7 +85,7 @@ class ImageClassifier(Examples):
     val_size: int = accepts(5000, "[0, inf)", kind=int)
     split_seed: int = accepts(0, "[0, inf)", kind=int)
     label_smoothing: float = accepts(0.0, "[0, 1)")
-    target: float = accepts(MISSING, "[0, 1]")
+    target: Optional[float] = accepts(None, "[0, 1]")  # noqa: UP045
 
     inputs = ("images",)
     loss_unit = "nats"
