@@ -1,8 +1,30 @@
 """What is trained. A workload of a person's own begins with a name of these."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from bench.metrics import Metric
 from bench.settings.fields import accepts
 from bench.workloads.images import ImageClassifier
 from bench.workloads.workload import Arrays, Examples, Workload
 
-__all__ = ["Arrays", "Examples", "ImageClassifier", "Metric", "Workload", "accepts"]
+if TYPE_CHECKING:
+    from bench.workloads.regression import LinearRegression
+
+__all__ = [
+    "Arrays",
+    "Examples",
+    "ImageClassifier",
+    "LinearRegression",
+    "Metric",
+    "Workload",
+    "accepts",
+]
+
+LAZY = {"LinearRegression": "regression"}  # imported once they are asked for
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{LAZY[name]}"), name)
