@@ -43,3 +43,37 @@ def test_logits_and_gradients(seeds: int, each: int, family: str, hidden: list[i
         for gradient, wanted in zip(gradients, expected, strict=True):
             torch.testing.assert_close(gradient[k], wanted)
             assert gradient.is_contiguous() or family == "cnn"
+
+
+RELU = nn.ReLU()
+UNUSUAL = {
+    "one number": lambda: nn.Sequential(nn.Linear(6, 1), nn.Flatten(0)),
+    "from the middle": lambda: nn.Sequential(nn.Flatten(2), nn.Linear(6, 3)),
+    "no flattening": lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU()),
+    "without bias": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 3, bias=False)),
+    "a layer used twice": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(6, 4), RELU, nn.Linear(4, 4), RELU, nn.Linear(4, 2)
+    ),
+    "flattened twice": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.Flatten()),
+}
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (2, 3, 6)], ids=str)
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_sequences_of_plain_layers(name: str, shape: tuple[int, ...]) -> None:
+    """Whatever a person builds of the layers that matrix products are made for."""
+    if name == "from the middle" and len(shape) == 1:
+        pytest.skip("has no such dimension")
+    torch.manual_seed(0)
+    models = [UNUSUAL[name]().double() for _ in range(4)]
+    x = torch.randn(2, 5, *shape, dtype=torch.float64)
+    try:
+        expected = [model(x[k // 2]) for k, model in enumerate(models)]
+    except RuntimeError:
+        pytest.skip("is no model of such examples")
+    stacked = {
+        key: torch.stack([dict(model.named_parameters())[key].detach() for model in models])
+        for key, _ in models[0].named_parameters()
+    }
+    found = outputs(classifier({"family": "mlp"}), models[0], stacked, {"images": x})
+    torch.testing.assert_close(found, torch.stack(expected))

@@ -237,6 +237,14 @@ def test_a_stack_trains_what_a_run_alone_does(fake: Path, tmp_path: Path) -> Non
             assert stacked.metrics[name] == pytest.approx(alone.metrics[name], rel=1e-4), name
 
 
+def test_precisions_one_after_another(fake: Path, tmp_path: Path) -> None:
+    """The data of the last run are still in memory, in its dtype."""
+    for precision in ("64-true", "32-true", "bf16-true"):
+        options = [*SHORT, f"trainer.precision={precision}"]
+        (record,) = train(fake, tmp_path / precision, options)
+        assert record.status == "completed"
+
+
 def test_the_start(fake: Path) -> None:
     def weights(init: str, seed: int) -> torch.Tensor:
         return torch.cat(
