@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -52,10 +52,9 @@ def fake(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["made up", "real"])
-def data_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+def data_dir(request: pytest.FixtureRequest) -> Path | None:
     if request.param == "made up":
-        fake_cache("diabetes", tmp_path / "data")
-        return tmp_path / "data"
+        return cast("Path", request.getfixturevalue("fake"))
     try:
         cache.obtain(DIABETES, None)
     except BenchError as error:
@@ -139,14 +138,17 @@ def test_the_best_step_reaches_the_closed_form(
 
 
 def test_the_largest_step_that_converges(data_dir: Path | None, tmp_path: Path) -> None:
-    _, high = regression(data_dir).curvature()
-    start = regression(data_dir).remarks(regression(data_dir).build(0))["train/excess"]
-    below = descend(data_dir, tmp_path / "below", 0.99 * 2 / high, 300)
-    assert below.status == "completed"
-    assert below.metrics["train/excess"] is not None
-    assert below.metrics["train/excess"] < start / 10
-    above = descend(data_dir, tmp_path / "above", 1.01 * 2 / high, 3000)  # 1.02**3000 is 6e25
-    assert above.status == "diverged"
+    workload = regression(data_dir)
+    _, high = workload.curvature()
+    start = workload.remarks(workload.build(0))["train/excess"]
+    excess = {}
+    for share in (0.99, 1.01):
+        record = descend(data_dir, tmp_path / str(share), share * 2 / high, 300)
+        excess[share] = record.metrics["train/excess"] or 0.0
+    assert 0 < excess[0.99] < start / 10
+    assert excess[1.01] > 10 * start  # 1.02**600 is 144,000, of what lies in that direction
+    beyond = descend(data_dir, tmp_path / "beyond", 1.5 * 2 / high, 100)
+    assert beyond.status == "diverged"
 
 
 def test_excess_at_the_minimum_and_beside_it(data_dir: Path | None) -> None:
