@@ -73,6 +73,6 @@ def test_other_sequences_of_the_same_layers(
     own = [dict(model.named_parameters()) for model in models]
     stacked = {name: torch.stack([p[name].detach() for p in own]) for name in own[0]}
     x = torch.randn(2, 5, *shape, dtype=torch.float64)
+    expected = torch.stack([model(x[k // 2]) for k, model in enumerate(models)])
     found = outputs(classifier({"family": "mlp"}), models[0], stacked, {"images": x})
-    for k, model in enumerate(models):
-        torch.testing.assert_close(found[k], model(x[k // 2]))
+    torch.testing.assert_close(found, expected)
