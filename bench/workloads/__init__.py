@@ -21,10 +21,10 @@ __all__ = [
     "accepts",
 ]
 
-LAZY = {"LinearRegression": "regression"}  # imported once they are asked for
+WHERE = {"LinearRegression": "bench.workloads.regression"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LAZY:
+    if name not in WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{LAZY[name]}"), name)
+    return getattr(import_module(WHERE[name]), name)
