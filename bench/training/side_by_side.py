@@ -27,10 +27,9 @@ def outputs(
         parameters: those of all models by name, [K, ...].
         batch: tensors [U, B, ...].
     """
-    layers = list(model.named_children())
     plain = type(workload).call is Workload.call and len(workload.inputs) == 1
-    if plain and type(model) is nn.Sequential and {type(layer) for _, layer in layers} <= FLAT:
-        return dense(layers, parameters, batch[workload.inputs[0]])
+    if plain and is_dense(model, batch[workload.inputs[0]].ndim - 2):
+        return dense(list(model.named_children()), parameters, batch[workload.inputs[0]])
     runs = next(iter(parameters.values())).shape[0]
     seeds = len(next(iter(batch.values()))) if batch else 1
     grid = (seeds, runs // seeds)
@@ -48,7 +47,20 @@ def for_each_run(batch: Batch, runs: int) -> dict[str, Tensor]:
     return {name: x.repeat_interleave(runs // len(x), 0) for name, x in batch.items()}
 
 
-FLAT = {nn.Flatten, nn.Linear, nn.ReLU}
+def is_dense(model: nn.Module, dimensions: int) -> bool:
+    """Whether `dense` gives what the model gives for examples of so many dimensions."""
+    layers = list(model.children())
+    if type(model) is not nn.Sequential or len(layers) < len(model):  # one is used twice
+        return False
+    for layer in layers:
+        if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
+            dimensions = 1
+        elif type(layer) is nn.Linear:
+            if dimensions != 1 or layer.bias is None:
+                return False
+        elif type(layer) is not nn.ReLU:
+            return False
+    return dimensions == 1
 
 
 def dense(

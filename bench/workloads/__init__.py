@@ -12,19 +12,24 @@ from bench.workloads.images import ImageClassifier
 from bench.workloads.workload import Arrays, Examples, Workload
 
 if TYPE_CHECKING:
+    from bench.workloads.regression import LinearRegression
     from bench.workloads.text import TextModel
 
 __all__ = [
     "Arrays",
     "Examples",
     "ImageClassifier",
+    "LinearRegression",
     "Metric",
     "TextModel",
     "Workload",
     "accepts",
 ]
 
-WHERE = {"TextModel": "bench.workloads.text"}
+WHERE = {
+    "LinearRegression": "bench.workloads.regression",
+    "TextModel": "bench.workloads.text",
+}
 
 
 def __getattr__(name: str) -> Any:

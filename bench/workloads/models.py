@@ -274,12 +274,17 @@ def counted(model: nn.Module, forward: Callable[[], object]) -> tuple[int, int]:
 
 
 def first(workload: Workload, model: nn.Module, examples: int = 1) -> Any:
-    """The model's output for the first training examples.
+    """The model's output for the first training examples, brought to where its weights are: the
+    data may still lie where the last run wanted them.
 
     Raises:
         BenchError: it cannot be called with them.
     """
-    batch = workload.batch(slice(0, examples))
+    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    batch = {
+        name: x.to(weight.device, weight.dtype if x.is_floating_point() else x.dtype)
+        for name, x in workload.batch(slice(0, examples)).items()
+    }
     try:
         return workload.call(model, batch)
     except Exception as error:

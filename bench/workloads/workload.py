@@ -262,25 +262,25 @@ class Arrays(Examples):
 
     @property
     def train_size(self) -> int:
-        return len_of(self._arrays["train"]) - self.val_size
+        return self._sizes["train"] - self.val_size
 
     @property
     def validates(self) -> bool:
-        return self.val_size > 0 or "val" in self._arrays
+        return self.val_size > 0 or "val" in self._sizes
 
     def size(self, split: str) -> int:
         if split == "val" and self.val_size:
             return self.val_size
-        return self.train_size if split == "train" else len_of(self._arrays.get(split, {}))
+        return self.train_size if split == "train" else self._sizes.get(split, 0)
 
     def check(self) -> None:
-        total = len_of(self._arrays["train"])
+        total = self._sizes["train"]
         if self.val_size >= total:
             raise BenchError(
                 f"workload.val_size={self.val_size}: must leave training samples; "
                 f"{self.name} has {total}"
             )
-        if self.val_size and "val" in self._arrays:
+        if self.val_size and "val" in self._sizes:
             raise BenchError(
                 f"workload.val_size={self.val_size}: must be 0; {self.name} has a val split"
             )
@@ -299,6 +299,11 @@ class Arrays(Examples):
         if isinstance(index, slice):
             return {name: x[index] for name, x in tensors.items()}
         return {name: x.index_select(0, index) for name, x in tensors.items()}
+
+    @property
+    def _sizes(self) -> Mapping[str, int]:
+        """Examples in each split of `arrays`. Whoever knows them says them without data."""
+        return {split: len_of(named) for split, named in self._arrays.items()}
 
     @functools.cached_property
     def _arrays(self) -> dict[str, dict[str, Tensor]]:

@@ -1,5 +1,7 @@
 """Models side by side against each model on its own."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -43,3 +45,34 @@ def test_logits_and_gradients(seeds: int, each: int, family: str, hidden: list[i
         for gradient, wanted in zip(gradients, expected, strict=True):
             torch.testing.assert_close(gradient[k], wanted)
             assert gradient.is_contiguous() or family == "cnn"
+
+
+def twice(layer: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 4), layer, nn.Linear(4, 4), layer)
+
+
+@pytest.mark.parametrize(
+    ("shape", "make"),
+    [
+        ((6,), lambda: nn.Sequential(nn.Linear(6, 1), nn.Flatten(0))),
+        ((6,), lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU())),
+        ((2, 6), lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU())),
+        ((2, 2, 3), lambda: nn.Sequential(nn.Flatten(2), nn.Linear(6, 3))),
+        ((2, 3), lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.Flatten())),
+        ((2, 3), lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 3, bias=False))),
+        ((2, 3), lambda: twice(nn.ReLU())),
+        ((2, 3), lambda: twice(nn.Linear(4, 4))),
+    ],
+)
+def test_other_sequences_of_the_same_layers(
+    shape: tuple[int, ...], make: Callable[[], nn.Module]
+) -> None:
+    """What looks like a fully connected network, but computes something else."""
+    torch.manual_seed(0)
+    models = [make().double() for _ in range(4)]
+    own = [dict(model.named_parameters()) for model in models]
+    stacked = {name: torch.stack([p[name].detach() for p in own]) for name in own[0]}
+    x = torch.randn(2, 5, *shape, dtype=torch.float64)
+    expected = torch.stack([model(x[k // 2]) for k, model in enumerate(models)])
+    found = outputs(classifier({"family": "mlp"}), models[0], stacked, {"images": x})
+    torch.testing.assert_close(found, expected)
