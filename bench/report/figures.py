@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 
 from bench.metrics import Metric
 from bench.report import curves, text
-from bench.report.style import INK, MUTED, Look, figure, label_lines, words
+from bench.report.style import INK, LONGEST_WORDS, MUTED, Look, figure, label_lines, words
 
 NEAR_ONE = (  # marks on the axis of a fraction, in percent
     (50, 80, 90, 95, 98, 99, 99.5, 99.9, 0),
@@ -48,14 +48,15 @@ def label(name: str) -> str:
 
 
 def measured(metric: Metric, split: str = "val") -> str:
-    """``validation loss (nats)``, as an axis has it."""
-    unit = text.unit(metric)
-    return f"{SPLITS[split]} {text.name(metric)}" + (f" ({unit})" if unit else "")
+    """``validation loss (nats)``, as an axis has it; without a unit that the name says."""
+    name, unit = text.name(metric), text.unit(metric)
+    told = not unit or unit in name.split()
+    return f"{SPLITS[split]} {name}" + ("" if told else f" ({unit})")
 
 
 def _short(said: str) -> str:
     """In a few lines that are not longer than an axis."""
-    return "\n".join(map(words, textwrap.wrap(said, 38, max_lines=3)))
+    return "\n".join(map(words, textwrap.wrap(said, LONGEST_WORDS, max_lines=3)))
 
 
 def convergence(
