@@ -16,7 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.step import Step, mean_over_batches, penalised
-from bench.training.tracing import Tracer, by_autograd
+from bench.training.tracing import Tracer, by_autograd, has_buffers
 from bench.workloads.workload import Batch, Workload
 from optimizers.optimizer import Optimizer
 
@@ -133,7 +133,8 @@ class SoloStep(Step):
         self.optimizer = module.optimizer
         self.names, self.weights = zip(*module.model.named_parameters(), strict=True)
         self.tracer: Tracer | None = None
-        if not module.plan.by_lightning and module.trainer.precision in ("32-true", "64-true"):
+        exact = module.trainer.precision in ("32-true", "64-true")
+        if exact and not module.plan.by_lightning and not has_buffers(module.model):
             self.tracer = Tracer(self.losses, module.workload)
 
     def compute(self, indices: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.side_by_side import for_each_run, outputs
 from bench.training.step import Step, mean_over_batches, penalised
-from bench.training.tracing import Tracer, by_autograd
+from bench.training.tracing import Tracer, by_autograd, has_buffers
 from bench.workloads.workload import Batch, Workload
 from optimizers.stack import Stack
 
@@ -159,7 +159,9 @@ class StackStep(Step):
         )  # [K, T]
         l2 = torch.tensor([workload_of(member.config).l2 for member in placed])
         self.l2 = [l2.to(module.device)] if l2.any() else []
-        self.tracer = Tracer(self.losses, self.workload, f"stack, l2 {bool(self.l2)}")
+        kind = f"stack, l2 {bool(self.l2)}"
+        known = not has_buffers(module.model)
+        self.tracer = Tracer(self.losses, self.workload, kind) if known else None
 
     def compute(self, indices: Tensor) -> Tensor:
         indices = indices.index_select(0, self.seed_rows)  # [U, B]
@@ -169,7 +171,7 @@ class StackStep(Step):
     def _gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         flat = self.workload.batch(indices.flatten())
         batch = {name: x.unflatten(0, indices.shape) for name, x in flat.items()}
-        found = self.tracer.find(self.parameters, batch, *self.l2)
+        found = self.tracer and self.tracer.find(self.parameters, batch, *self.l2)
         return (found or by_autograd(self.losses))(self.parameters, batch, *self.l2)
 
     def losses(self, parameters: Sequence[Tensor], batch: Batch, *l2: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
@@ -65,6 +65,15 @@ class Tracer:
                 self.recordings.pop(next(iter(self.recordings)))
             self.recordings[key] = record(self.losses, parameters, batch, *more)
         return self.recordings[key]
+
+
+def has_buffers(model: nn.Module) -> bool:
+    """Whether a model holds tensors that are no parameters, with a line in the log: a list would
+    hold those of one run, and to record it would change what the model remembers."""
+    found = next((name for name, _ in model.named_buffers()), None)
+    if found is not None:
+        log.info("steps are not traced: the model holds %s, which is no parameter", found)
+    return found is not None
 
 
 def record(

@@ -65,7 +65,7 @@ class Workload:
     target: Optional[float] = None  # noqa: UP045 - OmegaConf reads this form
 
     metrics: ClassVar[Sequence[Metric]] = ()
-    inputs: ClassVar[Sequence[str]] = ("inputs",)
+    inputs: ClassVar[Sequence[str]] = ()
     loss_unit: ClassVar[str] = ""
     evaluation_batch: ClassVar[int] = 1000
     evaluation_batch_of_stacks: ClassVar[int] = 8000
@@ -230,6 +230,8 @@ def count(losses: Tensor) -> Tensor:
 
 class Examples(Workload):
     """A workload with examples, which are gone through in batches."""
+
+    inputs = ("inputs",)
 
     batch_size: Union[int, str] = whole_or(128, "full")  # type: ignore[misc] # noqa: UP007
     sampling: str = accepts(  # type: ignore[misc]
