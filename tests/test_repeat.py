@@ -13,7 +13,7 @@ import torch
 
 import bench
 from bench import provenance, records
-from bench.data.specs import specifications
+from bench.data.specs import DATASETS, specifications
 from bench.repeat import changes, differences, taken_over
 from bench.training.environment import environment
 
@@ -321,8 +321,11 @@ def test_the_environment_tells_code_and_data(made: Made, monkeypatch: pytest.Mon
     about = environment(torch.device("cpu"))
     assert about["optimizer-bench"] == bench.__version__
     assert about["torch"] == torch.__version__
-    inputs = [provenance.inputs({"workload": {"dataset": name}}) for name in specifications()]
-    assert len({each["data"] for each in inputs}) == len(specifications())
+    image = "bench.workloads.ImageClassifier"
+    workloads = [{"_target_": image, "dataset": name} for name in DATASETS]
+    workloads += [{"_target_": f"bench.workloads.{n}"} for n in ("TextModel", "LinearRegression")]
+    found = {provenance.inputs({"workload": workload})["data"] for workload in workloads}
+    assert found == {known.checksum for known in specifications().values()}
 
 
 def test_an_installed_copy_within_a_repository_is_of_no_commit(tmp_path: Path) -> None:

@@ -284,7 +284,8 @@ def _described(
 
 
 def _check_part(key: str, value: Any, given: Any, kind: type) -> None:
-    if not (isinstance(value, dict) and issubclass(given, kind)):
+    own = isinstance(value, dict) and "_target_" in value  # whose keys are its class's
+    if not (own or (isinstance(value, dict) and issubclass(given, kind))):
         keys = [f.name for f in fields(kind)] if is_dataclass(kind) else ["_target_"]
         raise BenchError(f"{key}={value}: a section stands here, with {', '.join(keys)}")
 
