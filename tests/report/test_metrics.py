@@ -36,7 +36,7 @@ def page_of(study: studies.Study) -> str:
 
 SAID = [
     (ACCURACY, ["validation accuracy (%)", "95 % validation accuracy", "within 1 point"]),
-    (BITS, ["validation bits per character (bits)", "at most 1.66 bits", "within 1 %"]),
+    (BITS, ["validation bits per character", "at most 1.66 bits", "within 1 %"]),
     (PRICE, ["validation mae (k$)", "at most 16 k$", "counts as the worst value measured"]),
     (CORRELATION, ["validation correlation", "at least 0.85", "within 1 %"]),
 ]
