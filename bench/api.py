@@ -1,9 +1,10 @@
 """Runs and sweeps from Python, by what would be typed after ``python -m bench``."""
 
+import codecs
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from bench.command_line import CONF, PLUGINS, carry_out, own_places, read
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings import jobs, schema
-from bench.settings.messages import ConfigError, explain
+from bench.settings.messages import ConfigError, explain, first_line, is_hydras
+from bench.sweeps.composition import parse
 
 
 def run(*overrides: str) -> Record:
@@ -38,10 +40,11 @@ def run(*overrides: str) -> Record:
 
     with _as_a_command():
         carry_out(read(["--run", *overrides]), task)
-    (record,) = made
-    if record.status == "failed":
-        raise BenchError(f"failed: {record.reason}")
-    return record
+    if not made:
+        raise BenchError(f"{' '.join(overrides)}: makes no run")
+    if made[0].status == "failed":
+        raise BenchError(f"failed: {made[0].reason}")
+    return made[0]
 
 
 def sweep(*overrides: str) -> Path:
@@ -57,49 +60,66 @@ def sweep(*overrides: str) -> Path:
     Raises:
         BenchError: it cannot be made as configured, or some runs failed.
     """
+    with _as_a_command():
+        study = _study_of(overrides)
     command = [sys.executable, "-m", "bench", "-m", *overrides]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    last = ""
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr or ():
-            sys.stderr.write(line)
-            last = line.strip() or last
+    said = ""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        while chunk := os.read(process.stderr.fileno(), 1 << 16):  # as it comes: a bar is one line
+            text = decode(chunk)
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            said = (said + text)[-10_000:]
     if process.returncode:
-        raise BenchError(last.removeprefix("error: "))
-    return _study_of(overrides)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        ended = f"the sweep ended with status {process.returncode}"
+        raise BenchError(lines[-1].removeprefix("error: ") if lines else ended)
+    return study
 
 
-def _study_of(overrides: tuple[str, ...]) -> Path:
-    """Where runs go that are swept over other keys than these."""
-    with _as_a_command():
-        said = read(list(overrides))
-        own_places[:] = said.places
-        GlobalHydra.instance().clear()
-        decisive = ("study=", "runs_dir=", "experiment=")
-        chosen = [line for line in said.overrides if line.startswith(decisive)]
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", chosen)
-        return Path(config.runs_dir, config.study)
+def _study_of(overrides: Sequence[str]) -> Path:
+    """Where the runs go. An experiment may say it, too."""
+    said = read(list(overrides))
+    chosen = []
+    for line in said.overrides:
+        (override,) = parse(line)
+        if override.key_or_group in ("study", "runs_dir", "experiment"):
+            if override.is_sweep_override():
+                raise BenchError(f"{line}: a sweep is of one study")
+            chosen.append(line)
+    own_places[:] = said.places
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", chosen)
+    return Path(config.runs_dir, config.study)
 
 
 @contextmanager
 def _as_a_command() -> Iterator[None]:
-    """What ``python -m bench`` sets up, and takes back: where things are found, and Hydra's state.
-    Errors are ours."""
+    """What ``python -m bench`` sets up, and takes back: where things are found, and Hydra's state,
+    which a program may have for itself. Errors are ours."""
     path, variables = list(sys.path), dict(os.environ)
+    hydra, settings = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     sys.path.append(str(PLUGINS))
     with suppress(FileNotFoundError):  # the directory is gone
         sys.path.insert(0, os.getcwd())
+    GlobalHydra.instance().clear()
     try:
         schema.register()
         yield
-    except ConfigError as error:
-        raise BenchError(explain(error)) from error
     except SystemExit as error:
         raise BenchError(str(error.code).removeprefix("error: ")) from error
+    except Exception as error:
+        if isinstance(error, ConfigError):
+            raise BenchError(explain(error)) from error
+        if is_hydras(error):
+            raise BenchError(first_line(error)) from error
+        raise
     finally:
-        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = hydra, settings
         own_places.clear()
         sys.path[:] = path
         os.environ.clear()

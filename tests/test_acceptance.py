@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import records
-from bench.data import DATASETS, Dataset
+from bench.data import IMAGES, Dataset
 from tests.conftest import config_names
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ REACHED = {
 
 @pytest.fixture(autouse=True)
 def all_data(real_data: Callable[[str], Dataset]) -> None:
-    for name in DATASETS:
+    for name in IMAGES:
         real_data(name)
 
 

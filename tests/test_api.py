@@ -1,6 +1,7 @@
 """The way in from Python."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 import bench
-from bench import records
+from bench import api, records
 from bench.errors import BenchError
 from tests.test_wheel import ROOT
 
@@ -63,6 +65,60 @@ def test_things_of_ones_own_in_a_sweep(tmp_path: Path, monkeypatch: pytest.Monke
     assert runs["val/mae"].notna().all()
     with pytest.raises(BenchError, match="lrr: no such key"):
         bench.sweep(*own, "optimizer.lrr=1,2")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("study=a,b", "study=a,b: a sweep is of one study"),
+        ("experiment=nothing", "experiment=nothing: no such choice"),
+        ("study=[", "not understood"),
+        ("++runs_dir=a,b", "one study"),
+    ],
+)
+def test_a_sweep_that_has_no_study_is_not_started(
+    override: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BenchError, match=re.escape(said)):
+        bench.sweep(override, *SHORT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_sweep_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with api._as_a_command():
+        where = {
+            said: api._study_of(said.split())
+            for said in (
+                "seed=0,1",
+                "++study=x",
+                "experiment=quickstart",
+                "runs_dir=r study=y -cd .",
+            )
+        }
+    assert list(map(str, where.values())) == [
+        "runs/default", "runs/x", "runs/quickstart", "r/y"
+    ]  # fmt: skip
+
+
+def test_a_program_keeps_its_own_hydra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_data: None
+) -> None:
+    (tmp_path / "own.yaml").write_text("a: 1\n")
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        bench.run("workload.val_size=1000", *SHORT)
+        with pytest.raises(BenchError):
+            bench.run("optimizer.lr=-1")
+        assert compose("own").a == 1
+
+
+def test_what_is_no_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BenchError):
+        bench.run("--help")
+    with pytest.raises(BenchError):
+        bench.run("--no-such-flag")
 
 
 def test_nothing_heavy_is_imported() -> None:

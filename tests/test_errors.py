@@ -35,6 +35,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("~seed", ["seed", "needed"]),
     ("~trainer", ["trainer", "needed"]),
     ("~trainer.max_steps", ["trainer.max_steps", "cannot be taken out"]),
+    ("-m hydra/sweeper=basic seed=0,1", ["hydra/sweeper=basic", "take grid"]),
     # classes by path
     ("workload=custom", ["workload._target_", "a value is needed", "my_module.MyClass"]),
     ("schedule=custom", ["schedule._target_", "a value is needed"]),

@@ -13,7 +13,7 @@ import torch
 
 import bench
 from bench import provenance, records
-from bench.data.specs import DATASETS, specifications
+from bench.data.specs import IMAGES, specifications
 from bench.repeat import changes, differences, taken_over
 from bench.training.environment import environment
 
@@ -322,7 +322,7 @@ def test_the_environment_tells_code_and_data(made: Made, monkeypatch: pytest.Mon
     assert about["optimizer-bench"] == bench.__version__
     assert about["torch"] == torch.__version__
     image = "bench.workloads.ImageClassifier"
-    workloads = [{"_target_": image, "dataset": name} for name in DATASETS]
+    workloads = [{"_target_": image, "dataset": name} for name in IMAGES]
     workloads += [{"_target_": f"bench.workloads.{n}"} for n in ("TextModel", "LinearRegression")]
     found = {provenance.inputs({"workload": workload})["data"] for workload in workloads}
     assert found == {known.checksum for known in specifications().values()}

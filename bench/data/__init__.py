@@ -5,14 +5,14 @@ What is not needed to list and name data sets is imported when it is first asked
 
 from typing import TYPE_CHECKING, Any
 
-from bench.data.specs import DATASETS, default_data_dir, specification
+from bench.data.specs import IMAGES, default_data_dir, specification
 
 if TYPE_CHECKING:
     from bench.data.cache import arrays
     from bench.data.tensors import Dataset, Prepared, Split, epoch_order, load, prepare
 
 __all__ = [
-    "DATASETS",
+    "IMAGES",
     "Dataset",
     "Prepared",
     "Split",

@@ -296,7 +296,7 @@ DIABETES = TableSpecification(
 )
 
 # Those of labelled images, which is what `load` gives, and the others.
-DATASETS: dict[str, ImageSpecification] = {
+IMAGES: dict[str, ImageSpecification] = {
     spec.name: spec for spec in (MNIST, CIFAR10, FASHION_MNIST)
 }
 OTHERS: dict[str, Specification] = {spec.name: spec for spec in (SHAKESPEARE, DIABETES)}
@@ -304,7 +304,7 @@ OTHERS: dict[str, Specification] = {spec.name: spec for spec in (SHAKESPEARE, DI
 
 def specifications() -> dict[str, Specification]:
     """Of every data set, by its name."""
-    return {**DATASETS, **OTHERS}
+    return {**IMAGES, **OTHERS}
 
 
 def specification(name: str) -> Specification:

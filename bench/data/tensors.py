@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.data import cache
 from bench.data.formats import Arrays
-from bench.data.specs import DATASETS
+from bench.data.specs import IMAGES
 from bench.errors import BenchError
 from bench.kernels import gather
 from bench.kernels.gather import ByteSplit
@@ -63,9 +63,9 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     Raises:
         BenchError: no such data set, a damaged cache, or no source that can be reached.
     """
-    if name not in DATASETS:
-        raise BenchError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
-    spec = DATASETS[name]
+    if name not in IMAGES:
+        raise BenchError(f"no data set {name!r}; there are {', '.join(IMAGES)}")
+    spec = IMAGES[name]
     arrays = cache.obtain(spec, data_dir)
     return Dataset(name, spec.classes, split(arrays, "train"), split(arrays, "test"))
 

@@ -170,9 +170,9 @@ def made_up(name: str, data_dir: Path | None = None) -> Any:
     """Blank images, as many as there are in truth."""
     import torch
 
-    from bench.data import DATASETS, Dataset, Split
+    from bench.data import IMAGES, Dataset, Split
 
-    known = DATASETS[name]
+    known = IMAGES[name]
 
     def split(size: int) -> Split:
         labels = torch.zeros(1, dtype=torch.int64).expand(size)

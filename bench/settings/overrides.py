@@ -47,6 +47,11 @@ def check(override: Override) -> None:
         BenchError: it says what it may not.
     """
     key, value = override.key_or_group, override.value()
+    if key == "hydra/sweeper" and value == "basic":
+        raise BenchError(
+            f"{override.input_line}: leaves a file of its own; leave it out, or take grid: each "
+            "makes a run of every combination"
+        )
     if any(is_within(ours, key) for ours in OURS) and value not in OURS.get(key, ()):
         raise BenchError(
             f"{override.input_line}: runs have directories of ours; runs_dir and study say where"

@@ -21,7 +21,7 @@ from bench.settings.fields import accepts, section, whole_or
 from bench.settings.hydra import describe_workloads
 from bench.settings.messages import explain, no_such_key
 from bench.settings.paths import called, found
-from bench.settings.workloads import IMAGES, kind_of, schema_for, workload_of
+from bench.settings.workloads import CLASSIFIER, kind_of, schema_for, workload_of
 from bench.workloads.images import CNN, MLP
 from bench.workloads.workload import Workload
 from optimizers.rule import OPTIONS, Hyperparameter, Rule
@@ -116,7 +116,7 @@ def register() -> None:
     store(name="base", node=Config)
     store(group="schema/trainer", name="base", node=Trainer)
     # What files of workloads began with before they named a class.
-    store(group="schema/workload", name="base", node=schema_for({"_target_": IMAGES}))
+    store(group="schema/workload", name="base", node=schema_for({"_target_": CLASSIFIER}))
     store(group="schema/model", name="mlp", node=MLP)
     store(group="schema/model", name="cnn", node=CNN)
     for name, rule in RULES.items():

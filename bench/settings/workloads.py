@@ -13,7 +13,7 @@ from bench.settings.paths import found, line
 from bench.workloads.workload import Workload
 
 EXAMPLE = "my_module.MyWorkload"
-IMAGES = "bench.workloads.ImageClassifier"  # what every workload was until records told
+CLASSIFIER = "bench.workloads.ImageClassifier"  # what every workload was until records told
 KEPT = 16  # workloads of different settings, with the steps that were recorded of each
 
 
@@ -52,7 +52,7 @@ def workload_of(config: Mapping[str, Any]) -> Workload:
 
 @functools.lru_cache(KEPT)
 def _made(settings: str, data_dir: str | None) -> Workload:
-    values = {"_target_": IMAGES} | json.loads(settings)
+    values = {"_target_": CLASSIFIER} | json.loads(settings)
     target = values["_target_"]
     try:
         workload = kind_of(target)(**values)

@@ -17,11 +17,6 @@ from bench.settings.workloads import workload_of
 
 Strategy = Literal["parallel", "stacked", "auto"]
 
-# What differs between runs of one stack: these, and the numbers of optimizer and schedule.
-FREE = {"seed", "workload.l2", "workload.model.init"} | {
-    f"workload.model.init_{what}" for what in ("std", "bias")
-}
-
 
 def refusal(config: Mapping[str, Any]) -> str | None:
     """Why a run of this configuration cannot be stacked; None when it can."""
@@ -46,11 +41,13 @@ def own_refusal(config: Mapping[str, Any]) -> str | None:
 
 
 def stack_key(config: Mapping[str, Any]) -> str:
-    """Equal for runs that can share a stack."""
+    """Equal for runs that can share a stack: the seed, the numbers of optimizer and schedule, and
+    what the workload says may differ."""
+    own = {"seed", *(f"workload.{key}" for key in workload_of(config).varies)}
 
     def free(key: str, value: Any) -> bool:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        return key in FREE or (numeric and key.startswith(("optimizer.", "schedule.")))
+        return key in own or (numeric and key.startswith(("optimizer.", "schedule.")))
 
     fixed = {k: None if free(k, v) else v for k, v in leaves(config) if k not in NEUTRAL}
     return json.dumps(fixed, sort_keys=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Optional, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from bench.data import DATASETS
+from bench.data import IMAGES
 from bench.errors import BenchError
 from bench.metrics import Metric
 from bench.settings import paths
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.data import Dataset, Prepared
+    from bench.data.specs import Specification
     from bench.data.tensors import FeatureScaling
     from bench.workloads.workload import Batch, Index
 
@@ -88,6 +89,7 @@ class ImageClassifier(Examples):
     target: Optional[float] = accepts(None, "[0, 1]")  # noqa: UP045
 
     inputs = ("images",)
+    varies = ("l2", *(f"model.{key}" for key in INITIALISATION))
     loss_unit = "nats"
     data: ClassVar[Any] = None  # `Prepared`, of each one that is loaded
 
@@ -106,17 +108,17 @@ class ImageClassifier(Examples):
 
     @functools.cached_property
     def shape(self) -> Shape:
-        if self.dataset in DATASETS:
-            known = DATASETS[self.dataset]
+        if self.dataset in IMAGES:
+            known = IMAGES[self.dataset]
             return Shape(known.image_shape, known.classes, known.train_size, known.test_size)
         own = obtained(self.dataset, None)
         return Shape(tuple(own.train.images.shape[1:]), own.classes, len(own.train), len(own.test))
 
     def check(self) -> None:
-        if self.dataset not in DATASETS and "." not in self.dataset:
+        if self.dataset not in IMAGES and "." not in self.dataset:
             raise BenchError(
                 f"workload.dataset={self.dataset} is not accepted: it must be one of "
-                f"{', '.join(DATASETS)}, or the path of a function that gives a Dataset"
+                f"{', '.join(IMAGES)}, or the path of a function that gives a Dataset"
             )
         if self.train_size < 1:
             raise BenchError(
@@ -142,14 +144,8 @@ class ImageClassifier(Examples):
         return {"train": train, "val": self.val_size, "test": self.shape.test_size}[split]
 
     @property
-    def checksum(self) -> str | None:
-        return DATASETS[self.dataset].checksum if self.dataset in DATASETS else None
-
-    def fetch(self) -> None:
-        from bench.data import cache
-
-        if self.dataset in DATASETS:
-            cache.obtain(DATASETS[self.dataset], self.data_dir)
+    def source(self) -> Specification | None:
+        return IMAGES.get(self.dataset)
 
     def load(self, place: Place) -> None:
         self.data = prepared(  # type: ignore[misc]
@@ -296,7 +292,7 @@ def obtained(dataset: str, data_dir: Path | None) -> Dataset:
     """One of ours, fetched if it is not there, or what a person's function gives."""
     from bench.data import tensors
 
-    return tensors.load(dataset, data_dir) if dataset in DATASETS else _own(dataset)
+    return tensors.load(dataset, data_dir) if dataset in IMAGES else _own(dataset)
 
 
 @functools.lru_cache(maxsize=1)

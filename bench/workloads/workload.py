@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from bench.data.specs import Specification
+
 Batch = Mapping[str, "Tensor"]
 Index = Union["Tensor", slice]
 SPLITS = ("train", "val", "test")
@@ -56,6 +58,8 @@ class Workload:
         metrics: the first one selects, stops and has the target. The loss is measured anyway.
         inputs: the tensors of a batch that the model is called with, in its order.
         loss_unit: of what `losses` gives, such as nats.
+        varies: its keys in which runs of one stack may differ, beside the seed: nothing of what the
+            model computes follows from them, or it is given to each run.
         evaluation_batch: examples that are evaluated at a time.
         evaluation_batch_of_stacks: the same where runs are evaluated together, over all of them.
     """
@@ -67,6 +71,7 @@ class Workload:
     metrics: ClassVar[Sequence[Metric]] = ()
     inputs: ClassVar[Sequence[str]] = ()
     loss_unit: ClassVar[str] = ""
+    varies: ClassVar[Sequence[str]] = ()
     evaluation_batch: ClassVar[int] = 1000
     evaluation_batch_of_stacks: ClassVar[int] = 8000
 
@@ -130,8 +135,17 @@ class Workload:
         """Whether there is a validation split; known before data are loaded."""
         return True
 
+    @property
+    def source(self) -> Specification | None:
+        """The data set of ours that it is made of."""
+        return None
+
     def fetch(self) -> None:
         """Gets the data onto this machine, unless they are there; without torch."""
+        if self.source is not None:
+            from bench.data.cache import obtain
+
+            obtain(self.source, self.data_dir)
 
     def load(self, place: Place) -> None:
         """Gets the data ready for `batch`."""
@@ -164,7 +178,7 @@ class Workload:
     @property
     def checksum(self) -> str | None:
         """Of the data, if they are fetched: what a run is repeated with."""
-        return None
+        return None if self.source is None else self.source.checksum
 
     # -- stacks ------------------------------------------------------------------------------
 
@@ -231,7 +245,8 @@ def count(losses: Tensor) -> Tensor:
 class Examples(Workload):
     """A workload with examples, which are gone through in batches."""
 
-    inputs = ("inputs",)
+    inputs: ClassVar[Sequence[str]] = ("inputs",)
+    varies: ClassVar[Sequence[str]] = ("l2",)
 
     batch_size: Union[int, str] = whole_or(128, "full")  # type: ignore[misc] # noqa: UP007
     sampling: str = accepts(  # type: ignore[misc]

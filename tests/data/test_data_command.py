@@ -11,7 +11,7 @@ from tests.data.fake_data import grey_spec, numbers_spec, verse_spec, without_so
 
 @pytest.fixture(autouse=True)
 def only_grey(monkeypatch):
-    monkeypatch.setattr("bench.data.specs.DATASETS", {"grey": grey_spec()})
+    monkeypatch.setattr("bench.data.specs.IMAGES", {"grey": grey_spec()})
     monkeypatch.setattr("bench.data.specs.OTHERS", {})
 
 
@@ -62,7 +62,7 @@ def test_damage_is_told_and_repaired_on_request(tmp_path, capsys):
 
 def test_no_source(tmp_path, capsys, monkeypatch):
     spec = without_sources(grey_spec())
-    monkeypatch.setattr("bench.data.specs.DATASETS", {"grey": spec})
+    monkeypatch.setattr("bench.data.specs.IMAGES", {"grey": spec})
     assert main(["grey", "--data-dir", str(tmp_path)]) == 1
     assert "Tried the moon: no route to the moon" in capsys.readouterr().err
 
@@ -93,7 +93,7 @@ def test_wrong_invocations(arguments, message):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["DATASETS", "arrays", "specification", "default_data_dir"])
+@pytest.mark.parametrize("name", ["IMAGES", "arrays", "specification", "default_data_dir"])
 def test_what_needs_no_torch_does_not_wait_for_it(name):
     code = f"import sys; from bench.data import {name}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

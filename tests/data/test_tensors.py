@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.data import (
-    DATASETS,
+    IMAGES,
     Dataset,
     Split,
     default_data_dir,
@@ -39,7 +39,7 @@ def prepared(dataset, **changes):
 
 
 def test_load_fetches_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setitem(DATASETS, "colour", colour_spec())
+    monkeypatch.setitem(IMAGES, "colour", colour_spec())
     dataset = load("colour", tmp_path)
     assert (dataset.name, dataset.classes) == ("colour", 10)
     for name, split in (("train", dataset.train), ("test", dataset.test)):
@@ -52,14 +52,14 @@ def test_load_fetches_what_is_missing(tmp_path, monkeypatch):
 
 def test_load_fetches_nothing_that_is_there(tmp_path, monkeypatch):
     log = tmp_path / "log"
-    monkeypatch.setitem(DATASETS, "colour", colour_spec(InMemory(COLOUR, log=log)))
+    monkeypatch.setitem(IMAGES, "colour", colour_spec(InMemory(COLOUR, log=log)))
     for _ in range(2):
         load("colour", tmp_path)
     assert log.read_text() == "fetched\n"
 
 
 def test_load_reports_damage_and_fetches_nothing(tmp_path, monkeypatch):
-    monkeypatch.setitem(DATASETS, "grey", grey_spec())
+    monkeypatch.setitem(IMAGES, "grey", grey_spec())
     load("grey", tmp_path)
     damaged = tmp_path / "grey" / "train-images.npy"
     damaged.write_bytes(b"")

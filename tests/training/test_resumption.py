@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bench.command_line import CONF
-from bench.data import DATASETS
+from bench.data import IMAGES
 from bench.records import Record
 from bench.settings.identity import run_directory
 from bench.settings.schema import validate
@@ -28,8 +28,8 @@ SMALL = ["workload.val_size=1000", "trainer.enable_progress_bar=false"]  # 40 st
 
 @pytest.fixture(autouse=True)
 def hydra_config(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, specification in DATASETS.items():  # the made-up ones are small
-        monkeypatch.setitem(DATASETS, name, replace(specification, train_size=6000))
+    for name, specification in IMAGES.items():  # the made-up ones are small
+        monkeypatch.setitem(IMAGES, name, replace(specification, train_size=6000))
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 

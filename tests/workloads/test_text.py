@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from bench.data.specs import SHAKESPEARE
 from bench.errors import BenchError
 from bench.settings.schema import validate
 from bench.training import Run
+from bench.training.tracing import Tracer
 from bench.workloads import TextModel
 from bench.workloads.models import drawn, forget, loaded
 from bench.workloads.workload import Place
@@ -137,16 +139,25 @@ def test_alone_as_in_a_stack(data_dir: Path, tmp_path: Path, optimizer: str) -> 
     }
 
 
-def test_steps_are_recorded(data_dir: Path, tmp_path: Path, caplog: Any) -> None:
-    with caplog.at_level("INFO"):
-        train(data_dir, tmp_path, [])
-    assert not any("not traced" in line for line in caplog.messages)
-
-
-def test_one_step_at_a_time_is_the_same(data_dir: Path, tmp_path: Path) -> None:
-    (usual,) = train(data_dir, tmp_path / "many", [])
+def test_recorded_steps_are_autograds_to_the_last_bit(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one step to an execution, gradients come by Lightning's backward instead."""
+    monkeypatch.setattr(Tracer, "kept", WeakKeyDictionary())
     (single,) = train(data_dir, tmp_path / "one", ["trainer.steps_per_execution=1"])
-    assert usual.metrics == single.metrics
+    assert not Tracer.kept
+    (recorded,) = train(data_dir, tmp_path / "many", [])
+    ((found,),) = (kept.values() for kept in Tracer.kept.values())
+    assert found is not None
+    assert recorded.metrics == single.metrics
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_precisions(data_dir: Path, tmp_path: Path, precision: str) -> None:
+    (usual,) = train(data_dir, tmp_path / "usual", [])
+    (other,) = train(data_dir, tmp_path / "other", [f"trainer.precision={precision}"])
+    name, rel = "val/bits_per_character", 1e-5 if precision == "64-true" else 1e-2
+    assert other.metrics[name] == pytest.approx(usual.metrics[name], rel=rel)
 
 
 def test_gradients(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from bench.metrics import Metric
+from bench.settings.jobs import plain_hydra as plain
 from bench.settings.overrides import check, usable
 from bench.settings.schema import accepts, checked
+from bench.settings.workloads import workload_of
 
 from .bench_launchers import MachineLauncher
 
@@ -430,8 +432,12 @@ class OptunaSweeper(SearchSweeper):
                 "hydra/sweeper=optuna needs the records of its runs: choose hydra/launcher=auto, "
                 "parallel or stacked"
             )
-        if OmegaConf.select(self.composed, "workload.val_size") == 0:
-            raise HydraException("workload.val_size=0: a search needs validation to choose by")
+        own = {key: self.composed[key] for key in ("workload", "data_dir")}
+        if not workload_of(plain(OmegaConf.create(own))).validates:
+            raise HydraException(
+                "hydra/sweeper=optuna: a search needs validation data to choose by; set "
+                "workload.val_size"
+            )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         studies = [
             (search, optuna.create_study(direction="maximize", sampler=self._sampler(search)))

@@ -74,8 +74,8 @@ def warnings(contents: Contents) -> list[str]:
     said = []
     if not contents.has_validation:
         said.append(
-            "No run has a validation score, so no setting can be selected: run with "
-            "workload.val_size above 0."
+            "No run has a validation score, so no setting can be selected: the workload needs "
+            "validation data (workload.val_size)."
         )
     for workload, lengths in study.lengths.items():
         said.append(
