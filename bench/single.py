@@ -40,6 +40,9 @@ def main(job: Job) -> Record | None:
     return record
 
 
+OF_STEPS = {"train/loss", "train/grad_norm", "train/update_norm"}  # of the last one that was logged
+
+
 def summary(record: Record) -> Table:
     """Final metrics, the target, and the time it took."""
     table = Table(
@@ -48,16 +51,18 @@ def summary(record: Record) -> Table:
     if record.reason:
         table.add_row("reason", Text(record.reason))
     for name, value in record.metrics.items():
-        if value is not None and not name.startswith("train/"):
-            table.add_row(Text(name), f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}")
+        if value is not None and name not in OF_STEPS:
+            fixed = value == 0 or 1e-3 <= abs(value) < 1000
+            table.add_row(Text(name), f"{value:.4f}" if fixed else f"{value:.6g}")
     target = record.target
-    reached = (
-        "not reached"
-        if target["step"] is None
-        else f"reached at step {target['step']}, after {target['seconds']:.1f} s of training"
-    )
-    within = "≥" if record.metric["higher_is_better"] else "≤"
-    table.add_row(Text(f"{target['metric']} {within} {target['value']}"), reached)
+    if target["value"] is not None:
+        reached = (
+            "not reached"
+            if target["step"] is None
+            else f"reached at step {target['step']}, after {target['seconds']:.1f} s of training"
+        )
+        within = "≥" if record.metric["higher_is_better"] else "≤"
+        table.add_row(Text(f"{target['metric']} {within} {target['value']}"), reached)
     table.add_row("steps, epochs", f"{record.steps}, {record.epochs:g}")
     seconds = {key: record.timing[f"{key}_seconds"] or 0.0 for key in ("train", "eval", "total")}
     table.add_row("seconds", ", ".join(f"{key} {value:.1f}" for key, value in seconds.items()))

@@ -125,6 +125,17 @@ def test_the_summary_of_a_run(tmp_path: Path, metric: Metric, sign: str):
     assert f"val/{metric.name} {sign} " in out.getvalue()
 
 
+def test_the_summary_of_a_run_without_a_target(tmp_path: Path):
+    record = records.read(write_run(tmp_path, metric=PRICE) / records.FILE_NAME)
+    record.target["value"] = None
+    record.metrics |= {"train/excess": 2.75e-7}
+    out = StringIO()
+    Console(file=out, width=100).print(single.summary(record))
+    assert "None" not in out.getvalue()
+    assert "2.75e-07" in out.getvalue()
+    assert "train/loss" not in out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("metric", "mean", "deviation", "said"),
     [

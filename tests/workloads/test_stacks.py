@@ -49,6 +49,23 @@ class Network(nn.Module):
         return {"y": y, "other": (y - 1, h)}
 
 
+class Tupled(Pairs):
+    """The model answers with a tuple."""
+
+    def build(self, seed: int) -> nn.Module:
+        return Both()
+
+    def losses(self, output: Any, batch: Any) -> Tensor:
+        y, scale = output
+        return (y - batch["y"]).square() / scale
+
+
+class Both(Network):
+    def forward(self, a: Tensor, b: Tensor) -> Any:
+        y = super().forward(a, b)["y"]
+        return y, 1 + y.square()
+
+
 class Valley(Workload):
     """A function of two variables: there are no data."""
 
@@ -111,6 +128,7 @@ def train(kind: type[Workload], place: Path, *runs: list[str]) -> list[Record]:
     ("kind", "more"),
     [
         (Pairs, ["workload.batch_size=32", "trainer.max_epochs=3"]),
+        (Tupled, ["workload.batch_size=32", "trainer.max_epochs=3", "workload.l2=0.01"]),
         (Valley, ["trainer.max_epochs=20"]),
     ],
 )
