@@ -434,10 +434,9 @@ class OptunaSweeper(SearchSweeper):
             )
         own = {key: self.composed[key] for key in ("workload", "data_dir")}
         if not workload_of(plain(OmegaConf.create(own))).validates:
-            raise HydraException(
-                "hydra/sweeper=optuna: a search needs validation data to choose by; set "
-                "workload.val_size"
-            )
+            size = OmegaConf.select(self.composed, "workload.val_size")
+            said = "hydra/sweeper=optuna" if size is None else f"workload.val_size={size}"
+            raise HydraException(f"{said}: a search needs validation data to choose by")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         studies = [
             (search, optuna.create_study(direction="maximize", sampler=self._sampler(search)))
