@@ -8,7 +8,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,7 @@ class Study:
     environments: list[tuple[dict[str, Any], int]]
     problems: list[str]
     unfinished: list[Path]
+    commands: list[tuple[list[str], int]] = field(default_factory=list)
 
     @property
     def name(self) -> str:

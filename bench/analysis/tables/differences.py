@@ -6,6 +6,8 @@ they are about; what could not have been told apart is not tested, and says why.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -46,11 +48,11 @@ def differences(
     """
     rows: list[Row] = []
     for key, on_workload in groups(runs, ["workload"]):
-        of = {one[method]: group for one, group in groups(on_workload, [method])}
+        of = {one[method]: Method(group, delta) for one, group in groups(on_workload, [method])}
         for x, y in combinations(of, 2):
             about = {**key, "group": "", "x": x, "y": y}
             for quantity, compare in QUANTITIES.items():
-                found = compare(of[x], of[y], delta)
+                found = compare(of[x], of[y])
                 if found is not None:
                     rows.append({**about, "quantity": quantity, **found})
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -63,68 +65,117 @@ def corrected(*tables: pd.DataFrame) -> pd.DataFrame:
     return table.assign(p_holm=significance.holm(table["p"].to_numpy(dtype=float)))
 
 
-def _compare_tests(x: pd.DataFrame, y: pd.DataFrame, delta: float) -> Row | None:
-    scores = [_selected(group) for group in (x, y)]
-    if any(table.empty for table in scores):
-        return None
-    return _paired(*scores, why_not=_unequal(x, y))
+@dataclass(frozen=True)
+class Method:
+    """The runs of one method on one workload, with what is compared of them."""
+
+    runs: pd.DataFrame
+    delta: float
+
+    @cached_property
+    def tests(self) -> pd.Series:
+        """Test scores of the selected trial by seed."""
+        chosen = selection.selected_runs(self.runs, by=["workload"]).dropna(subset="test")
+        return chosen.groupby("seed")["test"].mean()
+
+    @cached_property
+    def times(self) -> pd.DataFrame:
+        """Steps to the target by seed at the trial that is fastest in the median, and whether it
+        was reached; empty without a target."""
+        runs, none = self.runs, pd.DataFrame()
+        if "target/step" not in runs:
+            return none
+        known = runs[(runs["status"] != "failed") & runs["target/value"].notna()]
+        if known.empty or known["target/value"].nunique() > 1:
+            return none
+        reached = known["target/step"].notna() & (known["status"] != "diverged")
+        longest = known["steps"].max()
+        known = known.assign(reached=reached, time=known["target/step"].where(reached, longest))
+        known = known[known["time"] > 0]
+        by_trial = known.groupby("trial").agg(
+            time=("time", "median"), reached=("reached", "sum"), seeds=("time", "size")
+        )
+        competing = by_trial[by_trial["seeds"] > by_trial["seeds"].max() / 2]
+        if competing.empty:
+            return none
+        order = competing.sort_values(["time", "reached"], ascending=[True, False], kind="stable")
+        fastest = known[known["trial"] == order.index[0]]
+        return fastest.set_index("seed")[["time", "reached"]].astype(float)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """Scores by learning rate and seed: ``[V, S]``; empty where its width means nothing."""
+        runs = self.runs
+        if "lr" not in runs or runs["lr"].nunique() < 2 or drawn_together(runs):
+            return pd.DataFrame()
+        return scores_per(runs[runs["lr"] > 0], ["lr"])
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """The mean score of each drawn trial: ``[N]``."""
+        runs = self.runs
+        drawn = runs[runs["sampler"] == "random"] if "sampler" in runs else runs.iloc[:0]
+        if drawn.empty:
+            return np.array([])
+        return repetitions(drawn)[0].mean(axis=1).dropna().to_numpy()
+
+    @cached_property
+    def trials(self) -> int:
+        """How many were tried, without those that failed throughout."""
+        return int(self.runs.loc[self.runs["status"] != "failed", "trial"].nunique())
 
 
-def _compare_times(x: pd.DataFrame, y: pd.DataFrame, delta: float) -> Row | None:
-    times = [_fastest(group) for group in (x, y)]
-    if any(table is None for table in times):
+def _compare_tests(x: Method, y: Method) -> Row | None:
+    if x.tests.empty or y.tests.empty:
         return None
-    logs = [np.log2(table["time"]) for table in times if table is not None]
-    reached = sum(int(table["reached"].sum()) for table in times if table is not None)
-    if not reached:
+    return _paired(x.tests, y.tests, why_not=_unequal(x, y))
+
+
+def _compare_times(x: Method, y: Method) -> Row | None:
+    if x.times.empty or y.times.empty or not (x.times["reached"].any() or y.times["reached"].any()):
         return None
+    logs = (np.log2(method.times["time"]) for method in (x, y))
     return _paired(*logs, why_not=_unequal(x, y))
 
 
-def _compare_widths(x: pd.DataFrame, y: pd.DataFrame, delta: float) -> Row | None:
-    if any("lr" not in g or g["lr"].nunique() < 2 or drawn_together(g) for g in (x, y)):
-        return None
-    tables = [scores_per(group[group["lr"] > 0], ["lr"]) for group in (x, y)]  # [V, S]
+def _compare_widths(x: Method, y: Method) -> Row | None:
+    tables = [x.rates, y.rates]
     if any(len(table) < 2 for table in tables):
         return None
     seeds = [seed for seed in tables[0] if seed in tables[1]]
-    relative = metric_of(x).relative
-    whole, without, cut = [], [], []
-    for table in tables:
-        values, scores = table.index.to_numpy(dtype=float), table[seeds].to_numpy()
-        means = np.vstack([table[seeds].mean(axis=1), means_without_each(scores)])
-        region = good_region(values, means, delta, relative=relative)
-        whole.append(region.width[0])
-        without.append(region.width[1:])
-        cut.append(bool(region.open_low[0] or region.open_high[0]))
-    gaps = [np.diff(np.log10(table.index.to_numpy(dtype=float))).max() for table in tables]
-    why_not = _unequal(x, y)
-    if any(cut):
+    relative = metric_of(x.runs).relative
+    values = [table.index.to_numpy(dtype=float) for table in tables]
+    regions = [
+        good_region(
+            tried,
+            np.vstack([table[seeds].mean(axis=1), means_without_each(table[seeds].to_numpy())]),
+            x.delta,
+            relative=relative,
+        )
+        for tried, table in zip(values, tables, strict=True)
+    ]
+    gaps = [np.diff(np.log10(tried)).max() for tried in values]
+    why_not = ""
+    if any(region.open_low[0] or region.open_high[0] for region in regions):
         why_not = "a region reaches the end of the values tried"
     elif max(gaps) > 1.5 * min(gaps):
         why_not = "learning rates at other distances"
-    estimate = float(whole[0] - whole[1])
-    error, degrees = jackknife_error(without[0] - without[1])
-    return _row(estimate, error, degrees, pairs=len(seeds), why_not=why_not)
+    width = regions[0].width - regions[1].width
+    error, degrees = jackknife_error(width[1:])
+    return _row(float(width[0]), error, degrees, pairs=len(seeds), why_not=why_not)
 
 
-def _compare_draws(x: pd.DataFrame, y: pd.DataFrame, delta: float) -> Row | None:
-    if any("sampler" not in g or not (g["sampler"] == "random").any() for g in (x, y)):
+def _compare_draws(x: Method, y: Method) -> Row | None:
+    if not x.draws.size or not y.draws.size:
         return None
-    means = [repetitions(g[g["sampler"] == "random"])[0].mean(axis=1).dropna() for g in (x, y)]
-    if any(part.empty for part in means):
-        return None
-    sizes = [len(part) for part in means]
-    why_not = "" if sizes[0] == sizes[1] else f"{sizes[0]} and {sizes[1]} draws"
-    if min(sizes) < FEWEST:
-        why_not = f"{min(sizes)} draws"
-    estimate = metric_of(x).sign * float(means[0].mean() - means[1].mean())
-    without = [means_without_each(part.to_numpy()) for part in means]
-    error, degrees = jackknife_error(*without)
-    return _row(estimate, error, degrees, pairs=min(sizes), why_not=why_not)
+    sizes = sorted((x.draws.size, y.draws.size))
+    why_not = "" if sizes[0] == sizes[1] else f"{sizes[1]} draws against {sizes[0]}"
+    estimate = metric_of(x.runs).sign * float(x.draws.mean() - y.draws.mean())
+    error, degrees = jackknife_error(means_without_each(x.draws), means_without_each(y.draws))
+    return _row(estimate, error, degrees, pairs=sizes[0], why_not=why_not, of="draw")
 
 
-QUANTITIES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame, float], Row | None]] = {
+QUANTITIES: Mapping[str, Callable[[Method, Method], Row | None]] = {
     "test": _compare_tests,
     "steps": _compare_times,
     "width": _compare_widths,
@@ -132,39 +183,13 @@ QUANTITIES: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame, float], Row | Non
 }
 
 
-def _selected(group: pd.DataFrame) -> pd.Series:
-    """Test scores of the selected trial by seed."""
-    chosen = selection.selected_runs(group, by=["workload"]).dropna(subset="test")
-    return chosen.groupby("seed")["test"].mean()
-
-
-def _fastest(group: pd.DataFrame) -> pd.DataFrame | None:
-    """Steps to the target by seed at the trial that is fastest in the median, and whether it was
-    reached; None without a target."""
-    if "target/step" not in group:
-        return None
-    known = group[(group["status"] != "failed") & group["target/value"].notna()]
-    if known.empty or known["target/value"].nunique() > 1:
-        return None
-    reached = known["target/step"].notna() & (known["status"] != "diverged")
-    longest = known["steps"].max()
-    known = known.assign(reached=reached, time=known["target/step"].where(reached, longest))
-    known = known[known["time"] > 0]
-    by_trial = known.groupby("trial").agg(time=("time", "median"), seeds=("time", "size"))
-    competing = by_trial[by_trial["seeds"] > by_trial["seeds"].max() / 2]
-    if competing.empty:
-        return None
-    fastest = competing["time"].idxmin()
-    return known[known["trial"] == fastest].set_index("seed")[["time", "reached"]].astype(float)
-
-
-def _unequal(x: pd.DataFrame, y: pd.DataFrame) -> str:
+def _unequal(x: Method, y: Method) -> str:
     """Why the best of one and of the other do not compare, if they do not."""
-    counts = [group["trial"].nunique() for group in (x, y)]
-    if counts[0] != counts[1]:
-        return f"{counts[0]} and {counts[1]} settings tried"
-    if not searched_alike(x, y):
-        return "settings were chosen in different ways"
+    fewer, more = sorted((x.trials, y.trials))
+    if fewer != more:
+        return f"{more} settings tried against {fewer}"
+    if not searched_alike(x.runs, y.runs):
+        return "settings chosen in different ways"
     return ""
 
 
@@ -175,10 +200,12 @@ def _paired(x: pd.Series, y: pd.Series, *, why_not: str) -> Row:
     return row | ({"p": np.nan} if row["why_not"] else {})
 
 
-def _row(estimate: float, error: float, degrees: float, *, pairs: int, why_not: str) -> Row:
+def _row(
+    estimate: float, error: float, degrees: float, *, pairs: int, why_not: str, of: str = "seed"
+) -> Row:
     margin = t_quantile(1 - CLEAR / 2, degrees) * error
     row: Row = {"pairs": pairs, "difference": estimate, "low": estimate - margin}
-    row |= {"high": estimate + margin, "p": np.nan, "why_not": why_not or _few(pairs)}
+    row |= {"high": estimate + margin, "p": np.nan, "why_not": why_not or _few(pairs, of)}
     if not row["why_not"] and np.isfinite(error):
         spread = error > 1e-12 * max(abs(estimate), 1e-12)
         t = abs(estimate) / error if spread else 0.0
@@ -187,7 +214,7 @@ def _row(estimate: float, error: float, degrees: float, *, pairs: int, why_not: 
     return row
 
 
-def _few(pairs: int) -> str:
+def _few(pairs: int, of: str = "seed") -> str:
     if pairs >= FEWEST:
         return ""
-    return "one seed" if pairs == 1 else f"{pairs} seeds" if pairs else "no seed in common"
+    return f"{pairs} {of}s" if pairs > 1 else f"one {of}" if pairs else f"no {of} in common"

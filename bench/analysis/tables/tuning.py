@@ -208,12 +208,12 @@ def probability_best(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.Dat
         if not seeds:
             scores = {name: table.mean(axis=1).to_frame() for name, table in scores.items()}
         k = _budgets(min(_trials_of_each(table) for table in scores.values()))
-        repetitions = [
+        searched = [
             [table[seed] if seeds else table.iloc[:, 0] for table in scores.values()]
             for seed in seeds or [None]
         ]
         chances = np.mean(
-            [budget.probability_best(tables, k, replacement=False) for tables in repetitions],
+            [budget.probability_best(tables, k, replacement=False) for tables in searched],
             axis=0,
         )
         for name, chance in zip(scores, chances.T, strict=True):

@@ -115,8 +115,11 @@ def forgiving(contents: Contents, workload: str) -> Finding | None:
     near = words.tolerance(DELTAS[0], contents.metric(workload))
     said, ranks, command = [], [], ""
     if len(whole):
-        parts = [f"{row['optimizer']} over {words.width(row)}" for row in whole.to_dict("records")]
-        said.append(f"Within {near} of its own best stays {text.listed(parts)} decades.")
+        parts = [f"{row['optimizer']} {words.width(row)}" for row in whole.to_dict("records")]
+        said.append(
+            f"Decades of the learning rate within {near} of the optimizer's own best: "
+            f"{text.listed(parts)}."
+        )
     if len(whole) > 1:
         names = list(whole["optimizer"])
         seen = compared(contents, workload, "width", names, 1)
@@ -140,13 +143,10 @@ def forgiving(contents: Contents, workload: str) -> Finding | None:
         said += _not_compared(seen)
     if cut.any():
         parts = [
-            f"{row['optimizer']}, over at least {row['width']:.1f}"
+            f"{row['optimizer']}'s region, of at least {row['width']:.1f} decades"
             for row in rows[cut].to_dict("records")
         ]
-        said.append(
-            f"The values tried cut off the region of {text.listed(parts)} decades: how much of it "
-            "there is, they cannot tell."
-        )
+        said.append(f"The values tried cut off {text.listed(parts)}: how wide, they cannot tell.")
         command = commands.wider(contents, workload, rows[cut]) or command
     return Finding(
         about="Learning rate", sentence=" ".join(said), ranks=tuple(ranks), command=command
@@ -167,7 +167,8 @@ def fast(contents: Contents, workload: str) -> Finding | None:
         f"{row['optimizer']} reaches it with {row['reached']} of {row['seeds']} seeds"
         for row in some.to_dict("records")
     ]
-    missed += [f"{text.listed(never)} {'do' if len(never) > 1 else 'does'} not"] if never else []
+    if never:
+        missed.append(f"{text.listed(never)} {'do' if len(never) > 1 else 'does'} not reach it")
     if reached.empty:
         none = f"No optimizer reaches {target} with most of its seeds"
         return Finding(
