@@ -19,7 +19,7 @@ from bench.analysis import selection, significance
 from bench.analysis.intervals import FEWEST, jackknife_error, means_without_each, t_quantile
 from bench.analysis.selection import groups, metric_of
 from bench.analysis.sensitivity import good_region
-from bench.analysis.tables.tuning import drawn_together, repetitions, scores_per, searched_alike
+from bench.analysis.tables.tuning import SEARCHES, drawn_together, repetitions, scores_per
 
 CLEAR = 0.05
 COLUMNS = [
@@ -106,7 +106,8 @@ class Method:
     def rates(self) -> pd.DataFrame:
         """Scores by learning rate and seed: ``[V, S]``; empty where its width means nothing."""
         runs = self.runs
-        if "lr" not in runs or runs["lr"].nunique() < 2 or drawn_together(runs):
+        none = "lr" not in runs or runs["lr"].nunique() < 2 or drawn_together(runs)
+        if none or not (runs["status"] == "completed").any():
             return pd.DataFrame()
         return scores_per(runs[runs["lr"] > 0], ["lr"])
 
@@ -155,7 +156,7 @@ def _compare_widths(x: Method, y: Method) -> Row | None:
         for tried, table in zip(values, tables, strict=True)
     ]
     gaps = [np.diff(np.log10(tried)).max() for tried in values]
-    why_not = ""
+    why_not = _searched(x, y)
     if any(region.open_low[0] or region.open_high[0] for region in regions):
         why_not = "a region reaches the end of the values tried"
     elif max(gaps) > 1.5 * min(gaps):
@@ -188,8 +189,12 @@ def _unequal(x: Method, y: Method) -> str:
     fewer, more = sorted((x.trials, y.trials))
     if fewer != more:
         return f"{more} settings tried against {fewer}"
-    if not searched_alike(x.runs, y.runs):
-        return "settings chosen in different ways"
+    return _searched(x, y)
+
+
+def _searched(*methods: Method) -> str:
+    if any("sampler" in m.runs and m.runs["sampler"].isin(SEARCHES).any() for m in methods):
+        return "the outcome of a search, which other draws would change"
     return ""
 
 

@@ -65,7 +65,8 @@ def sensitivity(
     runs = runs[runs[name] > 0] if name in runs else runs.iloc[:0]
     for key, group in groups(runs, by):
         metric, scores = metric_of(group), scores_per(group, [name])  # [V, S]
-        if scores.empty or drawn_together(group):
+        none = scores.empty or not (group["status"] == "completed").any()
+        if none or drawn_together(group):
             continue
         values, mean = scores.index.to_numpy(), scores.mean(axis=1).to_numpy()
         without = means_without_each(scores.to_numpy())  # [S, V]
@@ -99,20 +100,13 @@ def sensitivity(
 
 
 def drawn_together(group: pd.DataFrame) -> bool:
-    """Whether settings were drawn or proposed several at once, so that neighbours in one of them
-    differ in the others too."""
+    """Whether settings were drawn or proposed, so that neighbours in one of them differ in the
+    others too, and other draws would give other values."""
+    if "sampler" in group and group["sampler"].isin(SEARCHES).any():
+        return True
     names = selection.hyperparameters(group)
-    if len(names) < 2:
-        return False
-    searched = "sampler" in group and bool(group["sampler"].isin(SEARCHES).any())
     settings = group.drop_duplicates("trial")[names].to_numpy(dtype=float)
-    return searched or not budget.fills_a_grid(settings)
-
-
-def searched_alike(*parts: pd.DataFrame) -> bool:
-    """Whether the settings of all were given, or searched for in the same way."""
-    ways = [frozenset(part["sampler"]) & {*SEARCHES} for part in parts if "sampler" in part]
-    return len({*ways}) <= 1
+    return len(names) > 1 and not budget.fills_a_grid(settings)
 
 
 def expected_best(

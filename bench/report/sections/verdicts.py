@@ -245,6 +245,9 @@ def headline(contents: Contents) -> str:
     known = contents.of(contents.best, workload).dropna(subset=["score"])
     metric = contents.metric(workload)
     if known.empty:
+        runs = contents.study.runs[contents.study.runs["workload"] == workload]
+        if (runs["status"] == "diverged").all():
+            return f"Every run on {workload} diverged."
         return f"No run on {workload} has a validation score, so nothing can be selected."
     found = {finding.about: finding for finding in of_workload(contents, workload)}
     known = known.sort_values("score", ascending=not metric.higher_is_better, kind="stable")
@@ -315,11 +318,13 @@ def _between(first: str, row: Any, show: Callable[[Any], str]) -> str:
 
 def _not_compared(seen: pd.DataFrame) -> list[str]:
     """Those that the first is not compared with, by the reason."""
-    rest = seen[seen["why_not"] != ""]
-    return [
-        f"Not compared with {text.listed(list(rows['other']))}: {why_not}."
-        for why_not, rows in rest.groupby("why_not", sort=True)
-    ]
+    said = []
+    for why_not, rows in seen[seen["why_not"] != ""].groupby("why_not", sort=True):
+        if why_not.endswith(("seed", "seeds")) and len(rows) == len(seen):
+            said.append(f"With {why_not} each, whether that is luck cannot be told.")
+        else:
+            said.append(f"Not compared with {text.listed(list(rows['other']))}: {why_not}.")
+    return said
 
 
 def _capital(said: str) -> str:
