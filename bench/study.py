@@ -8,7 +8,7 @@ import os
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,6 @@ class Study:
     commands: list[tuple[list[str], int]]
     problems: list[str]
     unfinished: list[Path]
-    commands: list[tuple[list[str], int]] = field(default_factory=list)
 
     @property
     def name(self) -> str:

@@ -31,6 +31,8 @@ def interquartile_mean_interval(scores: np.ndarray, confidence: float = 0.95) ->
         return Interval(np.nan, np.nan, np.nan)
     pooled = np.concatenate(tasks)
     estimate = float(_trimmed(pooled))
+    if min(task.size for task in tasks) < FEWEST:
+        return Interval(estimate, np.nan, np.nan)
     without = _trimmed(np.stack([np.delete(pooled, i) for i in range(pooled.size)]))
     ends = np.cumsum([task.size for task in tasks])[:-1]
     return jackknife_interval(estimate, *np.split(without, ends), confidence=confidence)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
-from bench.analysis.intervals import Interval, jackknife_interval
+from bench.analysis.intervals import FEWEST, Interval, jackknife_interval
 
 FEWEST_DRAWN = 12  # trials that answer for a budget
 
@@ -80,10 +80,11 @@ def expected_best_interval(
     """``expected_best`` without replacement, mean over seeds, with an interval for other draws of
     the trials: ``[N, S], [K] -> K intervals``.
 
-    The trials are what was drawn, and all seeds share them, so trials are left out, with all of
-    their seeds. The interval unites that of the jackknife with the jackknife's for the logarithm of
-    the distance to the best trial, towards which the expectation grows: the first is too short
-    above where scores have a ceiling, the second below. NaN ends beyond ``most_trials``.
+    The trials are what was drawn, and all seeds share them: trials are left out, each with all of
+    its seeds, and then, where there are three, seeds, each with all of its trials. The interval
+    unites the jackknife's with the jackknife's for the logarithm of the distance to the best trial,
+    towards which the expectation grows: the first is too short below where scores have a ceiling,
+    the second above. NaN ends beyond ``most_trials``.
     """
     scores, budgets = np.asarray(scores, dtype=float), np.asarray(budgets)
 
@@ -92,20 +93,22 @@ def expected_best_interval(
         return np.mean(curves, axis=0)
 
     estimate = expected(scores)  # [K]
-    trials, most = len(scores), most_trials(len(scores))
+    (trials, seeds), most = scores.shape, most_trials(len(scores))
     if not most:
         return [Interval(float(value), np.nan, np.nan) for value in estimate]
-    without = np.stack([expected(np.delete(scores, i, axis=0)) for i in range(trials)])  # [N, K]
+    without = [np.stack([expected(np.delete(scores, i, axis=0)) for i in range(trials)])]  # [N, K]
+    if seeds >= FEWEST:
+        without.append(np.stack([expected(np.delete(scores, i, axis=1)) for i in range(seeds)]))
     best = float(np.nanmax(scores, axis=0).mean())
     found = []
-    for k, value, each in zip(budgets, estimate, without.T, strict=True):
+    for k, value, *each in zip(budgets, estimate, *(part.T for part in without), strict=True):
         if k > most:
             found.append(Interval(float(value), np.nan, np.nan))
             continue
-        plain = jackknife_interval(float(value), each, confidence=confidence)
+        plain = jackknife_interval(float(value), *each, confidence=confidence)
         margin = 0.01 * (best - value) + np.finfo(float).tiny  # so that no logarithm is of zero
-        gap = np.log(np.maximum(best - np.append(each, value), 0.0) + margin)
-        in_logs = jackknife_interval(float(gap[-1]), gap[:-1], confidence=confidence)
+        gap, *gaps = (np.log(np.maximum(best - x, 0.0) + margin) for x in (value, *each))
+        in_logs = jackknife_interval(float(gap), *gaps, confidence=confidence)
         ends = best + margin - np.exp([in_logs.high, in_logs.low])
         low, high = min(plain.low, ends[0]), max(plain.high, ends[1])
         found.append(Interval(float(value), *np.clip([low, high], *bounds).tolist()))

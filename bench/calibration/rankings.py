@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from bench.calibration.studies import Spec, as_study, draw
 from bench.report.contents import gather
 from bench.report.findings import Finding
-from bench.report.sections import summary
+from bench.report.sections import summary as sentences
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,32 @@ def outcome(spec: Spec, draws: int, seed: int = 0) -> Outcome:
 def findings(spec: Spec, rng: np.random.Generator) -> list[Finding]:
     """What the report of one draw says."""
     contents = gather(as_study(draw(spec, rng), spec))
-    return [f for workload in contents.workloads for f in summary.findings(contents, workload)]
+    return [f for workload in contents.workloads for f in sentences.findings(contents, workload)]
+
+
+def as_table(outcomes: list[Outcome]) -> pd.DataFrame:
+    """A row a study: in how many of its draws a ranking was false, what must be said was found
+    (the least often), and the words were wrong."""
+    return pd.DataFrame(
+        [
+            {
+                "study": each.spec.name,
+                "draws": each.draws,
+                "false ranking": each.false,
+                "found": round(each.least_found, 3),
+                "wrong words": each.wrong_words,
+            }
+            for each in outcomes
+        ]
+    )
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    null = [each for each in outcomes if each.spec.null]
+    false, draws = (sum(getattr(each, name) for each in null) for name in ("false", "draws"))
+    others = [each.least_found for each in outcomes if each.spec.must]
+    return (
+        f"{false} of {draws} draws of studies in which all optimizers are the same assert a "
+        f"ranking ({false / draws:.1%}); where they differ by three intervals, the ranking is found "
+        f"in at least {min(others):.0%} of draws."
+    )
