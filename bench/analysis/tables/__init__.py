@@ -14,6 +14,7 @@ from bench.analysis.tables.comparison import (
     ranks,
     times_to_target,
 )
+from bench.analysis.tables.factors import differences, factors
 from bench.analysis.tables.tuning import (
     expected_best,
     importances,
@@ -26,7 +27,9 @@ from bench.analysis.tables.tuning import (
 
 __all__ = [
     "Unit",
+    "differences",
     "expected_best",
+    "factors",
     "importances",
     "improvements",
     "interactions",
