@@ -39,6 +39,7 @@ LABELS = {
     "lr": "learning rate",
     "weight_decay": "weight decay",
     "batch_size": "batch size",
+    "init": "initialisation",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 

@@ -14,7 +14,7 @@ from bench.analysis.tables.comparison import (
     ranks,
     times_to_target,
 )
-from bench.analysis.tables.factors import differences, factors
+from bench.analysis.tables.factors import differences, varied
 from bench.analysis.tables.tuning import (
     expected_best,
     importances,
@@ -29,7 +29,6 @@ __all__ = [
     "Unit",
     "differences",
     "expected_best",
-    "factors",
     "importances",
     "improvements",
     "interactions",
@@ -43,4 +42,5 @@ __all__ = [
     "sensitivity",
     "times_to_target",
     "tunability",
+    "varied",
 ]

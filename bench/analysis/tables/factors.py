@@ -26,7 +26,7 @@ COLUMNS = [
 ]
 
 
-def factors(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
+def varied(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
     """The factors of each workload and optimizer, in the order of ``settings``.
 
     Args:
@@ -70,7 +70,7 @@ def differences(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
         ``COLUMNS``: the mean difference of x and y, its Student t interval, and the p-value of a
         paired t test, not corrected; missing from less than three pairs.
     """
-    found = factors(runs, settings)
+    found = varied(runs, settings)
     rows = []
     for (workload, name), among in found.groupby(["workload", "factor"], sort=False):
         on_workload = runs[(runs["workload"] == workload) & runs[name].notna()]
@@ -225,14 +225,16 @@ def quantile(pairs: int) -> float:
     return float(stats.t.ppf(0.975, pairs - 1))
 
 
-def seeds_needed(difference: float, deviation: float, tests: int) -> int:
-    """How many pairs a t test needs to find a difference in four of five studies, if it is one of
-    so many (Bonferroni): 5, 10, 20 or 30, the last also where more would be needed."""
-    for pairs in (5, 10, 20):
-        quantiles = stats.t.ppf(1 - 0.025 / max(tests, 1), pairs - 1) + stats.t.ppf(0.8, pairs - 1)
-        if abs(difference) >= quantiles * deviation / np.sqrt(pairs):
-            return pairs
-    return 30
+def seeds_needed(row: pd.Series, tests: int) -> int:
+    """How many pairs a t test needs to find a row of ``differences`` in four of five studies, if
+    it is one of so many tests (Bonferroni): 5, 10, 20, 30, or 0 where more would be needed."""
+    half, pairs = (row["high"] - row["low"]) / 2, int(row["pairs"])
+    deviation = half / quantile(pairs) * np.sqrt(pairs)
+    for more in (5, 10, 20, 30):
+        needed = stats.t.ppf(1 - 0.025 / max(tests, 1), more - 1) + stats.t.ppf(0.8, more - 1)
+        if more > pairs and abs(row["difference"]) >= needed * deviation / np.sqrt(more):
+            return more
+    return 0
 
 
 def _is_crossed(group: pd.DataFrame, name: str, others: Sequence[str]) -> bool:

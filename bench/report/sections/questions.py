@@ -32,7 +32,7 @@ def findings(contents: Contents, workload: str) -> list[Finding]:
             said.append(_worth(contents, workload, name))
         elif not _of_the_problem(contents, name):
             said.append(_forgiving(contents, workload, name, runs))
-        if rates:
+        if rates and (_of_the_problem(contents, name) or _move(rates)):
             said.append(_moving(contents, workload, name, rates))
     return [finding for finding in said if finding is not None]
 
@@ -70,7 +70,7 @@ def differences(contents: Contents) -> pd.DataFrame:
 def _factors(contents: Contents, workload: str) -> Iterator[tuple[str, str, list[str]]]:
     """Choices first, then numbers of the optimizer, then of the problem: each with its optimizers,
     in their order. A number of the problem that no learning rate was varied with is as a choice."""
-    found = factors.factors(contents.study.runs, contents.study.settings)
+    found = factors.varied(contents.study.runs, contents.study.settings)
     found = found[found["workload"] == workload]
     place = [
         (row["kind"] != "choice") + (row["kind"] != "choice" and _of_the_problem(contents, name))
@@ -102,6 +102,13 @@ def _rates(runs: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     return {optimizer: table for optimizer, table in found.items() if len(table) > 1}
 
 
+def _move(rates: dict[str, pd.DataFrame]) -> bool:
+    """Whether any best rate moves by more than a step of the grid."""
+    return any(
+        np.ptp(np.log10(table["lr"])) > 1.01 * table["gap"].max() for table in rates.values()
+    )
+
+
 # A choice -----------------------------------------------------------------------------------------
 
 
@@ -113,16 +120,19 @@ def _worth(contents: Contents, workload: str, name: str) -> Finding | None:
     rows = rows[rows["difference"].notna()]
     if rows.empty:
         return None
-    rows = rows.assign(gain=metric.sign * rows["difference"], name=name)
+    rows = rows.assign(gain=metric.sign * rows["difference"])
     certain = rows[rows["p_holm"] < CLEAR]
-    about, subject = figures.label(name).capitalize(), f"the {figures.label(name)}"
-    held_to = "" if _is_truth(rows) else f" against {rows['y'].iloc[0]}"
+    label, yes_or_no = figures.label(name), _is_truth(rows)
+    about, subject = label.capitalize(), label if yes_or_no else f"each {label}"
+    held_to = "" if yes_or_no else f" against {rows['y'].iloc[0]}"
     if certain.empty:
+        largest = _largest(contents, workload, rows, held_to)
+        seeds = _seeds_needed(contents, rows)
+        small = "" if seeds else " To tell so little would take more than 30 seeds."
         return Finding(
             about=about,
-            sentence=f"These runs cannot tell what {subject} is worth: "
-            f"{_largest(contents, workload, rows, held_to)}",
-            command=_more_seeds(contents, workload, rows),
+            sentence=f"These runs cannot tell what {subject} is worth: {largest}{small}",
+            command=command(contents, workload, seeds=seeds) if seeds else "",
         )
     clauses = []
     for optimizer in sorted(certain["group"].unique(), key=list(contents.looks).index):
@@ -184,36 +194,30 @@ def _largest(contents: Contents, workload: str, rows: pd.DataFrame, held_to: str
     unit = f" {text.difference_unit(metric)}".rstrip()
     row = rows.loc[rows["gain"].abs().idxmax()]
     found = (
-        f"the largest difference on test{held_to} is {show(row['gain'])}{unit} for {row['group']} "
+        f"the largest difference on test{held_to} is {show(row['gain'])}{unit}, of {row['group']} "
         f"{_with(row)}"
     )
     if text.missing(row["low"]):
         return f"{found}, from {text.count(int(row['pairs']), 'seed')}."
     low, high = sorted(metric.sign * row[end] for end in ("low", "high"))
     luck = (
-        f", which among {len(differences(contents))} differences may be luck"
+        f", which among {text.count(len(differences(contents)), 'difference')} may be luck"
         if low * high > 0
         else ""
     )
-    return f"{found} (95 % interval {show(low)} to {show(high)}){luck}."
+    reach = rows[["low", "high"]].abs().to_numpy().max()
+    all_of_them = f"; no such interval reaches beyond {show(reach)}{unit}" if len(rows) > 1 else ""
+    return f"{found} (95 % interval {show(low)} to {show(high)}){luck}{all_of_them}."
 
 
-def _more_seeds(contents: Contents, workload: str, rows: pd.DataFrame) -> str:
-    """As many as the clearest of these differences would need."""
+def _seeds_needed(contents: Contents, rows: pd.DataFrame) -> int:
+    """As many as the clearest of these differences would take; 0 where that is too many."""
     known = rows[rows["low"].notna() & (rows["high"] > rows["low"])]
-    needed = 10
-    if len(known):
-        half = (known["high"] - known["low"]) / 2
-        deviations = [
-            width * np.sqrt(pairs) / factors.quantile(pairs)
-            for width, pairs in zip(half, known["pairs"], strict=True)
-        ]
-        tests = int(differences(contents)["p"].notna().sum())
-        needed = min(
-            factors.seeds_needed(difference, deviation, tests)
-            for difference, deviation in zip(known["difference"], deviations, strict=True)
-        )
-    return command(contents, workload, seeds=max(needed, 5))
+    if known.empty:
+        return 10
+    tests = int(differences(contents)["p"].notna().sum())
+    needed = [factors.seeds_needed(row, tests) for _, row in known.iterrows()]
+    return min((seeds for seeds in needed if seeds), default=0)
 
 
 # A number of the optimizer ------------------------------------------------------------------------
@@ -226,58 +230,58 @@ def _forgiving(contents: Contents, workload: str, name: str, runs: pd.DataFrame)
     if not found:
         return None
     label, near = figures.label(name), words.tolerance(factors.DELTA, contents.metric(workload))
-    said = {optimizer: _region(region) for optimizer, region in found.items()}
-    about = label.capitalize()
-    if len(found) == 1:
-        ((optimizer, region),) = found.items()
-        return Finding(
-            about=about,
-            sentence=f"{optimizer} stays within {near} of its best {said[optimizer]} in {label}; "
-            f"the best is {text.number(region.best)}.",
-        )
     rows = differences(contents)
     rows = rows[(rows["workload"] == workload) & (rows["quantity"] == f"good {name}")]
     ranks = [pair for _, row in rows.iterrows() if (pair := _wider(row, found))]
-    if ranks:
-        widest = max({better for better, _ in ranks}, key=lambda o: found[o].width)
-        beaten = [worse for better, worse in ranks if better == widest]
-        rest = "; ".join(
-            f"{optimizer} {said[optimizer]}" for optimizer in found if optimizer != widest
-        )
-        return Finding(
-            about=about,
-            sentence=f"{widest} forgives a wrong {label} more than {text.listed(beaten)}: of the "
-            f"values tried, it stays within {near} of its best {said[widest]}; {rest}.",
-            ranks=tuple((widest, other) for other in beaten),
-        )
-    whole = all(region.open_low and region.open_high for region in found.values())
-    described = "; ".join(
-        f"{optimizer} {said[optimizer]}, best at {text.number(found[optimizer].best)}"
-        for optimizer in found
+    first = max({better for better, _ in ranks} or found, key=lambda name: found[name].width)
+    beaten = [worse for better, worse in ranks if better == first]
+    rest = [optimizer for optimizer in found if optimizer != first]
+    said = "; ".join(
+        [
+            f"{first} stays within {near} of its best {_region(found[first])}",
+            *(f"{optimizer} {_region(found[optimizer])}" for optimizer in rest),
+        ]
     )
+    whole = all(region.open_low and region.open_high for region in found.values())
+    if beaten:
+        sentence = (
+            f"{first} forgives a wrong {label} more than {text.listed(beaten)}: of the values "
+            f"tried, {said}."
+        )
+    elif rest:
+        what = "values" if whole else "runs"
+        sentence = (
+            f"These {what} cannot tell which optimizer forgives a wrong {label} more: {said}."
+        )
+    else:
+        sentence = f"In {label}, {said}."
+    more = ""
+    if rest and not beaten:
+        more = (
+            _wider_grid(contents, workload, name, found)
+            if whole
+            else command(contents, workload, seeds=10)
+        )
     return Finding(
-        about=about,
-        sentence=f"These values cannot tell which optimizer forgives a wrong {label} more: within "
-        f"{near} of its best stays {described}.",
-        command=_wider_grid(contents, workload, name, found)
-        if whole
-        else command(contents, workload, seeds=10),
+        about=label.capitalize(),
+        sentence=sentence,
+        ranks=tuple((first, other) for other in beaten),
+        command=more,
     )
 
 
 def _region(region: Region) -> str:
-    """``from 1e-5 to 0.01 (3 decades)``; an end of the values tried is called one."""
+    """``from 1e-5 to 0.01 (3 decades, best at 0.001)``; an end of the values tried is called so."""
     low, high = text.number(region.low), text.number(region.high)
     if region.low == region.high:
         return f"at {low} only"
     if region.open_low and region.open_high:
         return f"at every value tried ({low} to {high})"
     start = f"from {low}{' (the least tried)' if region.open_low else ''}"
-    end = f"to {high}{' (the most tried)' if region.open_high else ''}"
-    if not region.decades:
-        return f"{start} {end}"
+    end = f"to {high}{' (the greatest tried)' if region.open_high else ''}"
     bound = "at least " if region.open_low or region.open_high else ""
-    return f"{start} {end}, {bound}{region.width:.1f} decades"
+    width = f"{bound}{region.width:.1f} decades, " if region.decades else ""
+    return f"{start} {end} ({width}best at {text.number(region.best)})"
 
 
 def _wider(row: pd.Series, found: dict[str, Region]) -> tuple[str, str] | None:
@@ -378,7 +382,7 @@ def _moves(table: pd.DataFrame, name: str) -> str:
 
 def _by_choice(table: pd.DataFrame, name: str) -> str:
     """Nothing where the best rates are neighbours on the grid: that may be luck."""
-    if np.ptp(np.log10(table["lr"])) <= 1.01 * table["gap"].max():
+    if not _move({"": table}):
         return ""
     least, most = table.loc[table["lr"].idxmin()], table.loc[table["lr"].idxmax()]
     return f"is {_rate(least)} with {least[name]} and {_rate(most)} with {most[name]}"
@@ -428,7 +432,11 @@ def command(
         key, _, value = line.partition("=")
         told.setdefault(key, {})[value] = None
     if "experiment" in told:  # which says what was varied
-        told = {key: given for key, given in told.items() if len(given) == 1}
+        told = {
+            key: given
+            for key, given in told.items()
+            if all(f"{key}={next(iter(given))}" in lines for lines in said)
+        }
     words_said = {key: ",".join(given) for key, given in told.items()}
     if optimizer is not None:
         words_said["optimizer"] = optimizer

@@ -21,7 +21,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     others = [name for name in contents.study.settings if name != "lr"]
     if not others:
         return None
-    varied = tables.factors(contents.study.runs, contents.study.settings)
+    varied = tables.varied(contents.study.runs, contents.study.settings)
     elsewhere = set(zip(varied["workload"], varied["factor"], strict=True))
     blocks = []
     for workload in contents.workloads:
