@@ -26,15 +26,17 @@ COLUMNS = [
 ]
 
 
-def varied(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
+def varied(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd.DataFrame:
     """The factors of each workload and optimizer, in the order of ``settings``.
 
     Args:
-        settings: the columns that vary, ``lr`` among them if it does.
+        settings: the columns that vary, ``lr`` among them if it does; by default all that hold
+            numbers.
 
     Returns:
         One row each: ``workload``, ``optimizer``, ``factor``, ``kind`` ("choice", "number").
     """
+    settings = selection.hyperparameters(runs) if settings is None else settings
     rows = []
     for name in settings:
         if name == "lr":
@@ -57,7 +59,7 @@ def reference(runs: pd.DataFrame, name: str) -> str:
     return plain[0] if plain else str(values.mode().iloc[0])
 
 
-def differences(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
+def differences(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd.DataFrame:
     """What the values of each factor are worth, in pairs of runs that share a seed.
 
     Of a choice: the test score at each value less that at ``reference``, for each optimizer, all
