@@ -39,7 +39,9 @@ def run(*overrides: str) -> Record:
         made.extend([found] if (found := job.finished()) is not None else jobs.run([job]))
 
     with _as_a_command():
-        carry_out(read(["--run", *overrides]), task)
+        said = read(["--run", *overrides])
+        said.typed = list(overrides)
+        carry_out(said, task)
     if not made:
         raise BenchError(f"{' '.join(overrides)}: makes no run")
     if made[0].status == "failed":

@@ -6,7 +6,7 @@ No torch here, and nothing is cached on disk: 10,000 records are read in seconds
 import json
 import os
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -34,8 +34,9 @@ MOST_CURVES = 1000  # columns of a file of them
 
 RUN_COLUMNS = (
     *("workload", "optimizer", "schedule", "seed"),
-    *("status", "reason", "steps", "epochs", "id", "metric"),
+    *("status", "reason", "steps", "epochs", "id", "metric", "sampler"),
 )
+UNKNOWN = "unknown"  # the sampler where a record does not say
 
 # Columns that stand beside those of settings somewhere; a setting that is called so is renamed.
 TAKEN = frozenset(
@@ -76,6 +77,8 @@ class Study:
             ``workload, optimizer, schedule, seed, status, reason, steps, epochs, id``, where a
             workload that runs were given different lengths for is one workload for each length,
             named so, since runs of different lengths do not compare;
+            ``sampler``, how the setting was chosen (``single, grid, random, tpe``, or ``unknown``
+            where that was not noted);
             ``trial``, the setting without the seed, unique within a workload and optimizer;
             ``directory``, relative to the study's; a column for each hyperparameter and for each
             other setting that varies, by plain name; every metric by its name, and ``best/…``,
@@ -92,10 +95,11 @@ class Study:
             where a choice was tried with several, its name says which (``cosine, final 0.1``), and
             nothing else does.
         keys: of each of them, its configuration key.
-        said: what was said on the command line for each run, by its directory.
         shared: the configuration keys on which all runs agree, with their values.
         environments: each distinct environment with the number of runs made in it, commonest first;
             without what follows from the workload and the optimizer: the data, the classes.
+        commands: each distinct command that made runs, word by word as it was typed after
+            ``python -m bench``, with the number of runs it made, commonest first.
         problems: one line for each file that could not be used.
         unfinished: directories of runs that have no record: in progress, or interrupted.
     """
@@ -107,9 +111,9 @@ class Study:
     units: dict[str, str]
     settings: list[str]
     keys: dict[str, str]
-    said: dict[str, list[str]]
     shared: dict[str, Any]
     environments: list[tuple[dict[str, Any], int]]
+    commands: list[tuple[list[str], int]]
     problems: list[str]
     unfinished: list[Path]
 
@@ -135,8 +139,8 @@ def read(directory: Path) -> Study:
     rows: list[dict[str, Any]] = []
     configs: list[dict[str, Any]] = []
     environments: dict[str, int] = defaultdict(int)
+    commands: Counter[tuple[str, ...]] = Counter()
     seen: dict[str, Path] = {}
-    said: dict[str, list[str]] = {}
     units: dict[str, str] = {}
     for run_directory in found:
         path = run_directory / records.FILE_NAME
@@ -152,9 +156,7 @@ def read(directory: Path) -> Study:
             continue
         seen[record.id] = path
         shown = _printable(vars(record))
-        place = str(run_directory.relative_to(directory))
-        rows.append(_row(shown) | {"directory": place})
-        said[place] = shown["overrides"]
+        rows.append(_row(shown) | {"directory": str(run_directory.relative_to(directory))})
         configs.append(_flat(shown["config"]))
         units |= shown["units"] | {shown["metric"]["name"]: shown["metric"]["unit"]}
         about = {
@@ -163,6 +165,8 @@ def read(directory: Path) -> Study:
             if key not in ("data", "classes")
         }
         environments[json.dumps(about, sort_keys=True)] += 1
+        if command := (shown["search"] or {}).get("command"):
+            commands[tuple(command)] += 1
     lengths = _tell_apart(rows, list(map(_length, configs)), "for")
     metrics = _tell_apart(rows, _metrics(rows), "by")
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
@@ -176,12 +180,12 @@ def read(directory: Path) -> Study:
         units=units,
         settings=list(keys),
         keys=keys,
-        said=said,
         shared=_shared(configs),
         environments=[
             (json.loads(text), count)
             for text, count in sorted(environments.items(), key=lambda item: -item[1])
         ],
+        commands=[(list(command), count) for command, count in commands.most_common()],
         problems=problems,
         unfinished=unfinished,
     )
@@ -283,7 +287,9 @@ def _find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
-    row = {name: record[name] for name in RUN_COLUMNS} | {"metric": Metric(**record["metric"])}
+    sampler = (record["search"] or {}).get("sampler", UNKNOWN)
+    record = record | {"metric": Metric(**record["metric"]), "sampler": sampler}
+    row = {name: record[name] for name in RUN_COLUMNS}
     named = record["hyperparameters"]
     added = identity.hyperparameters(identity.ADDED)  # which an older record does not name
     named = named | (added | named)

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bench.report import style
+from bench.report.findings import Finding
 
 FILE_NAME = "index.html"
 LONGEST_NAME = 120  # of a file, in characters
@@ -103,16 +104,12 @@ class Explorer:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of a section. What it has is shown in the order of the fields.
-
-    Attributes:
-        findings: sentences, each with what it is about.
-        facts: names with values.
-    """
+    """A part of a section. What it has is shown in the order of the fields; ``facts`` are names
+    with values."""
 
     heading: str = ""
     paragraphs: Sequence[str] = ()
-    findings: Sequence[tuple[str, str]] = ()
+    findings: Sequence[Finding] = ()
     warnings: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     panels: Sequence[Panel] = ()

@@ -107,7 +107,7 @@ def _markdown(shown: page.Page) -> str:
     for block in shown.sections[0].blocks:
         if block.heading:
             lines += ["", f"## {_plain(block.heading)}"]
-        lines += ["", *(f"- **{_plain(a)}**: {_plain(said)}" for a, said in block.findings)]
+        lines += ["", *(f"- **{_plain(f.about)}**: {_plain(f.sentence)}" for f in block.findings)]
         lines += [f"- {_plain(warning)}" for warning in block.warnings]
         for table in block.tables:
             heads = [_plain(column.title) for column in table.columns]

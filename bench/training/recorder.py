@@ -40,6 +40,7 @@ class Recorder:
         config: the resolved configuration.
         workload: what it describes.
         overrides: what was said on the command line.
+        search: how the run was chosen.
         others: loggers of a person's own, which are told the same.
     """
 
@@ -50,10 +51,11 @@ class Recorder:
         config: Mapping[str, Any],
         workload: Workload,
         overrides: Sequence[str] = (),
+        search: Mapping[str, Any] | None = None,
         others: Sequence[Logger] = (),
     ) -> None:
         self.directory = directory
-        self.identity = record_fields(config, overrides)
+        self.identity = record_fields(config, overrides, search)
         self.csv = CSVLogger(str(directory), name="", version="")
         self.events = EventLogger(
             str(directory), name="", version="", default_hp_metric=False, max_queue=1000

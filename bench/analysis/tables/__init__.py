@@ -8,14 +8,16 @@ from bench.analysis.tables.comparison import (
     Unit,
     improvements,
     interquartile_means,
-    paired_tests,
     performance_profiles,
     profile_scores,
     ranks,
     times_to_target,
 )
-from bench.analysis.tables.factors import differences, varied
+from bench.analysis.tables.differences import corrected, differences
+from bench.analysis.tables.factors import differences as factor_differences
+from bench.analysis.tables.factors import varied
 from bench.analysis.tables.tuning import (
+    drawn_together,
     expected_best,
     importances,
     interactions,
@@ -27,13 +29,15 @@ from bench.analysis.tables.tuning import (
 
 __all__ = [
     "Unit",
+    "corrected",
     "differences",
+    "drawn_together",
     "expected_best",
+    "factor_differences",
     "importances",
     "improvements",
     "interactions",
     "interquartile_means",
-    "paired_tests",
     "performance_profiles",
     "probability_best",
     "profile_scores",

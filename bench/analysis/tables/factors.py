@@ -1,7 +1,7 @@
 """What was varied on purpose, beside optimizer, learning rate and seed, and what it is worth.
 
 A factor is a setting whose values were tried under the same values of the others. Settings that
-were drawn at random, each trial with its own of all of them, are none: they answer for a budget.
+were drawn or proposed, each trial with its own of all of them, are none: they answer for a budget.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.analysis import selection
+from bench.analysis import selection, significance
+from bench.analysis.intervals import FEWEST, jackknife_error, t_quantile
 from bench.analysis.selection import groups, metric_of
 from bench.analysis.sensitivity import good_region, tolerance
+from bench.analysis.tables.differences import COLUMNS
+from bench.analysis.tables.tuning import SEARCHES
 
 PAIR = ("workload", "optimizer")
 PLAIN = ("constant", "none", "default", "False")  # choices that do nothing: others are held to them
-FEWEST_PAIRS = 3  # two say next to nothing: their t interval spans 13 standard errors
 DELTA = 0.01  # how far from the best is still good, as `sensitivity.tolerance` has it
-COLUMNS = [
-    *("workload", "quantity", "group", "x", "y"),
-    *("pairs", "difference", "low", "high", "p"),
-]
 
 
 def varied(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd.DataFrame:
@@ -36,6 +34,8 @@ def varied(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd.Data
     Returns:
         One row each: ``workload``, ``optimizer``, ``factor``, ``kind`` ("choice", "number").
     """
+    if "sampler" in runs:
+        runs = runs[~runs["sampler"].isin(SEARCHES)]
     settings = selection.hyperparameters(runs) if settings is None else settings
     rows = []
     for name in settings:
@@ -69,8 +69,7 @@ def differences(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd
     weight_decay", no group).
 
     Returns:
-        ``COLUMNS``: the mean difference of x and y, its Student t interval, and the p-value of a
-        paired t test, not corrected; missing from less than three pairs.
+        As ``tables.differences``, to be corrected with them.
     """
     found = varied(runs, settings)
     rows = []
@@ -86,38 +85,13 @@ def differences(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd
                 scores = at_values(group, str(name), "test")
                 for value in scores.index.drop(held_to, errors="ignore"):
                     if held_to in scores.index:
-                        result = paired(scores.loc[value], scores.loc[held_to])
                         about = (workload, f"test by {name}", optimizer, value, held_to)
-                        rows.append((*about, *result))
+                        rows.append((*about, *_paired(scores.loc[value], scores.loc[held_to])))
             continue
         widths = {optimizer: widths_by_seed(group, str(name)) for optimizer, group in own.items()}
         for x, y in combinations(widths, 2):
-            result = paired(widths[x], widths[y])
-            rows.append((workload, f"good {name}", "", x, y, *result))
+            rows.append((workload, f"good {name}", "", x, y, *_paired(widths[x], widths[y])))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-class Paired(NamedTuple):
-    pairs: int
-    difference: float
-    low: float
-    high: float
-    p: float
-
-
-def paired(x: pd.Series, y: pd.Series) -> Paired:
-    """x - y over the seeds that both have: ``[S]`` each, by seed."""
-    difference = (x - y).to_numpy(dtype=float)
-    difference = difference[np.isfinite(difference)]
-    pairs = difference.size
-    mean = float(difference.mean()) if pairs else np.nan
-    if pairs < FEWEST_PAIRS:
-        return Paired(pairs, mean, np.nan, np.nan, np.nan)
-    if np.ptp(difference) <= 1e-12 * np.abs(difference).max():  # nothing to hold the mean against
-        return Paired(pairs, mean, mean, mean, np.nan if mean else 1.0)
-    test = stats.ttest_1samp(difference, 0.0)
-    low, high = test.confidence_interval()
-    return Paired(pairs, mean, float(low), float(high), float(test.pvalue))
 
 
 def at_values(group: pd.DataFrame, name: str, split: selection.Split) -> pd.DataFrame:
@@ -203,35 +177,24 @@ def exponent(rates: pd.DataFrame, name: str) -> tuple[float, float, float]:
     """The power of ``name`` that the best learning rate goes with: an estimate and its interval.
 
     The slope of least squares through ``best_rates`` on logarithmic scales. The interval is a
-    jackknife over seeds (Efron & Tibshirani 1993, chapter 11) with Student's quantile, widened by
-    as much as half a gap of the grid at every point can turn the line: between two rates that were
+    jackknife over seeds, widened by as much as half a gap of the grid at every point can turn the line: between two rates that were
     tried, seeds alone cannot tell.
     """
     x = np.log10(rates[name].to_numpy(dtype=float))
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
     slope = float(weights @ rates["place"].to_numpy())
     seeds = set.intersection(*(set(without) for without in rates["without"]))
-    n = len(seeds)
-    if n < FEWEST_PAIRS:
-        return slope, np.nan, np.nan
-    left = np.array(
-        [weights @ [without[seed] for without in rates["without"]] for seed in sorted(seeds)]
-    )
-    error = np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
-    margin = float(quantile(n) * error + np.abs(weights) @ rates["gap"] / 2)
-    return slope, slope - margin, slope + margin
-
-
-def quantile(pairs: int) -> float:
-    """Half of a 95 % t interval, in standard errors."""
-    return float(stats.t.ppf(0.975, pairs - 1))
+    left = [weights @ [without[seed] for without in rates["without"]] for seed in sorted(seeds)]
+    error, degrees = jackknife_error(np.array(left))
+    margin = t_quantile(0.975, degrees) * error + np.abs(weights) @ rates["gap"] / 2
+    return slope, slope - float(margin), slope + float(margin)
 
 
 def seeds_needed(row: pd.Series, tests: int) -> int:
     """How many pairs a t test needs to find a row of ``differences`` in four of five studies, if
     it is one of so many tests (Bonferroni): 5, 10, 20, 30, or 0 where more would be needed."""
     half, pairs = (row["high"] - row["low"]) / 2, int(row["pairs"])
-    deviation = half / quantile(pairs) * np.sqrt(pairs)
+    deviation = half / t_quantile(0.975, pairs - 1) * np.sqrt(pairs)
     for more in (5, 10, 20, 30):
         needed = stats.t.ppf(1 - 0.025 / max(tests, 1), more - 1) + stats.t.ppf(0.8, more - 1)
         if more > pairs and abs(row["difference"]) >= needed * deviation / np.sqrt(more):
@@ -239,13 +202,23 @@ def seeds_needed(row: pd.Series, tests: int) -> int:
     return 0
 
 
+def _paired(x: pd.Series, y: pd.Series) -> tuple[int, float, float, float, float, str]:
+    """Over the seeds that both have, and why not, as the last of ``COLUMNS``."""
+    found = significance.paired(*x.align(y, join="inner"))
+    few = f"{found.pairs} seeds" if found.pairs != 1 else "one seed"
+    return *found, "" if found.pairs >= FEWEST else few
+
+
 def _is_crossed(group: pd.DataFrame, name: str, others: Sequence[str]) -> bool:
-    """Whether at least half of the trials have another that differs from them in ``name`` only."""
+    """Whether at least half of the trials have another that differs from them in ``name`` only; in
+    a grid, where each value may have learning rates of its own, in these, too."""
     trials = group.drop_duplicates("trial")
     if trials[name].nunique() < 2:
         return False
-    rest = trials[list(others)].astype(object).where(trials[list(others)].notna(), "")
-    alike = list(map(tuple, rest.to_numpy().tolist()))
+    if "sampler" in trials and (trials["sampler"] == "grid").all():
+        others = [other for other in others if other != "lr"]
+    rest = trials[list(others)].astype(object)
+    alike = list(map(tuple, rest.where(rest.notna(), "").to_numpy().tolist()))
     values = trials[name].astype(str).groupby(pd.Series(alike, index=trials.index))
     return bool((values.transform("nunique") > 1).mean() >= 0.5)
 

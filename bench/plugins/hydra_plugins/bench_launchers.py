@@ -3,8 +3,9 @@
 Hydra imports this file at every start, so it imports nothing heavy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Optional
 
 from hydra.core.config_store import ConfigStore
@@ -20,7 +21,13 @@ STRATEGIES = ("parallel", "stacked", "auto")
 
 class MachineLauncher(Launcher):
     """Runs the jobs of a sweep in processes of this machine: each alone (``parallel``), those that
-    differ only in numbers as stacks (``stacked``), or as was measured to be faster (``auto``)."""
+    differ only in numbers as stacks (``stacked``), or as was measured to be faster (``auto``).
+
+    Attributes:
+        searches: how each of the jobs that come next was chosen, if the sweeper says.
+    """
+
+    searches: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,
@@ -55,9 +62,10 @@ class MachineLauncher(Launcher):
 
         console = Console(stderr=True)
         shown: dict[str, Any] = {"transient": True, "disable": not console.is_terminal}
+        tracked = track(job_overrides, "configurations", console=console, **shown)
         jobs = [
-            plan(*self.composer.compose(overrides))
-            for overrides in track(job_overrides, "configurations", console=console, **shown)
+            plan(*self.composer.compose(overrides), search)
+            for overrides, search in zip_longest(tracked, self.searches)
         ]
         records = sweep.run(jobs, **self.options)  # type: ignore[arg-type]
         return [

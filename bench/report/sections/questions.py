@@ -1,22 +1,20 @@
 """What the study varied on purpose: each such factor with the sentence that answers for it."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis.significance import holm
 from bench.analysis.tables import factors
+from bench.analysis.tables.differences import CLEAR
 from bench.analysis.tables.factors import Region
 from bench.report import figures, page, text
 from bench.report.contents import Contents
 from bench.report.findings import Finding
 from bench.report.page import Block, Column, Gallery, Panel, Section
-from bench.report.sections import settings, words
+from bench.report.sections import commands, settings, words
 
-CLEAR = 0.05
 FEWEST_VALUES = 3  # of a number, to say how something goes with it
 MOST_LISTED = 2  # differences with an interval each; more are summed up
 OF_THE_PROBLEM = ("workload.", "trainer.")  # keys of what is trained; the others are of how
@@ -56,15 +54,6 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         short="Varied",
         blocks=[*blocks, Block(tables=_table(contents, gallery))],
     )
-
-
-def differences(contents: Contents) -> pd.DataFrame:
-    """``factors.differences`` of the whole study with ``p_holm``, corrected for all of them."""
-    known = getattr(contents, "differences", None)
-    if known is not None:
-        return known
-    found = factors.differences(contents.study.runs, contents.study.settings)
-    return found.assign(p_holm=holm(found["p"].to_numpy(dtype=float)))
 
 
 def _factors(contents: Contents, workload: str) -> Iterator[tuple[str, str, list[str]]]:
@@ -115,7 +104,7 @@ def _move(rates: dict[str, pd.DataFrame]) -> bool:
 def _worth(contents: Contents, workload: str, name: str) -> Finding | None:
     """What each value is worth, held to the plain one."""
     metric = contents.metric(workload)
-    rows = differences(contents)
+    rows = contents.differences
     rows = rows[(rows["workload"] == workload) & (rows["quantity"] == f"test by {name}")]
     rows = rows[rows["difference"].notna()]
     if rows.empty:
@@ -201,7 +190,7 @@ def _largest(contents: Contents, workload: str, rows: pd.DataFrame, held_to: str
         return f"{found}, from {text.count(int(row['pairs']), 'seed')}."
     low, high = sorted(metric.sign * row[end] for end in ("low", "high"))
     luck = (
-        f", which among {text.count(len(differences(contents)), 'difference')} may be luck"
+        f", which among {text.count(len(contents.differences), 'difference')} may be luck"
         if low * high > 0
         else ""
     )
@@ -215,7 +204,7 @@ def _seeds_needed(contents: Contents, rows: pd.DataFrame) -> int:
     known = rows[rows["low"].notna() & (rows["high"] > rows["low"])]
     if known.empty:
         return 10
-    tests = int(differences(contents)["p"].notna().sum())
+    tests = int(contents.differences["p"].notna().sum())
     needed = [factors.seeds_needed(row, tests) for _, row in known.iterrows()]
     return min((seeds for seeds in needed if seeds), default=0)
 
@@ -230,7 +219,7 @@ def _forgiving(contents: Contents, workload: str, name: str, runs: pd.DataFrame)
     if not found:
         return None
     label, near = figures.label(name), words.tolerance(factors.DELTA, contents.metric(workload))
-    rows = differences(contents)
+    rows = contents.differences
     rows = rows[(rows["workload"] == workload) & (rows["quantity"] == f"good {name}")]
     ranks = [pair for _, row in rows.iterrows() if (pair := _wider(row, found))]
     first = max({better for better, _ in ranks} or found, key=lambda name: found[name].width)
@@ -257,11 +246,10 @@ def _forgiving(contents: Contents, workload: str, name: str, runs: pd.DataFrame)
         sentence = f"In {label}, {said}."
     more = ""
     if rest and not beaten:
-        more = (
-            _wider_grid(contents, workload, name, found)
-            if whole
-            else command(contents, workload, seeds=10)
-        )
+        more = commands.more_seeds(contents, int(runs["seed"].nunique()))
+        if whole and all(region.decades for region in found.values()):
+            key, tried = contents.study.keys[name], np.unique(runs.loc[runs[name] > 0, name])
+            more = commands.beyond(contents, workload, key, tried, low=True, high=True)
     return Finding(
         about=label.capitalize(),
         sentence=sentence,
@@ -294,23 +282,6 @@ def _wider(row: pd.Series, found: dict[str, Region]) -> tuple[str, str] | None:
     same = w.tried == n.tried and w.width > n.width
     cut = (n.open_low and not w.open_low) or (n.open_high and not w.open_high)
     return (wide, narrow) if same and not cut else None
-
-
-def _wider_grid(contents: Contents, workload: str, name: str, found: dict[str, Region]) -> str:
-    """Two values more beyond each end that is good."""
-    if not all(region.decades for region in found.values()):
-        return ""
-    runs = contents.study.runs
-    tried = np.unique(runs.loc[(runs["workload"] == workload) & (runs[name] > 0), name])
-    return command(contents, workload, values={contents.study.keys[name]: _beyond(tried)})
-
-
-def _beyond(tried: np.ndarray, *, low: bool = True, high: bool = True) -> list[float]:
-    step = float(np.median(tried[1:] / tried[:-1]))
-    return [
-        *((tried[0] / step**2, tried[0] / step) if low else ()),
-        *((tried[-1] * step, tried[-1] * step**2) if high else ()),
-    ]
 
 
 # How the best learning rate moves -----------------------------------------------------------------
@@ -403,58 +374,6 @@ def _more_rates(contents: Contents, workload: str, ends: dict[str, pd.DataFrame]
     return command(contents, workload, optimizer=optimizer, values={"optimizer.lr": more})
 
 
-# Commands -----------------------------------------------------------------------------------------
-
-
-def command(
-    contents: Contents,
-    workload: str,
-    *,
-    optimizer: str | None = None,
-    seeds: int = 0,
-    values: dict[str, list[float]] | None = None,
-) -> str:
-    """The sweep that made a workload's runs, with more seeds or with other values; what is done
-    already is not done again. "" where it was not noted what was said for each run.
-
-    Args:
-        optimizer: the only one to run.
-        seeds: how many seeds to have in the end, 0 for as many as there are.
-    """
-    runs = contents.study.runs
-    runs = runs[runs["workload"] == workload]
-    runs = runs if optimizer is None else runs[runs["optimizer"] == optimizer]
-    said = [contents.study.said.get(place, []) for place in runs["directory"]]
-    if not said or not all(said):
-        return ""
-    told: dict[str, dict[str, None]] = {}
-    for line in (line for lines in said for line in lines):
-        key, _, value = line.partition("=")
-        told.setdefault(key, {})[value] = None
-    if "experiment" in told:  # which says what was varied
-        told = {
-            key: given
-            for key, given in told.items()
-            if all(f"{key}={next(iter(given))}" in lines for lines in said)
-        }
-    words_said = {key: ",".join(given) for key, given in told.items()}
-    if optimizer is not None:
-        words_said["optimizer"] = optimizer
-    for key, more in (values or {}).items():
-        words_said[key] = ",".join(f"{value:.4g}" for value in more)
-    if seeds > runs["seed"].nunique():
-        known = sorted(map(int, runs["seed"].unique()))
-        new = [seed for seed in range(seeds + len(known)) if seed not in known]
-        chosen = sorted([*known, *new[: seeds - len(known)]])
-        several = ",".join(map(str, chosen))
-        words_said["seed"] = (
-            several if len(chosen) <= 10 else f"range({chosen[0]},{chosen[-1] + 1})"
-        )
-    return shlex.join(
-        ["python", "-m", "bench", "-m", *(f"{key}={value}" for key, value in words_said.items())]
-    )
-
-
 # Figures ------------------------------------------------------------------------------------------
 
 
@@ -463,7 +382,7 @@ def _panels(
 ) -> Iterator[Panel]:
     runs = _runs(contents, workload, name, optimizers)
     metric, label = contents.metric(workload), figures.label(name)
-    rows = differences(contents)
+    rows = contents.differences
     rows = rows[(rows["workload"] == workload) & (rows["quantity"] == f"test by {name}")]
     drawn = figures.worth(rows, name=name, metric=metric, looks=contents.looks)
     if drawn is not None:
@@ -489,7 +408,7 @@ def _panels(
 
 
 def _table(contents: Contents, gallery: Gallery) -> list[page.Table]:
-    found = differences(contents)
+    found = contents.differences
     found = found[found["quantity"].str.startswith("test by ")]
     if found.empty:
         return []

@@ -4,7 +4,6 @@ learning rate; and how much each setting decides."""
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bench.analysis import selection, tables
@@ -139,8 +138,7 @@ def _cells(runs: pd.DataFrame, name: str) -> pd.DataFrame:
 def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> list[page.Table]:
     if "weight_decay" not in others:
         return []
-    rng = np.random.default_rng(0)
-    found = tables.interactions(contents.study.runs, by=PAIR, rng=rng)
+    found = tables.interactions(contents.study.runs, by=PAIR)
     if found.empty:
         return []
     file = gallery.csv(found, "lr_weight_decay_interaction")
@@ -166,7 +164,7 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
             columns,
             title="Do learning rate and weight decay have to be tuned together?",
             caption="How far the region within so much of the best is from a rectangle on "
-            "the grid: 0 means that each can be tuned by itself. With a 95 % bootstrap interval "
+            "the grid: 0 means that each can be tuned by itself. With a 95 % jackknife interval "
             "over seeds.",
             file=file,
         )
