@@ -8,7 +8,7 @@ import os
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class Study:
     metrics: dict[str, dict[str, str]]
     units: dict[str, str]
     settings: list[str]
-    keys: dict[str, str]
+    keys: dict[str, str] = field(default_factory=dict)
     shared: dict[str, Any]
     environments: list[tuple[dict[str, Any], int]]
     commands: list[tuple[list[str], int]]

@@ -319,7 +319,7 @@ def worth(
     optimizer, with its interval.
 
     Args:
-        table: rows of ``analysis.tables.factors.differences``, of one workload and factor.
+        table: rows of ``analysis.tables.factors.factor_differences``, of one workload and factor.
 
     Returns:
         None where no difference is known.

@@ -167,7 +167,7 @@ def made(job: Job, truth: Truth, seed: int) -> Record:
     accuracy = np.clip(truth(config) + rng.normal(0, LUCK, 2), 0.1, 1)
     measured = accuracy if metric == ACCURACY else 6 - 4 * accuracy
     return Record(
-        **record_fields(config, said),
+        **record_fields(config, said, job.search),
         status="completed",
         steps=1000,
         epochs=3.0,

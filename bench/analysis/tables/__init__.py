@@ -14,8 +14,7 @@ from bench.analysis.tables.comparison import (
     times_to_target,
 )
 from bench.analysis.tables.differences import corrected, differences
-from bench.analysis.tables.factors import differences as factor_differences
-from bench.analysis.tables.factors import varied
+from bench.analysis.tables.factors import factor_differences, varied
 from bench.analysis.tables.tuning import (
     drawn_together,
     expected_best,

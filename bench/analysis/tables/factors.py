@@ -59,7 +59,7 @@ def reference(runs: pd.DataFrame, name: str) -> str:
     return plain[0] if plain else str(values.mode().iloc[0])
 
 
-def differences(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd.DataFrame:
+def factor_differences(runs: pd.DataFrame, settings: Sequence[str] | None = None) -> pd.DataFrame:
     """What the values of each factor are worth, in pairs of runs that share a seed.
 
     Of a choice: the test score at each value less that at ``reference``, for each optimizer, all
@@ -177,8 +177,8 @@ def exponent(rates: pd.DataFrame, name: str) -> tuple[float, float, float]:
     """The power of ``name`` that the best learning rate goes with: an estimate and its interval.
 
     The slope of least squares through ``best_rates`` on logarithmic scales. The interval is a
-    jackknife over seeds, widened by as much as half a gap of the grid at every point can turn the line: between two rates that were
-    tried, seeds alone cannot tell.
+    jackknife over seeds, widened by as much as half a gap of the grid at every point can turn the
+    line: between two rates that were tried, seeds alone cannot tell.
     """
     x = np.log10(rates[name].to_numpy(dtype=float))
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()

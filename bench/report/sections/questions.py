@@ -121,7 +121,9 @@ def _worth(contents: Contents, workload: str, name: str) -> Finding | None:
         return Finding(
             about=about,
             sentence=f"These runs cannot tell what {subject} is worth: {largest}{small}",
-            command=command(contents, workload, seeds=seeds) if seeds else "",
+            command=commands.more_seeds(contents, int(rows["pairs"].min()), needed=seeds)
+            if seeds
+            else "",
         )
     clauses = []
     for optimizer in sorted(certain["group"].unique(), key=list(contents.looks).index):
@@ -360,18 +362,17 @@ def _by_choice(table: pd.DataFrame, name: str) -> str:
 
 
 def _more_rates(contents: Contents, workload: str, ends: dict[str, pd.DataFrame]) -> str:
-    """Two rates beyond the end at which the best lies, for the first optimizer of which it does."""
-    if not ends:
-        return ""
-    optimizer, table = next(iter(ends.items()))
-    runs = contents.study.runs
-    of = (runs["workload"] == workload) & (runs["optimizer"] == optimizer) & (runs["lr"] > 0)
-    tried = np.unique(runs.loc[of, "lr"])
-    if len(tried) < 2:
-        return ""
-    sides = {f"{side}": side in set(table["edge"]) for side in ("lowest", "highest")}
-    more = _beyond(tried, low=sides["lowest"], high=sides["highest"])
-    return command(contents, workload, optimizer=optimizer, values={"optimizer.lr": more})
+    """Rates beyond the ends at which the best lie."""
+    cut = pd.DataFrame(
+        {
+            "optimizer": optimizer,
+            "largest_gap": table["gap"].max(),
+            "open_low": "lowest" in set(table["edge"]),
+            "open_high": "highest" in set(table["edge"]),
+        }
+        for optimizer, table in ends.items()
+    )
+    return commands.wider(contents, workload, cut)
 
 
 # Figures ------------------------------------------------------------------------------------------
