@@ -140,7 +140,10 @@ def gather(study: Study) -> Contents:
         expected=tables.expected_best(runs, by=PAIR),
         tunability=tables.tunability(runs, by=PAIR),
         probability_best=tables.probability_best(runs),
-        differences=tables.corrected(tables.differences(runs, delta=DELTAS[0])),
+        differences=tables.corrected(
+            tables.differences(runs, delta=DELTAS[0]),
+            tables.factor_differences(runs, study.settings),
+        ),
         curves=found,
         looks=looks,
         overrides=overrides,

@@ -39,6 +39,7 @@ LABELS = {
     "lr": "learning rate",
     "weight_decay": "weight decay",
     "batch_size": "batch size",
+    "init": "initialisation",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -277,7 +278,7 @@ def choices(table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[st
     Args:
         table: ``analysis.tables.response`` of one workload for ``name``.
     """
-    values = sorted(table[name].unique())
+    values = ordered(table[name])
     present = [optimizer for optimizer in looks if optimizer in set(table["optimizer"])]
     drawing = figure(extra_height=max(0.0, 0.3 * (len(values) - 5)))
     axes = drawing.add_subplot()
@@ -296,8 +297,91 @@ def choices(table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[st
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params("y", length=0, labelcolor=INK)
-    axes.set_xlabel(_short(measured(metric)))
+    axes.set(xlabel=_short(measured(metric)), ylabel=words(label(name)))
     label_lines(axes, tops, looks)
+    return drawing
+
+
+def ordered(values: pd.Series) -> list[Any]:
+    """The distinct values of a setting that is a word, numbers among them by their size."""
+
+    def place(value: Any) -> tuple[bool, float, str]:
+        number = pd.to_numeric(str(value), errors="coerce")
+        return bool(np.isnan(number)), 0.0 if np.isnan(number) else float(number), str(value)
+
+    return sorted(values.unique(), key=place)
+
+
+def worth(
+    table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[str, Look]
+) -> Figure | None:
+    """What each value of a choice gains on test over the one that all are held to: a dot an
+    optimizer, with its interval.
+
+    Args:
+        table: rows of ``analysis.tables.factors.factor_differences``, of one workload and factor.
+
+    Returns:
+        None where no difference is known.
+    """
+    table = table[table["difference"].notna()]
+    if table.empty:
+        return None
+    values = ordered(table["x"])
+    present = [optimizer for optimizer in looks if optimizer in set(table["group"])]
+    drawing = figure(extra_height=max(0.0, 0.3 * (len(values) - 5)))
+    axes = drawing.add_subplot()
+    scale = text.scale(metric)
+    tops = {}
+    for i, optimizer in enumerate(present):
+        look = looks[optimizer]
+        rows = table[table["group"] == optimizer]
+        offset = (len(present) - 1 - 2 * i) * min(0.09, 0.35 / max(len(present) - 1, 1))
+        height = rows["x"].map(values.index) + offset
+        axes.hlines(height, scale * rows["low"], scale * rows["high"], color=look.colour, alpha=0.4)
+        axes.plot(scale * rows["difference"], height, look.marker, color=look.colour)
+        tops[optimizer] = len(values) - 1 + offset
+    axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
+    axes.set_yticks(range(len(values)), map(words, values))
+    axes.set_ylim(-0.5, len(values) - 0.5)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params("y", length=0, labelcolor=INK)
+    unit = text.difference_unit(metric)
+    said = f"test {text.name(metric)} less that of {table['y'].iloc[0]}"
+    axes.set(xlabel=_short(said + (f" ({unit})" if unit else "")), ylabel=words(label(name)))
+    label_lines(axes, tops, looks)
+    return drawing
+
+
+def best_rates(
+    tables: Mapping[str, pd.DataFrame], *, name: str, looks: Mapping[str, Look]
+) -> Figure:
+    """The best learning rate at each value of another number; hollow at an end of those tried.
+
+    Args:
+        tables: for each optimizer, ``analysis.tables.factors.best_rates``.
+    """
+    drawing = figure()
+    axes = drawing.add_subplot()
+    _setting_axis(axes, pd.concat([table[name] for table in tables.values()]))
+    _setting_axis(axes, pd.concat([table["lr"] for table in tables.values()]), vertical=True)
+    ends = {}
+    for optimizer, look in looks.items():
+        if optimizer not in tables:
+            continue
+        rows = tables[optimizer]
+        axes.plot(rows[name], rows["lr"], **look.line())
+        for at, filled in ((rows["edge"].isna(), look.colour), (rows["edge"].notna(), "none")):
+            axes.plot(
+                rows.loc[at, name],
+                rows.loc[at, "lr"],
+                look.marker,
+                color=look.colour,
+                markerfacecolor=filled,
+            )
+        ends[optimizer] = float(rows["lr"].iloc[-1])
+    axes.set(xlabel=words(label(name)), ylabel=f"best {label('lr')}")
+    label_lines(axes, ends, looks)
     return drawing
 
 

@@ -82,13 +82,16 @@ def interval(low: float, high: float, *, unit: str = "") -> str:
 
 
 def number(value: Any, *, digits: int = 3) -> str:
-    """Significant digits; whole numbers up to a million in full."""
+    """Significant digits; whole numbers up to a million in full; what is just below 1, such as a
+    decay, as many as tell it from 1."""
     if missing(value):
         return NOTHING
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if float(value).is_integer() and abs(value) < 1e6:
         return f"{int(value):,}"
+    if 1 - 10.0**-digits < value < 1:
+        digits = -math.floor(math.log10(1 - value))
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 

@@ -135,7 +135,7 @@ def turned(runs: pd.DataFrame, factor: float, chance: float | None) -> pd.DataFr
 @pytest.mark.parametrize("chance", [0.1, None])
 @pytest.mark.parametrize(
     "function",
-    [function for function in FUNCTIONS if function is not tables.differences],
+    [f for f in FUNCTIONS if f not in (tables.differences, tables.factor_differences)],
     ids=lambda function: function.__name__,
 )
 def test_the_other_direction_and_another_scale(function, chance: float | None, factor: float):

@@ -58,7 +58,7 @@ def links(page: Path) -> set[str]:
 def test_every_section_is_there(full):
     found = re.findall(r'<section id="(\w+)"', full.page.read_text())
     assert found == [
-        *("summary", "convergence", "sensitivity", "settings"),
+        *("summary", "varied", "convergence", "sensitivity", "settings"),
         *("comparison", "workloads", "trials", "reproduce"),
     ]
 

@@ -14,6 +14,7 @@ from bench.analysis.tables.comparison import (
     times_to_target,
 )
 from bench.analysis.tables.differences import corrected, differences
+from bench.analysis.tables.factors import factor_differences, varied
 from bench.analysis.tables.tuning import (
     drawn_together,
     expected_best,
@@ -31,6 +32,7 @@ __all__ = [
     "differences",
     "drawn_together",
     "expected_best",
+    "factor_differences",
     "importances",
     "improvements",
     "interactions",
@@ -43,4 +45,5 @@ __all__ = [
     "sensitivity",
     "times_to_target",
     "tunability",
+    "varied",
 ]

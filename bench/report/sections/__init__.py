@@ -6,6 +6,7 @@ from bench.report.sections import (
     budget,
     comparison,
     convergence,
+    questions,
     reproduce,
     sensitivity,
     settings,
@@ -16,6 +17,7 @@ from bench.report.sections import (
 
 ORDER = (
     summary,
+    questions,
     convergence,
     sensitivity,
     budget,

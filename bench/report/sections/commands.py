@@ -13,9 +13,9 @@ BEYOND = 2  # values on the side where a grid cuts a region off
 MOST_COMMANDS = 3
 
 
-def more_seeds(contents: Contents, seeds: int) -> str:
-    """The same sweep with more seeds; those that are done stay."""
-    more = MOST_SEEDS if seeds < MOST_SEEDS else 3 * seeds
+def more_seeds(contents: Contents, seeds: int, *, needed: int = 0) -> str:
+    """The same sweep with more seeds, as many as are needed at least; those that are done stay."""
+    more = max(needed, MOST_SEEDS if seeds < MOST_SEEDS else 3 * seeds)
     return _sweep(contents, ["seed"], [f"seed=range(0,{more})"])
 
 
@@ -40,6 +40,19 @@ def wider(contents: Contents, workload: str, cut: pd.DataFrame) -> str:
         keys = ["optimizer", "optimizer.lr", *(["workload"] if len(given) > 2 else [])]
         found.append(_sweep(contents, keys, given))
     return "\n".join(filter(None, found))
+
+
+def beyond(
+    contents: Contents, workload: str, key: str, tried: np.ndarray, *, low: bool, high: bool
+) -> str:
+    """The same sweep with values of one key beyond the least or the greatest that was tried."""
+    step = float(np.median(tried[1:] / tried[:-1])) ** np.arange(1, BEYOND + 1)
+    values = [*(tried[0] / step)[::-1]] if low else []
+    values += [*(tried[-1] * step)] if high else []
+    given = [f"{key}={','.join(f'{value:.2g}' for value in values)}"]
+    if len(contents.workloads) > 1:
+        given.insert(0, f"workload={workload}")
+    return _sweep(contents, [word.partition("=")[0] for word in given], given)
 
 
 def _sweep(contents: Contents, keys: Sequence[str], given: Sequence[str]) -> str:

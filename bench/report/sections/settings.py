@@ -1,4 +1,5 @@
-"""What else was varied: each setting alone, with the learning rate, and how much it decides."""
+"""What else was varied, but not on purpose (`questions` has those): each setting alone and with the
+learning rate; and how much each setting decides."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,14 +20,17 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     others = [name for name in contents.study.settings if name != "lr"]
     if not others:
         return None
+    varied = tables.varied(contents.study.runs, contents.study.settings)
+    elsewhere = set(zip(varied["workload"], varied["factor"], strict=True))
     blocks = []
     for workload in contents.workloads:
         runs = contents.study.runs
         runs = runs[runs["workload"] == workload]
         panels: list[Panel] = []
-        for name in others[:MOST_SETTINGS]:
-            panels += _alone(contents, gallery, runs, workload, name)
-            panels += _with_lr(contents, gallery, runs, workload, name)
+        rest = [name for name in others if (workload, name) not in elsewhere]
+        for name in rest[:MOST_SETTINGS]:
+            panels += alone(contents, gallery, runs, workload, name)
+            panels += with_lr(contents, gallery, runs, workload, name)
         if panels:
             blocks.append(Block(heading=workload, panels=panels))
     shown = [*_interactions(contents, gallery, others), *_importances(contents, gallery)]
@@ -44,7 +48,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     )
 
 
-def _alone(
+def alone(
     contents: Contents, gallery: Gallery, runs: pd.DataFrame, workload: str, name: str
 ) -> Iterator[Panel]:
     known = runs[runs[name].notna()]
@@ -70,7 +74,7 @@ def _alone(
     )
 
 
-def _with_lr(
+def with_lr(
     contents: Contents, gallery: Gallery, runs: pd.DataFrame, workload: str, name: str
 ) -> Iterator[Panel]:
     if "lr" not in contents.study.settings:

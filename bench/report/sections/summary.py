@@ -8,7 +8,7 @@ from bench.report import page, text
 from bench.report.contents import DELTAS, PAIR, Contents
 from bench.report.findings import Finding
 from bench.report.page import Block, Column, Gallery, Section
-from bench.report.sections import verdicts, words
+from bench.report.sections import questions, verdicts, words
 
 MOST_PROBLEMS = 20
 
@@ -53,8 +53,8 @@ def facts(contents: Contents) -> list[str]:
 
 
 def findings(contents: Contents, workload: str) -> list[Finding]:
-    """What one workload shows, in sentences with intervals."""
-    return verdicts.of_workload(contents, workload)
+    """What one workload shows, in sentences with intervals: what was varied on purpose first."""
+    return [*questions.findings(contents, workload), *verdicts.of_workload(contents, workload)]
 
 
 def headline(contents: Contents) -> str:
