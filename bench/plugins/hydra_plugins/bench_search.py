@@ -443,9 +443,12 @@ class OptunaSweeper(SearchSweeper):
             for search in self.searches(arguments)
         ]
         returned: list[JobReturn] = []
-        for start in range(0, self.n_trials, self.n_parallel):
-            n = min(self.n_parallel, self.n_trials - start)
-            returned += self._advance([study for study in studies for _ in range(n)])
+        with self.launcher.one_sweep() as sweep:
+            for start in range(0, self.n_trials, self.n_parallel):
+                n = min(self.n_parallel, self.n_trials - start)
+                runs = sum(len(search.seeds) for search, _ in studies)
+                sweep.more = (self.n_trials - start - n) * runs
+                returned += self._advance([study for study in studies for _ in range(n)])
         return returned
 
     def _sampler(self, search: Search) -> Any:
