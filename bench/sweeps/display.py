@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from statistics import fmean
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -172,9 +171,8 @@ class Display:
                 where = f" on {workload}" if self._several_workloads else ""
                 at = f" at {said}" if (said := self._said(best[1])) else ""
                 said = f"best so far{where} {optimizer} {results.value(best[0])}{at}"
-                first[workload] = max(
-                    first.get(workload, best), (best[0], said), key=lambda b: b[0]
-                )
+                if workload not in first or best[0] > first[workload][0]:
+                    first[workload] = best[0], said
         return [said for _, said in first.values()]
 
     @property
@@ -228,17 +226,16 @@ def setting_of(job: Job) -> Setting:
     return tuple((key, value.strip("'\"")) for key, _, value in said if key not in ELSEWHERE)
 
 
-def varied(jobs: Iterable[Job]) -> dict[str, list[str]]:
+def varied(jobs: Sequence[Job]) -> dict[str, list[str]]:
     """The keys that have several values, or are said of some runs only, with their values."""
     values: dict[str, dict[str, None]] = {}
     said: Counter[str] = Counter()
-    number = 0
-    for number, job in enumerate(jobs, 1):
+    for job in jobs:
         setting = dict(setting_of(job))
         said.update(setting.keys())
         for key, value in setting.items():
             values.setdefault(key, {})[value] = None
-    return {key: list(own) for key, own in values.items() if len(own) > 1 or said[key] < number}
+    return {key: list(own) for key, own in values.items() if len(own) > 1 or said[key] < len(jobs)}
 
 
 def short(key: str) -> str:

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import records
-from bench.errors import BenchError
 from bench.settings.jobs import reason
 
 MOST_RUNS = 2000  # beyond, the statistics would take longer than a person waits for them

@@ -29,7 +29,6 @@ from bench.sweeps.display import Display, what
 from bench.sweeps.stacking import Strategy, most_that_fit, own_refusal, tasks
 from bench.sweeps.workers import Pool, ask, start_importing
 
-
 MOST_FAILURES = 10  # that are named
 
 

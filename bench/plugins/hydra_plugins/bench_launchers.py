@@ -39,7 +39,7 @@ class MachineLauncher(Launcher):
             "threads": threads,
             "max_stack": max_stack,
         }
-        self.whole: Optional["Sweep"] = None  # noqa: UP045
+        self.whole: Optional[Sweep] = None  # noqa: UP045
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
