@@ -7,6 +7,7 @@ from argparse import Namespace
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bench import letters
 from bench.command_line import PLUGINS, carry_out, read
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    letters.never_fail()
     sys.path.append(str(PLUGINS))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
     from bench import provenance

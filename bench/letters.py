@@ -6,16 +6,16 @@ import sys
 import unicodedata
 
 PLAINER = {
-    "±": "+-",
-    "–": "-",
-    "—": "-",
-    "−": "-",
-    "×": "x",
-    "≥": ">=",
-    "≤": "<=",
-    "…": "...",
+    "\N{PLUS-MINUS SIGN}": "+-",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
     "\N{NO-BREAK SPACE}": " ",
-    "━": "-",
+    "\N{BOX DRAWINGS HEAVY HORIZONTAL}": "-",
 }
 
 

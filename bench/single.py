@@ -101,7 +101,7 @@ def target(record: Record, metric: Metric) -> str:
     value, step = record.target["value"], record.target["step"]
     if value is None:
         return ""
-    said = text.quantity(metric, text.number(text.scale(metric) * value))
+    said = "target " + text.quantity(metric, text.number(text.scale(metric) * value))
     if step is None:
         return f"{said} not reached"
     seconds = record.target["seconds"]

@@ -18,6 +18,7 @@ from bench.records import Record
 from bench.report import text
 from bench.settings.jobs import Job
 from bench.settings.schema import total_steps
+from bench.single import length
 
 Row = tuple[str, str]  # a workload and an optimizer
 Setting = tuple[tuple[str, str], ...]  # keys and their values, as they were said
@@ -247,7 +248,7 @@ def what(jobs: Sequence[Job]) -> str:
     workloads, optimizers = (
         [*dict.fromkeys(names)] for names in zip(*map(row_of, jobs), strict=True)
     )
-    lengths = {length(job) for job in jobs}
+    lengths = {length(job.config) for job in jobs}
     seeds = {job.config["seed"]: None for job in jobs}
     said = [
         listed(workloads, most=MOST_VALUES, noun="workloads"),
@@ -257,14 +258,6 @@ def what(jobs: Sequence[Job]) -> str:
         f"seed{'s' if len(seeds) > 1 else ''} {listed([*map(str, seeds)])}",
     ]
     return "; ".join(said)
-
-
-def length(job: Job) -> str:
-    """``5 epochs``, or ``300 steps`` where these are what ends the run."""
-    trainer, steps = job.config["trainer"], total_steps(job.config)
-    if trainer["max_steps"] == steps or trainer["max_epochs"] is None:
-        return text.count(steps, "step")
-    return text.count(trainer["max_epochs"], "epoch")
 
 
 def listed(values: Sequence[str], *, most: int = MOST_VALUES, noun: str = "values") -> str:

@@ -26,8 +26,8 @@ def show(directories: Sequence[Path], notes: Console) -> bool:
             whole &= _table(directory, console)
         except (Exception, KeyboardInterrupt) as error:
             said = reason(error) if isinstance(error, Exception) else "interrupted"
-            line = Text(f"{directory}: no table here ({said})", style="yellow")
-            notes.print(line, highlight=False, soft_wrap=True)
+            note = Text(f"{directory}: no table here ({said})", style="yellow")
+            notes.print(note, highlight=False, soft_wrap=True)
             whole = False
         for line in (
             f"report:  python -m bench.report {directory}",
