@@ -42,7 +42,8 @@ def main(job: Job) -> Record | None:
     if record.status == "failed":
         raise BenchError(f"failed: {record.reason}; the traceback is in {job.directory}/run.log")
     console.print(result(record), highlight=False, soft_wrap=True)
-    say(f"curves:  tensorboard --logdir {Path(job.config['runs_dir'], job.config['study'])}")
+    if job.hydra["mode"] != "MULTIRUN":  # which says so once
+        say(f"curves:  tensorboard --logdir {Path(job.config['runs_dir'], job.config['study'])}")
     return record
 
 

@@ -55,9 +55,10 @@ def _fitting_table(
     contents: Contents, workload: str, best: pd.DataFrame, console: Console
 ) -> Table:
     """With as many of its columns as there is room for."""
+    endless = console.options.update(width=1000)
     table = _table(contents, workload, best)
     for most in (2, 1):
-        if console.measure(table).maximum > console.width:
+        if console.measure(table, options=endless).maximum > console.width:
             table = _table(contents, workload, best, most=most)
     return table
 
@@ -167,7 +168,7 @@ def _has_blocks(console: Console) -> bool:
 def _axis(low: float, decades: float, room: int) -> str:
     """Powers of ten below their places; where there is none, both ends."""
     powers = range(math.ceil(low - 1e-9), math.floor(low + decades + 1e-9) + 1)
-    exponents = list(powers) or [low, low + decades]
+    exponents: list[float] = [*powers] or [low, low + decades]
     line = ""
     for exponent in exponents:
         at = round((exponent - low) / decades * (room - WIDEST_BAR))

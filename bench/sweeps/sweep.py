@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench import continuation, provenance
+from bench import continuation, provenance, records
 from bench.errors import BenchError
 from bench.records import Record
 from bench.report import text
@@ -59,11 +59,12 @@ class Sweep:
         threads: int | None,
         max_stack: int | None = None,
     ) -> None:
-        self.strategy: Strategy = strategy
+        self.strategy = strategy
         self.workers = workers
         self.threads = threads or 1
         self.max_stack = max_stack
         self.more = 0
+        self.made = False
         self.began = time.monotonic()
         self.console = Console(stderr=True)
         self.display = Display(self.console)
@@ -103,6 +104,7 @@ class Sweep:
             if job.directory in kept:
                 self._add(job, kept[job.directory])
         if missing:
+            self.made = True
             self.display.start()
             self._make(missing)
         records = [self.done[job.directory] for job in jobs]
@@ -115,10 +117,12 @@ class Sweep:
 
     def _announce(self, jobs: Sequence[Job], *, kept: int) -> None:
         """What will be made, at once: nothing of what takes time has begun."""
+        whole = len(jobs) + self.more
         made = f", {kept:,} of them already made" if kept else ""
-        nothing = "; nothing to run" if kept == len(jobs) and not self.more else ""
+        if kept == whole:
+            made = ", already made; nothing to run"
         places = text.listed(list(map(str, studies(jobs))))
-        self.say(f"{text.count(len(jobs) + self.more, 'run')}{made}{nothing} -> {places}")
+        self.say(f"{text.count(whole, 'run')}{made} -> {places}")
         self.say(what(jobs))
 
     def say(self, line: str) -> None:
@@ -126,7 +130,7 @@ class Sweep:
         if line not in self.said:
             self.said.add(line)
             options: Any = {"style": "dim", "markup": False, "highlight": False}
-            self.console.print(line, soft_wrap=True, **options)
+            self.console.print(line, soft_wrap=not self.console.is_terminal, **options)
 
     def _add(self, job: Job, record: Record) -> None:
         self.done[job.directory] = record
@@ -182,7 +186,8 @@ class Sweep:
         jobs, console = self.display.jobs, self.console
         ended, seconds = self.display.ended, time.monotonic() - self.began
         said = [f"{ended[key]:,} {key}" for key in ("diverged", "failed") if ended[key]]
-        self.say(f"{', '.join([text.count(len(jobs), 'run'), *said])}, {text.seconds(seconds)}")
+        if self.made:
+            self.say(", ".join([text.count(len(jobs), "run"), *said, text.seconds(seconds)]))
         failed = [j for j in jobs if self.done[j.directory].status == "failed"]
         for job in failed[:MOST_FAILURES]:
             reason = self.done[job.directory].reason
@@ -192,6 +197,33 @@ class Sweep:
             console.print(f"... and {len(failed) - MOST_FAILURES:,} more", style="red")
         if not outcome.show(studies(jobs), console):
             console.print(self.display.table())
+
+
+class Launched(Sweep):
+    """The same, where another launcher makes the runs.
+
+    Args:
+        launch: makes several, and returns when they have ended.
+        launcher: its name.
+        in_turn: whether it shows each itself, and one at a time.
+    """
+
+    def __init__(
+        self, launch: Callable[[Sequence[Job]], Any], *, launcher: str, in_turn: bool
+    ) -> None:
+        super().__init__(strategy="parallel", workers=None, threads=None)
+        self.launch = launch
+        self.launcher = launcher
+        self.in_turn = in_turn
+        self.display.is_live = False
+
+    def _make(self, missing: Sequence[Job]) -> None:
+        self.say(f"launcher {self.launcher}{': one after the other' if self.in_turn else ''}")
+        for part in [[job] for job in missing] if self.in_turn else [missing]:
+            self.launch(part)
+            for job in part:
+                self._add(job, job.finished() or records.read(job.directory / records.FILE_NAME))
+            self.display.show([])
 
 
 def studies(jobs: Iterable[Job]) -> list[Path]:

@@ -28,11 +28,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, ValueType
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from bench.metrics import Metric
+from bench.settings.jobs import Job
 from bench.settings.jobs import plain_hydra as plain
 from bench.settings.overrides import check, usable
 from bench.settings.schema import accepts, checked
@@ -118,7 +120,34 @@ class SpaceSweeper(Sweeper):
         """
         assert self.launcher is not None
         some = at_most(MOST_RUNS, map(list, jobs), "this sweep")
-        return self.launcher.launch(some, initial_job_idx=0)
+        if isinstance(self.launcher, MachineLauncher):
+            return self.launcher.launch(some, initial_job_idx=0)
+        return self._launch_by_others(self.launcher, some)
+
+    def _launch_by_others(
+        self, launcher: Launcher, lines_of_jobs: Sequence[list[str]]
+    ) -> Sequence[JobReturn]:
+        """By a launcher that is not ours, and shows nothing of the whole."""
+        from bench.settings.jobs import plan
+        from bench.sweeps.composition import Composer
+        from bench.sweeps.sweep import Launched
+
+        composer = Composer(self.config_loader, self.composed)
+        jobs = [plan(*composer.compose(said)) for said in lines_of_jobs]
+        said_of = dict(zip((job.directory for job in jobs), lines_of_jobs, strict=True))
+        returned: list[JobReturn] = []
+
+        def launch(some: Sequence[Job]) -> None:
+            said = [said_of[job.directory] for job in some]
+            made = launcher.launch(said, initial_job_idx=len(returned))
+            returned.extend(made)
+            for job in made:
+                _ = job.return_value  # raises what went wrong
+
+        name = str(self.composed.hydra.runtime.choices["hydra/launcher"])
+        with Launched(launch, launcher=name, in_turn=name == "basic") as sweep:
+            sweep.run(jobs)
+        return returned
 
     def _parse(self, lines: Iterable[str]) -> Space:
         """By key; what is said later replaces what was said before."""
