@@ -3,7 +3,7 @@
 import difflib
 import re
 import traceback
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 from hydra.errors import (
@@ -154,14 +154,12 @@ def no_such_key(key: str, accepted: Sequence[str], root: DictConfig | None = Non
     where = f" in {place}" if place else ""
     if not place:
         accepted = [*(own for own in accepted if own != "hydra"), "experiment"]
-    hint = (
-        _elsewhere(key, accepted, root) or _guess(name, accepted) or _nearly_elsewhere(name, root)
-    )
+    hint = _elsewhere(key, root) or _guess(name, accepted) or _nearly_elsewhere(name, root)
     choices = f"; {place or 'the configuration'} has {', '.join(accepted)}" if accepted else ""
     return f"{key}: no such key{where}{hint}{'' if hint and not place else choices}"
 
 
-def _elsewhere(key: str, accepted: Sequence[str], root: DictConfig | None) -> str:
+def _elsewhere(key: str, root: DictConfig | None) -> str:
     """Where a key of that very name stands, or what is called otherwise here."""
     name = key.rpartition(".")[-1]
     if (ours := COUNTERPARTS.get(name)) and ours != key:
@@ -184,16 +182,17 @@ def _of_other_choices(key: str, name: str) -> str:
     return ""
 
 
-def _declared() -> Iterator[tuple[str, str, dict[str, Set[str]]]]:
+def _declared() -> Iterator[tuple[str, str, dict[str, set[str]]]]:
     """Where keys stand, what chooses which there are, and those of each choice."""
     from bench.workloads.images import CNN, MLP
 
-    optimizers = {own: rule.hyperparameters.keys() | OPTIONS.keys() for own, rule in RULES.items()}
-    yield "optimizer", "optimizer", optimizers
-    schedules = {own: schedule.declarations().keys() for own, schedule in SCHEDULES.items()}
-    yield "schedule", "schedule", dict(schedules)
-    models = {own: {f.name for f in fields(kind)} for own, kind in (("mlp", MLP), ("cnn", CNN))}
-    yield "workload.model", "workload.model.family", dict(models)
+    models = {"mlp": MLP, "cnn": CNN}
+    yield "optimizer", "optimizer", {own: {*RULES[own].hyperparameters, *OPTIONS} for own in RULES}
+    yield "schedule", "schedule", {own: {*SCHEDULES[own].declarations()} for own in SCHEDULES}
+    yield (
+        *("workload.model", "workload.model.family"),
+        {own: {field.name for field in fields(kind)} for own, kind in models.items()},
+    )
 
 
 def keys_of(config: DictConfig | None, prefix: str = "") -> Iterator[str]:
