@@ -86,13 +86,18 @@ def result(record: Record) -> Text:
         if name not in (metric.name, "loss", *OF_STEPS)
     }
     seconds = record.timing.get("total_seconds") or 0.0
-    took = f"{text.count(record.steps, 'step')} in {text.seconds(seconds)}"
+    took = f"{text.count(record.steps, 'step')} in {duration(seconds)}"
     reason = f" ({record.reason})" if record.reason else ""
     parts = [", ".join(of_it), *others.values(), target(record, metric), took]
     return Text.assemble(
         (f"{record.status}{reason}", "yellow" if reason else "bold"),
         f": {'; '.join(filter(None, parts))}",
     )
+
+
+def duration(seconds: float) -> str:
+    """With a space that can be searched for."""
+    return text.seconds(seconds).replace(text.SPACE, " ")
 
 
 OF_STEPS = ("grad_norm", "update_norm")  # of the last one that was logged
@@ -106,5 +111,5 @@ def target(record: Record, metric: Metric) -> str:
     if step is None:
         return f"{said} not reached"
     seconds = record.target["seconds"]
-    after = "" if seconds is None else f" ({text.seconds(seconds)} of training)"
+    after = "" if seconds is None else f" ({duration(seconds)} of training)"
     return f"{said} reached at step {step:,}{after}"

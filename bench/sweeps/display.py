@@ -18,7 +18,7 @@ from bench.records import Record
 from bench.report import text
 from bench.settings.jobs import Job
 from bench.settings.schema import total_steps
-from bench.single import length
+from bench.single import duration, length
 
 Row = tuple[str, str]  # a workload and an optimizer
 Setting = tuple[tuple[str, str], ...]  # keys and their values, as they were said
@@ -160,7 +160,7 @@ class Display:
         self.said, self.said_at = bar.percentage, now
         said = [Text.from_markup(bar.description).plain]
         if bar.time_remaining is not None:
-            said.append(f"{text.seconds(bar.time_remaining)} left")
+            said.append(f"{duration(bar.time_remaining)} left")
         said += self._best_of_each_workload()
         line = "; ".join(said)
         self.console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -24,6 +24,7 @@ from bench.report import text
 from bench.settings.jobs import Job
 from bench.settings.schema import as_yaml
 from bench.settings.workloads import workload_of
+from bench.single import duration
 from bench.sweeps import outcome
 from bench.sweeps.display import Display, what
 from bench.sweeps.stacking import Strategy, most_that_fit, own_refusal, tasks
@@ -187,7 +188,7 @@ class Sweep:
         ended, seconds = self.display.ended, time.monotonic() - self.began
         said = [f"{ended[key]:,} {key}" for key in ("diverged", "failed") if ended[key]]
         if self.made:
-            self.say(", ".join([text.count(len(jobs), "run"), *said, text.seconds(seconds)]))
+            self.say(", ".join([text.count(len(jobs), "run"), *said, duration(seconds)]))
         failed = [j for j in jobs if self.done[j.directory].status == "failed"]
         for job in failed[:MOST_FAILURES]:
             reason = self.done[job.directory].reason
