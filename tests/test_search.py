@@ -377,7 +377,7 @@ def test_a_search_on_real_digits_goes_on(
     assert "2 runs" in bench(tmp_path, *typed, "hydra.sweeper.n_trials=2")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/**/record.json")}
     again = bench(tmp_path, *typed, "hydra.sweeper.n_trials=3")
-    assert "1 runs, 2 already made" in again
+    assert "3 runs, 2 of them already made" in again
     after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/**/record.json")}
     assert len(after) == 3
     assert before.items() <= after.items()
