@@ -46,5 +46,5 @@ def _empty(target: Path) -> None:
     target.mkdir(exist_ok=True)
     tensorboard.clear(target)
     for path in target.iterdir():
-        if path.suffix in (".svg", ".png", ".csv", ".html"):
+        if path.suffix in (".svg", ".pdf", ".png", ".csv", ".html"):
             path.unlink(missing_ok=True)

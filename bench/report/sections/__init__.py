@@ -1,7 +1,7 @@
 """The page's sections, in order. Each module's ``section`` gives one, or None without content."""
 
 from bench.report.contents import Contents
-from bench.report.page import Gallery, Page
+from bench.report.page import Gallery, Page, Panel, Section
 from bench.report.sections import (
     budget,
     comparison,
@@ -30,9 +30,29 @@ ORDER = (
 def build(contents: Contents, gallery: Gallery) -> Page:
     """The page, with its figures and tables saved on the way."""
     made = [module.section(contents, gallery) for module in ORDER]
+    sections = [section for section in made if section is not None]
     return Page(
         title=contents.study.name,
         facts=summary.facts(contents),
+        headline=_headline(contents),
+        front=_front(sections),
         command=f"python -m bench.report {contents.study.directory}",
-        sections=[section for section in made if section is not None],
+        sections=sections,
     )
+
+
+def _headline(contents: Contents) -> str:
+    if hasattr(summary, "headline"):
+        return summary.headline(contents)
+    found = summary.findings(contents, contents.workloads[0])
+    return found[0][1] if found else ""
+
+
+def _front(sections: list[Section]) -> list[Panel]:
+    """What was varied, and how each converges: the first figure of each, so the first workload's"""
+    first = {
+        section.anchor: next((panel for block in section.blocks for panel in block.panels), None)
+        for section in sections
+    }
+    varied = first.get("sensitivity") or first.get("settings")
+    return [panel for panel in (varied, first.get("convergence")) if panel is not None]

@@ -54,6 +54,7 @@ def _of_workload(contents: Contents, gallery: Gallery, workload: str) -> Block:
                 views.append(gallery.figure(drawn, name, title=title, label=word))
         if views:
             title = name_of_y.partition(" (")[0].capitalize()
+            title += f", {workload}" if len(contents.workloads) > 1 else ""
             panels.append(Panel(title=title, caption=_caption(runs), views=views))
     return Block(heading=workload, panels=panels, tables=_times(contents, gallery, workload))
 
