@@ -85,6 +85,7 @@ class Study:
         shared: the configuration keys on which all runs agree, with their values.
         environments: each distinct environment with the number of runs made in it, commonest first;
             without what follows from the workload and the optimizer: the data, the classes.
+        data: of each workload that has any, the checksum of its data.
         problems: one line for each file that could not be used.
         unfinished: directories of runs that have no record: in progress, or interrupted.
     """
@@ -97,6 +98,7 @@ class Study:
     settings: list[str]
     shared: dict[str, Any]
     environments: list[tuple[dict[str, Any], int]]
+    data: dict[str, str]
     problems: list[str]
     unfinished: list[Path]
 
@@ -124,6 +126,7 @@ def read(directory: Path) -> Study:
     environments: dict[str, int] = defaultdict(int)
     seen: dict[str, Path] = {}
     units: dict[str, str] = {}
+    data: dict[str, dict[str, None]] = defaultdict(dict)
     for run_directory in found:
         path = run_directory / records.FILE_NAME
         try:
@@ -147,6 +150,8 @@ def read(directory: Path) -> Study:
             if key not in ("data", "classes")
         }
         environments[json.dumps(about, sort_keys=True)] += 1
+        if checksum := shown["environment"].get("data"):
+            data[shown["workload"]].setdefault(str(checksum))
     lengths = _tell_apart(rows, list(map(_length, configs)), "for")
     metrics = _tell_apart(rows, _metrics(rows), "by")
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
@@ -164,6 +169,7 @@ def read(directory: Path) -> Study:
             (json.loads(text), count)
             for text, count in sorted(environments.items(), key=lambda item: -item[1])
         ],
+        data={workload: ", ".join(checksums) for workload, checksums in data.items()},
         problems=problems,
         unfinished=unfinished,
     )

@@ -18,7 +18,13 @@ BROWSER = next(
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
 
 WIDTHS = (1280, 390)
+PAPER = 703  # pixels between the margins
 TRIALS = 5 * 2 * 11
+
+# Each with the query that pandas would have, and what is said of it.
+FILTERS = {
+    "optimizer = adam or momentum": ("optimizer == 'adam'", "No trial has 'momentum'.", False),
+}
 
 # Opens the page at each width in a frame, uses it as a reader would, and notes what it saw.
 VISITOR = """<!doctype html>
@@ -26,12 +32,83 @@ VISITOR = """<!doctype html>
 <script>
 const seen = {};
 const text = (nodes) => [...nodes].map((node) => node.textContent);
-async function visit(width) {
+const FILTERS = FILTER_FORMS;
+
+// How much of each optimizer can be seen: its parts of figures, its rows, and how faint they are.
+function series(page) {
+  const seen = {};
+  for (const chip of page.querySelectorAll(".chip")) {
+    const parts = [...page.querySelectorAll(`main .series-${chip.dataset.place}`)];
+    const shown = parts.filter((part) => getComputedStyle(part).display !== "none");
+    const faint = new Set(shown.map((part) => getComputedStyle(part).opacity));
+    seen[chip.querySelector(".key").textContent] = [shown.length, [...faint]];
+  }
+  return seen;
+}
+
+// What is told where each figure's first point is: by the pointer, then by the keyboard.
+function hover(page) {
+  const tip = page.getElementById("tip");
+  return [...page.querySelectorAll(".view:not([hidden])")].map((view) => {
+    const { points } = JSON.parse(view.dataset.points);
+    const svg = view.querySelector("svg");
+    const { left, top, width } = svg.getBoundingClientRect();
+    const scale = width / svg.viewBox.baseVal.width;
+    const [, x, y] = points[0];
+    const place = { clientX: left + x * scale + 2, clientY: top + y * scale + 2 };
+    svg.dispatchEvent(new PointerEvent("pointermove", place));
+    const told = [tip.hidden, ...text(tip.children)];
+    svg.dispatchEvent(new PointerEvent("pointerleave"));
+    const gone = tip.hidden;
+    svg.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+    svg.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown" }));
+    return { told, gone, keyboard: !tip.hidden && tip.textContent };
+  });
+}
+
+function explain(page) {
+  const term = page.querySelector("th .term");
+  term.click();
+  return [term.textContent, page.getElementById("tip").textContent];
+}
+
+async function open(width) {
   const frame = document.createElement("iframe");
   frame.style.cssText = `border: 0; height: 900px; width: ${width}px`;
   frame.src = "PAGE";
   document.body.append(frame);
   await new Promise((done) => frame.addEventListener("load", done));
+  return frame;
+}
+
+// The page as it is printed on A4 held upright: its rules for print hold, those for screens do not.
+async function print() {
+  const frame = await open(PAPER);
+  const page = frame.contentDocument;
+  for (const sheet of page.styleSheets) {
+    for (const rule of sheet.cssRules) {
+      if (rule.media) rule.media.mediaText = rule.media.mediaText === "print" ? "all" : "not all";
+    }
+  }
+  frame.contentWindow.dispatchEvent(new Event("beforeprint"));
+  const isSeen = (node) => node.getClientRects().length > 0;
+  seen.print = {
+    content: page.documentElement.scrollWidth,
+    tables: [...page.querySelectorAll(".scroll")].map((table) => table.scrollWidth - table.clientWidth),
+    headings: [...page.querySelectorAll("th")].every(isSeen),
+    widest: Math.max(...[...page.querySelectorAll("th, td")].map((cell) =>
+      cell.getBoundingClientRect().right)),
+    narrow: [...page.querySelectorAll("th, td")].filter((cell) =>
+      cell.scrollWidth > cell.clientWidth + 1).map((cell) => cell.textContent),
+    views: [...page.querySelectorAll(".view")].every(isSeen),
+    folded: page.querySelectorAll("details:not([open])").length,
+    rows: page.querySelectorAll(".explorer tbody tr").length,
+    buttons: [...page.querySelectorAll(".switch, .pager button, .files, input")].some(isSeen),
+  };
+}
+
+async function visit(width) {
+  const frame = await open(width);
   const page = frame.contentDocument;
   const explorer = page.getElementById("explorer");
   const rows = () => [...explorer.querySelectorAll("tbody tr")].map((row) => text(row.cells));
@@ -56,8 +133,30 @@ async function visit(width) {
     descending: click(head("learning rate")),
     words: filter("adam lr>=0.001 diverged=0"),
     none: filter("no such thing"),
+    filters: Object.fromEntries(FILTERS.map((words) => {
+      const { rows, count } = filter(words);
+      const complaint = explorer.querySelector(".complaint");
+      return [words, [Number(count.split(" ")[0]), complaint.hidden ? "" : complaint.textContent]];
+    })),
     all: filter(""),
   };
+  note.series = series(page);
+  const chip = (name) => [...page.querySelectorAll(".chip")]
+    .find((chip) => chip.querySelector(".key").textContent === name);
+  chip("adam").querySelector("[data-hide]").click();
+  note.hidden = { ...series(page), count: state().count };
+  page.querySelector(".legend .all").click();
+  page.querySelector(".table td .key").click();
+  note.lifted = series(page);
+  page.querySelector(".table td .key").click();
+  note.restored = series(page);
+  note.told = hover(page);
+  note.cut = [...page.querySelectorAll(".view:not([hidden]) svg text")].filter((words) => {
+    const [own, all] = [words, words.ownerSVGElement].map((node) => node.getBoundingClientRect());
+    return own.left < all.left - 1 || own.right > all.right + 1 || own.top < all.top - 1
+      || own.bottom > all.bottom + 1;
+  }).map((words) => words.textContent);
+  note.term = explain(page);
   const panel = page.querySelector("[data-views]");
   panel.querySelectorAll(".switch button")[1].click();
   note.views = [...panel.querySelectorAll(".view")].map((view) => !view.hidden);
@@ -74,6 +173,7 @@ async function visit(width) {
 }
 (async () => {
   for (const width of [WIDTHS]) await visit(width);
+  await print();
   document.getElementById("seen").textContent = JSON.stringify(seen);
 })().catch((error) => console.error(error));
 </script>
@@ -98,6 +198,7 @@ def visit(request, report, tmp_path_factory):
     """What the visitor saw, by width, and what the console said."""
     folder = tmp_path_factory.mktemp("visitor")
     html = VISITOR.replace("PAGE", report.page.resolve().as_uri())
+    html = html.replace("FILTER_FORMS", json.dumps(list(FILTERS))).replace("PAPER", str(PAPER))
     (folder / "visitor.html").write_text(html.replace("WIDTHS", ", ".join(map(str, WIDTHS))))
     done = subprocess.run(
         [

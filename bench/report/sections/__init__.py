@@ -54,5 +54,5 @@ def _front(sections: list[Section]) -> list[Panel]:
         section.anchor: next((panel for block in section.blocks for panel in block.panels), None)
         for section in sections
     }
-    varied = first.get("sensitivity") or first.get("settings")
+    varied = next(filter(None, map(first.get, ("varied", "sensitivity", "settings"))), None)
     return [panel for panel in (varied, first.get("convergence")) if panel is not None]

@@ -167,13 +167,16 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
         best = best.merge(widths[kept], how="left")
         columns.append(Column("good learning rates, decades", words.width, best="width"))
         caption.append(words.width_caption(contents.one_metric))
-    times = contents.times[(contents.times["unit"] == "epochs") & (contents.times["reached"] > 0)]
-    if (times["workload"] == workload).any():
-        best = best.merge(times[[*PAIR, "time", "target"]], how="left")
+    times = contents.of(contents.times[contents.times["unit"] == "epochs"], workload)
+    if (times["reached"] > 0).any():
+        named = {name: f"time_{name}" for name in ("low", "high")}
+        kept = [*PAIR, "time", *named, "target", "reached"]
+        best = best.merge(times[kept].rename(columns=named), on=list(PAIR), how="left")
         target = metric.sign * (metric.sign * best["target"]).max()
         said = text.quantity(metric, text.number(text.scale(metric) * target))
         title = f"epochs to {said.replace(' ', text.SPACE)}"
-        columns.append(words.plain("time", title, best="-time"))
+        show_time = words.time_to_target(text.number, "time", *named.values())
+        columns.append(Column(title, show_time, best="-time"))
     columns.append(Column("diverged", lambda row: f"{row['all_diverged']:,} of {row['runs']:,}"))
     return page.table(
         best,

@@ -71,6 +71,27 @@ def with_interval(value: str, low: str, high: str, form: Callable[[float], str])
     return show
 
 
+def time_to_target(
+    form: Callable[[float], str], time: str = "time", low: str = "low", high: str = "high"
+) -> Callable[[dict[str, Any]], str]:
+    """``3 (2 to 4)``; where some seeds do not get there, how many do."""
+
+    def show(row: dict[str, Any]) -> str:
+        if text.missing(row["reached"]):
+            return text.NOTHING  # there was no target
+        if not row["reached"]:
+            return "not reached"
+        share = f"{row['reached']:.0f} of {row['seeds']:.0f} seeds"
+        if text.missing(row[time]):
+            return share
+        if text.missing(row[high]):
+            return f"{form(row[time])} (at best {form(row[low])}; {share})"
+        alike = row[low] == row[high]
+        return form(row[time]) if alike else with_interval(time, low, high, form)(row)
+
+    return show
+
+
 def width(row: dict[str, Any]) -> str:
     """Decades in a good region, with its interval; "at least" where the grid cuts it off."""
     if text.missing(row["width"]):
