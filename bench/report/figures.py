@@ -149,7 +149,6 @@ def response(
     )
     if troubled:
         axes, strip = drawing.subplots(2, sharex=True, height_ratios=(1, 0.05 * len(troubled)))
-        _divergence_strip(drawing, strip, lost, name, troubled, looks)
         strip.set_xlabel(words(label(name)))
     else:
         axes = drawing.add_subplot()
@@ -182,6 +181,8 @@ def response(
             markeredgewidth=1.1,
             gid=look.gid,
         )
+    if troubled:
+        _divergence_strip(drawing, strip, lost, name, troubled, looks)
     axes.set_ylabel(_short(drawing.names["y"]))
     _value_axis(axes, metric, float(shown["low"].min()), float(shown["high"].max()))
     label_lines(axes, tops, looks)

@@ -225,6 +225,7 @@ function understand(text, columns, holds) {
     if (value === undefined) return "it compares with nothing";
     if (numeric && (value === "" || Number.isNaN(Number(value)))) return `'${value}' is no number`;
     if (!numeric && !"!=".includes(operator)) return `${title} is a word, which is only = or !=`;
+    if (!numeric) holds(value); // else it says so
     const [of, wanted] = numeric ? [Number, Number(value)] : [(cell) => String(cell).toLowerCase(), value];
     return (row) => row[column] !== null && COMPARE[operator](of(row[column]), wanted);
   }

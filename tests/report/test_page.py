@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from bench import study as studies
-from bench.report import write
+from bench.report import glossary, write
 from tests.report.synthetic import write_study
 
 BROWSER = next(
@@ -21,9 +23,31 @@ WIDTHS = (1280, 390)
 PAPER = 703  # pixels between the margins
 TRIALS = 5 * 2 * 11
 
-# Each with the query that pandas would have, and what is said of it.
+# Each filter with what pandas calls it, and what is said of it.
 FILTERS = {
-    "optimizer = adam or momentum": ("optimizer == 'adam'", "No trial has 'momentum'.", False),
+    "adam lr>=0.001 diverged=0": ("optimizer == 'adam' and lr >= 0.001 and diverged == 0", ""),
+    "optimizer = adam or sgd": ("optimizer in ('adam', 'sgd')", ""),
+    "OPTIMIZER=Adam and init = zeros or xavier": (
+        "optimizer == 'adam' and init in ('zeros', 'xavier')",
+        "",
+    ),
+    "lr < 0.01": ("lr < 0.01", ""),
+    "lr<.01,init!=zeros": ("lr < 0.01 and init != 'zeros'", ""),
+    "learning rate \u2264 1e-2 adam": ("lr <= 0.01 and optimizer == 'adam'", ""),
+    "adam learning rate > 0.5": ("optimizer == 'adam' and lr > 0.5", ""),
+    "lr < 0.001 or lr > 0.1 and sgd": ("(lr < 0.001 or lr > 0.1) and optimizer == 'sgd'", ""),
+    "kaiming or zeros": ("init in ('kaiming', 'zeros')", ""),
+    '"zeros"': ("init == 'zeros'", ""),
+    "foo < 3": ("lr > 0", "'foo < 3' is left out: there is no column 'foo'."),
+    "adam foo < 3": ("optimizer == 'adam'", "'foo < 3' is left out: there is no column 'foo'."),
+    "lr <": ("lr > 0", "'lr <' is left out: it compares with nothing."),
+    "lr < and adam": ("optimizer == 'adam'", "'lr <' is left out: it compares with nothing."),
+    "lr = fast": ("lr > 0", "'lr = fast' is left out: 'fast' is no number."),
+    "< 3": ("lr > 0", "'< 3' is left out: there is no column ''."),
+    "init > 3": ("lr > 0", "'init > 3' is left out: init is a word, which is only = or !=."),
+    "optimizer = adm": ("lr < 0", "No trial has 'adm'."),
+    "adm": ("lr < 0", "No trial has 'adm'."),
+    "or": ("lr > 0", ""),
 }
 
 # Opens the page at each width in a frame, uses it as a reader would, and notes what it saw.
@@ -94,7 +118,8 @@ async function print() {
   const isSeen = (node) => node.getClientRects().length > 0;
   seen.print = {
     content: page.documentElement.scrollWidth,
-    tables: [...page.querySelectorAll(".scroll")].map((table) => table.scrollWidth - table.clientWidth),
+    tables: [...page.querySelectorAll(".scroll")].map((table) =>
+      table.scrollWidth - table.clientWidth),
     headings: [...page.querySelectorAll("th")].every(isSeen),
     widest: Math.max(...[...page.querySelectorAll("th, td")].map((cell) =>
       cell.getBoundingClientRect().right)),
@@ -146,6 +171,7 @@ async function visit(width) {
   chip("adam").querySelector("[data-hide]").click();
   note.hidden = { ...series(page), count: state().count };
   page.querySelector(".legend .all").click();
+  note.best = page.querySelector(".table td .key").textContent;
   page.querySelector(".table td .key").click();
   note.lifted = series(page);
   page.querySelector(".table td .key").click();
@@ -157,9 +183,10 @@ async function visit(width) {
       || own.bottom > all.bottom + 1;
   }).map((words) => words.textContent);
   note.term = explain(page);
-  const panel = page.querySelector("[data-views]");
-  panel.querySelectorAll(".switch button")[1].click();
-  note.views = [...panel.querySelectorAll(".view")].map((view) => !view.hidden);
+  const panels = [...page.querySelectorAll("[data-views]")];
+  panels[1].querySelectorAll(".switch button")[1].click();
+  note.views = panels.map((panel) =>
+    [...panel.querySelectorAll(".view")].map((view) => !view.hidden));
   note.figures = [...page.querySelectorAll(".view:not([hidden]) svg")].map((drawing) => {
     const { width, height } = drawing.getBoundingClientRect();
     return [width, height];
@@ -261,17 +288,107 @@ def test_a_heading_sorts_both_ways(visit):
     assert up[0] < down[0]
 
 
-def test_words_and_comparisons_filter(visit, report):
+@pytest.mark.parametrize(("words", "wanted"), FILTERS.items(), ids=FILTERS.keys())
+def test_words_and_comparisons_filter(visit, report, words, wanted):
+    query, complaint = wanted
+    count, said = visit["notes"]["390"]["filters"][words]
+    assert said == complaint
+    assert count == len(report.contents.trials.query(query))
+
+
+def test_a_filter_that_nothing_passes_shows_nothing(visit):
     note = visit["notes"]["390"]
-    trials = report.contents.trials
-    wanted = trials[
-        (trials["optimizer"] == "adam") & (trials["lr"] >= 0.001) & (trials["diverged"] == 0)
-    ]
-    assert note["words"]["count"] == f"{len(wanted)} of {TRIALS} trials"
     assert {row[0] for row in note["words"]["rows"]} == {"adam"}
     assert note["none"] == {"rows": [], "count": f"0 of {TRIALS} trials"}
     assert len(note["all"]["rows"]) == 50
 
 
 def test_a_figure_shows_the_axis_that_was_chosen(visit):
-    assert visit["notes"]["390"]["views"] == [False, True, False]
+    front, *_ = visit["notes"]["390"]["views"]
+    assert front == [False, True, False]
+
+
+@pytest.mark.parametrize("width", [*map(str, WIDTHS)])
+def test_an_optimizer_is_hidden_and_lifted_everywhere(visit, width):
+    note = visit["notes"][width]
+    assert note["series"].keys() == {"adam", "sgd"}
+    assert all(parts > 30 and faint == ["1"] for parts, faint in note["series"].values())
+    assert note["hidden"]["adam"] == [0, []]
+    assert note["hidden"]["sgd"][0] > 30
+    assert note["hidden"]["count"] == f"{TRIALS // 2} of {TRIALS} trials"
+    best, other = note["best"], ({"adam", "sgd"} - {note["best"]}).pop()
+    assert note["lifted"][best][1] == ["1"]
+    assert "0.13" in note["lifted"][other][1]
+    assert note["restored"] == note["series"]
+
+
+@pytest.mark.parametrize("width", [*map(str, WIDTHS)])
+def test_every_figure_tells_its_values(visit, report, width):
+    told = visit["notes"][width]["told"]
+    assert len(told) == len(visit["notes"][width]["figures"])
+    for figure in told:
+        hidden, *words = figure["told"]
+        assert not hidden
+        assert words[0] in ("adam", "sgd") or words[0].startswith("learning rate: ")
+        assert any(re.match(r"[^:]+: \d", line) for line in words[1:])
+        assert figure["gone"]
+        assert figure["keyboard"]
+    response, name = report.contents.response, told[0]["told"][1]
+    first = response[response["optimizer"] == name].sort_values("lr").iloc[0]
+    values = [f"{100 * first[name]:.4g}" for name in ("score", "low", "high")]
+    assert told[0]["told"][2:4] == [
+        f"learning rate: {first['lr']:.4g}",
+        "validation accuracy (%): {} ({} to {})".format(*values),
+    ]
+
+
+@pytest.mark.parametrize("width", [*map(str, WIDTHS)])
+def test_no_word_of_a_figure_is_cut(visit, width):
+    assert visit["notes"][width]["cut"] == []
+
+
+def test_a_word_is_explained_where_it_stands(visit):
+    term, meaning = visit["notes"]["1280"]["term"]
+    assert meaning == glossary.TERMS[term][1]
+
+
+def test_paper_loses_nothing(visit):
+    note = visit["notes"]["print"]
+    assert note["content"] <= PAPER
+    assert note["widest"] <= PAPER
+    assert set(note["tables"]) == {0}
+    assert note["narrow"] == []
+    assert note["headings"]
+    assert note["views"]
+    assert note["folded"] == 0
+    assert note["rows"] == 50
+    assert not note["buttons"]
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png", "csv"])
+def test_every_figure_is_there_to_be_taken(report, kind):
+    html = report.page.read_text()
+    names = re.findall(rf'<a href="([^"]+)\.{kind}">{kind.upper()}</a> ', html)
+    assert len(names) == html.count('<div class="view"')
+    assert all((report.page.parent / f"{name}.{kind}").stat().st_size for name in names)
+
+
+def test_a_table_holds_exactly_what_is_drawn(report):
+    drawn = pd.read_csv(report.page.parent / "lr_sensitivity_mnist_mlp.csv")
+    assert list(drawn) == ["optimizer", "x", "y", "low", "high", "diverged"]
+    lines = drawn[drawn["y"].notna()]
+    response = report.contents.response
+    shown = response[response["share_diverged"] < 1].set_index(["optimizer", "lr"])
+    found = lines.set_index(["optimizer", "x"]).loc[shown.index]
+    assert len(lines) == len(shown)
+    for column, name in (("y", "score"), ("low", "low"), ("high", "high")):
+        np.testing.assert_allclose(found[column], 100 * shown[name])
+    lost = response[response["share_diverged"] > 0]
+    assert drawn["diverged"].notna().sum() == len(lost)
+
+
+def test_rows_are_by_rank(report):
+    best = report.contents.best.sort_values("score", ascending=False, kind="stable")
+    html = report.page.read_text()
+    rows = re.findall(r'<td class="optimizer"[^>]*><button[^>]*>(\w+)<', html)
+    assert rows[:2] == best["optimizer"].tolist()
