@@ -106,6 +106,15 @@ class Study:
     def name(self) -> str:
         return self.directory.resolve().name
 
+    @property
+    def sources(self) -> list[Path]:
+        """The directories that runs were read from."""
+        return [self.directory]
+
+    @property
+    def report_directory(self) -> Path:
+        return self.directory / REPORT_DIRECTORY
+
 
 def read(directory: Path) -> Study:
     """Reads every record below ``directory``. A file that is not one becomes a problem's line.

@@ -344,6 +344,32 @@ def choices(
     return drawing
 
 
+def differences(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) -> Drawing:
+    """How far each optimizer's score differs, with its interval; no difference is marked.
+
+    Args:
+        table: a row an optimizer, with ``name, difference, low, high``.
+    """
+    unit = text.difference_unit(metric)
+    said = f"difference in test {text.name(metric)}" + (f" ({unit})" if unit else "")
+    drawing = figure(extra_height=-1.9 + 0.32 * len(table), x="difference", y=said)
+    axes = drawing.add_subplot()
+    scale = text.scale(metric)
+    for place, row in enumerate(table.to_dict("records")):
+        look, name = looks[row["name"]], row["name"]
+        value, low, high = (scale * row[column] for column in ("difference", "low", "high"))
+        axes.hlines(place, low, high, alpha=0.5, linewidth=2.4, **look.fill())
+        axes.plot(value, place, look.marker, markersize=7, **look.fill())
+        told = {"x": name, "y": [value], "low": [low], "high": [high]}
+        drawing.note(axes, [value], [place], look, optimizer=name, **told)
+    axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
+    axes.set_yticks(range(len(table)), map(words, table["name"]))
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.tick_params("y", length=0, labelcolor=INK)
+    axes.set_xlabel(_short(said))
+    return drawing
+
+
 def budget(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) -> Drawing:
     """The expected score of the best of k trials: ``analysis.tables.expected_best``."""
     drawing = figure(x="trials", y=f"expected {measured(metric)}")

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -97,19 +98,27 @@ SPARE = (
     Look("#7d8c1f", "#bccb4e", "h", (1.5, 1.2)),
     Look("#a3123a", "#f0718f", "p", (5, 1.2, 1.2, 1.2)),
 )
+VARIANTS = ((), (1, 1.3), (5, 1.2, 1.2, 1.2), (7, 2))
 
 
 def looks(optimizers: Iterable[str]) -> dict[str, Look]:
     """A look for each name, in the order in which to show them; unknown ones take the spare looks.
 
     The same names always get the same looks. With more unknown names than spare looks, they repeat.
+    Those that differ in what stands in brackets after them, as one optimizer's in several studies
+    do, differ in the dash alone.
     """
-    names = set(optimizers)
-    known = {name: look for name, look in LOOKS.items() if name in names}
-    unknown = sorted(names - LOOKS.keys())
+    variants: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(optimizers):
+        variants[name.rpartition(" (")[0] if name.endswith(")") else name].append(name)
+    unknown = sorted(variants.keys() - LOOKS.keys())
     spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(unknown)}
-    both = (known | spare).items()
-    return {name: replace(look, place=place) for place, (name, look) in enumerate(both)}
+    found = [
+        (name, replace(look, dash=VARIANTS[i % len(VARIANTS)]) if i else look)
+        for base, look in (LOOKS | spare).items()
+        for i, name in enumerate(variants.get(base, ()))
+    ]
+    return {name: replace(look, place=place) for place, (name, look) in enumerate(found)}
 
 
 def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -> None:

@@ -1,11 +1,13 @@
 """The page's sections, in order. Each module's ``section`` gives one, or None without content."""
 
 from bench.report.contents import Contents
+from bench.report.joined import Joined
 from bench.report.page import Gallery, Page, Panel, Section
 from bench.report.sections import (
     budget,
     comparison,
     convergence,
+    differences,
     reproduce,
     sensitivity,
     settings,
@@ -15,6 +17,7 @@ from bench.report.sections import (
 )
 
 ORDER = (
+    differences,
     summary,
     convergence,
     sensitivity,
@@ -36,12 +39,14 @@ def build(contents: Contents, gallery: Gallery) -> Page:
         facts=summary.facts(contents),
         headline=_headline(contents),
         front=_front(sections),
-        command=f"python -m bench.report {contents.study.directory}",
+        command=reproduce.report_command(contents.study),
         sections=sections,
     )
 
 
 def _headline(contents: Contents) -> str:
+    if isinstance(contents.study, Joined) and (said := differences.headline(contents)):
+        return said
     if hasattr(summary, "headline"):
         return summary.headline(contents)
     found = summary.findings(contents, contents.workloads[0])
@@ -54,5 +59,7 @@ def _front(sections: list[Section]) -> list[Panel]:
         section.anchor: next((panel for block in section.blocks for panel in block.panels), None)
         for section in sections
     }
-    varied = next(filter(None, map(first.get, ("varied", "sensitivity", "settings"))), None)
+    varied = next(
+        filter(None, map(first.get, ("differences", "varied", "sensitivity", "settings"))), None
+    )
     return [panel for panel in (varied, first.get("convergence")) if panel is not None]

@@ -8,6 +8,7 @@ import pandas as pd
 from bench.report import figures, text
 from bench.report.contents import Contents
 from bench.report.page import Block, Gallery, Section
+from bench.study import Study
 
 MOST_COMMANDS = 12
 MOST_VALUES = 20
@@ -58,9 +59,13 @@ def _commands(contents: Contents) -> list[tuple[str, str]]:
     return [
         *made[:MOST_COMMANDS],
         *([("and", f"{len(made) - MOST_COMMANDS:,} more")] if len(made) > MOST_COMMANDS else []),
-        ("report", f"python -m bench.report {study.directory}"),
-        ("curves", f"tensorboard --logdir {study.directory}"),
+        ("report", report_command(study)),
+        *(("curves", f"tensorboard --logdir {source}") for source in study.sources),
     ]
+
+
+def report_command(study: Study) -> str:
+    return f"python -m bench.report {' '.join(map(str, study.sources))}"
 
 
 def _swept(contents: Contents) -> list[tuple[str, str]]:
