@@ -131,13 +131,13 @@ def _results(contents: Contents, found: pd.DataFrame, file: str) -> page.Table:
     columns = [
         *words.workload(contents),
         Column("optimizer", lambda row: named(row["optimizer"], row["study"]), kind="optimizer"),
+        Column("at", lambda row: row["after_setting"], kind="long"),
+        Column("test", lambda row: form(row, "after")),
         Column("against", lambda row: named(row["optimizer"], row["against"]), kind="optimizer"),
-        Column("test of the second", lambda row: form(row, "before")),
-        Column("test of the first", lambda row: form(row, "after")),
+        Column("at", lambda row: row["before_setting"], kind="long"),
+        Column("test", lambda row: form(row, "before")),
         Column("difference", difference),
         Column("seeds shared", lambda row: text.number(row["seeds"])),
-        Column("setting of the second", lambda row: row["before_setting"], kind="long"),
-        Column("setting of the first", lambda row: row["after_setting"], kind="long"),
     ]
     return page.table(
         found,
