@@ -100,6 +100,7 @@ class Study:
             without what follows from the workload and the optimizer: the data, the classes.
         commands: each distinct command that made runs, word by word as it was typed after
             ``python -m bench``, with the number of runs it made, commonest first.
+        data: of each workload that has any, the checksum of its data.
         problems: one line for each file that could not be used.
         unfinished: directories of runs that have no record: in progress, or interrupted.
     """
@@ -114,12 +115,22 @@ class Study:
     shared: dict[str, Any]
     environments: list[tuple[dict[str, Any], int]]
     commands: list[tuple[list[str], int]]
+    data: dict[str, str]
     problems: list[str]
     unfinished: list[Path]
 
     @property
     def name(self) -> str:
         return self.directory.resolve().name
+
+    @property
+    def sources(self) -> list[Path]:
+        """The directories that runs were read from."""
+        return [self.directory]
+
+    @property
+    def report_directory(self) -> Path:
+        return self.directory / REPORT_DIRECTORY
 
 
 def read(directory: Path) -> Study:
@@ -142,6 +153,7 @@ def read(directory: Path) -> Study:
     commands: Counter[tuple[str, ...]] = Counter()
     seen: dict[str, Path] = {}
     units: dict[str, str] = {}
+    data: dict[str, dict[str, None]] = defaultdict(dict)
     for run_directory in found:
         path = run_directory / records.FILE_NAME
         try:
@@ -167,6 +179,8 @@ def read(directory: Path) -> Study:
         environments[json.dumps(about, sort_keys=True)] += 1
         if command := (shown["search"] or {}).get("command"):
             commands[tuple(command)] += 1
+        if checksum := shown["environment"].get("data"):
+            data[shown["workload"]].setdefault(str(checksum))
     lengths = _tell_apart(rows, list(map(_length, configs)), "for")
     metrics = _tell_apart(rows, _metrics(rows), "by")
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
@@ -186,6 +200,7 @@ def read(directory: Path) -> Study:
             for text, count in sorted(environments.items(), key=lambda item: -item[1])
         ],
         commands=[(list(command), count) for command, count in commands.most_common()],
+        data={workload: ", ".join(checksums) for workload, checksums in data.items()},
         problems=problems,
         unfinished=unfinished,
     )

@@ -171,6 +171,7 @@ def as_study(runs: pd.DataFrame, spec: Spec) -> Study:
         settings=["lr"],
         shared={},
         environments=[],
+        data={},
         problems=[],
         unfinished=[],
         commands=[(["-m", "study=synthetic"], len(runs))],

@@ -30,9 +30,7 @@ DIVERGED = "x"
 def show(contents: Contents, console: Console) -> None:
     """Prints the best setting of each optimizer, how its learning rates did, and what is to be
     noted."""
-    headline = getattr(summary, "headline", None)
-    if headline is not None and (said := headline(contents)):
-        console.print(Text(said))
+    console.print(Text(summary.headline(contents)))
     for workload in contents.workloads:
         best = _ranked(contents, workload)
         title = f"{workload}: each optimizer at its best setting by validation"

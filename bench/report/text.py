@@ -11,7 +11,8 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 
 def missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """What is no number is never shown as one: a caller that knows why says it in words."""
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def percent(fraction: float, *, digits: int = 2) -> str:

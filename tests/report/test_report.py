@@ -59,7 +59,7 @@ def test_every_section_is_there(full):
     found = re.findall(r'<section id="(\w+)"', full.page.read_text())
     assert found == [
         *("summary", "varied", "convergence", "sensitivity", "settings"),
-        *("comparison", "workloads", "trials", "reproduce"),
+        *("comparison", "workloads", "trials", "reproduce", "glossary"),
     ]
 
 

@@ -58,7 +58,7 @@ def beyond(
 def _sweep(contents: Contents, keys: Sequence[str], given: Sequence[str]) -> str:
     """The command that made most of the study's runs, some keys given anew; empty where it is
     not known."""
-    if not getattr(contents.study, "commands", ()):
+    if not contents.study.commands:
         return ""
     words, _ = contents.study.commands[0]
     kept = [word for word in words if word.partition("=")[0] not in keys]

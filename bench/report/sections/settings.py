@@ -121,6 +121,7 @@ def with_lr(
             title=f"{optimizer}: learning rate and {figures.label(name)}",
             caption=f"{caption} All optimizers share the colour scale.",
             views=[gallery.figure(drawn, file, title=title)],
+            optimizer=optimizer,
         )
 
 

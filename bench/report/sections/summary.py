@@ -59,7 +59,8 @@ def findings(contents: Contents, workload: str) -> list[Finding]:
 
 def headline(contents: Contents) -> str:
     """The answer in one sentence, for the first screen."""
-    return verdicts.headline(contents)
+    found = questions.findings(contents, contents.workloads[0])
+    return found[0].sentence if found else verdicts.headline(contents)
 
 
 def warnings(contents: Contents) -> list[str]:
@@ -156,19 +157,15 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
         best = best.merge(widths[kept], how="left")
         columns.append(Column("good learning rates, decades", words.width))
         caption.append(words.width_caption(contents.one_metric))
-    times = contents.of(contents.times, workload)
-    times = times[times["unit"] == "steps"]
+    times = contents.of(contents.times[contents.times["unit"] == "steps"], workload)
     if (times["reached"] > 0).any():
-        best = best.merge(
-            times[[*PAIR, "time", "reached", "seeds"]],
-            on=list(PAIR),
-            how="left",
-            suffixes=("", "_timed"),
-        )
-        hardest = metric.sign * (metric.sign * times["target"]).max()
-        said = text.quantity(metric, text.number(text.scale(metric) * hardest))
+        named = {name: f"time_{name}" for name in ("low", "high")}
+        kept = [*PAIR, "time", *named, "target", "reached"]
+        best = best.merge(times[kept].rename(columns=named), on=list(PAIR), how="left")
+        target = metric.sign * (metric.sign * best["target"]).max()
+        said = text.quantity(metric, text.number(text.scale(metric) * target))
         title = f"steps to {said.replace(' ', text.SPACE)}"
-        columns.append(Column(title, words.time("time", seeds="seeds_timed")))
+        columns.append(Column(title, words.time_to_target(text.number, "time", *named.values())))
     columns.append(Column("diverged", lambda row: f"{row['all_diverged']:,} of {row['runs']:,}"))
     return page.table(
         best,

@@ -36,21 +36,6 @@ def at_random(contents: Contents, workload: str) -> bool:
     return any(drawn_together(group) for _, group in by_optimizer)
 
 
-def time(name: str, *, seeds: str = "seeds") -> Callable[[dict[str, Any]], str]:
-    """A time to the target; in words where most seeds do not get there."""
-
-    def show(row: dict[str, Any]) -> str:
-        if text.missing(row[name]):
-            return text.NOTHING
-        if row[name] < float("inf"):
-            return text.number(float(row[name]))
-        if not row["reached"]:
-            return "not reached"
-        return f"{row['reached']:.0f} of {text.count(int(row[seeds]), 'seed')}"
-
-    return show
-
-
 def notes(frame: pd.DataFrame) -> list[Column]:
     """A column of notes, if there are any."""
     if not (frame["notes"].fillna("") != "").any():
@@ -76,6 +61,27 @@ def with_interval(value: str, low: str, high: str, form: Callable[[float], str])
         if text.missing(row[low]):
             return form(row[value])
         return f"{form(row[value])} ({form(row[low])} to {form(row[high])})"
+
+    return show
+
+
+def time_to_target(
+    form: Callable[[float], str], time: str = "time", low: str = "low", high: str = "high"
+) -> Callable[[dict[str, Any]], str]:
+    """``3 (2 to 4)``; where some seeds do not get there, how many do."""
+
+    def show(row: dict[str, Any]) -> str:
+        if text.missing(row["reached"]):
+            return text.NOTHING  # there was no target
+        if not row["reached"]:
+            return "not reached"
+        share = f"{row['reached']:.0f} of {row['seeds']:.0f} seeds"
+        if text.missing(row[time]):
+            return share
+        if text.missing(row[high]):
+            return f"{form(row[time])} (at best {form(row[low])}; {share})"
+        alike = row[low] == row[high]
+        return form(row[time]) if alike else with_interval(time, low, high, form)(row)
 
     return show
 

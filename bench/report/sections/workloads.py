@@ -77,7 +77,6 @@ def _profiles(contents: Contents, gallery: Gallery) -> Panel | None:
         drawn = figures.profile(profile, looks=contents.looks, up_to=UP_TO)
         title = f"Performance profiles by {unit} to target"
         views.append(gallery.figure(drawn, f"profiles_by_{unit}", title=title, label=unit))
-        gallery.csv(profile, f"profiles_by_{unit}")
     if not views:
         return None
     return Panel(
