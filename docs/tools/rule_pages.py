@@ -1,5 +1,6 @@
 """`python docs/tools/rule_pages.py` writes what docs/optimizers takes from the rules: the text of
-each, its hyperparameters with what they accept, and the options of all. What stands between
+each, its hyperparameters with what they accept, the options of all; and which figures of
+docs/results show it. What stands between
 `<!-- NAME -->` and `<!-- end -->` is written, everything else is left as it is."""
 
 import inspect
@@ -13,6 +14,8 @@ from optimizers.rule import OPTIONS, Decoupled, Hyperparameter, Rule
 from optimizers.rules import RULES
 
 PLACE = Path(__file__).parents[1] / "optimizers"
+RESULTS = PLACE.parent / "results"
+COARSE = RESULTS / "quickstart"
 
 
 def current(page: Path, parts: Mapping[str, str]) -> str:
@@ -31,7 +34,26 @@ def escaped(content: str) -> str:
 
 
 def parts_of(rule: type[Rule]) -> dict[str, str]:
-    return {"rule": rule_text(rule), "keys": table(rule.hyperparameters)}
+    (name,) = (name for name, other in RULES.items() if other is rule)
+    return {
+        "rule": rule_text(rule),
+        "sensitivity": sensitivity(name),
+        "keys": table(rule.hyperparameters),
+    }
+
+
+def sensitivity(name: str) -> str:
+    """The figures among the results that have a line of this name: their text is text."""
+    figures = [
+        figure
+        for figure in sorted(RESULTS.rglob("lr_sensitivity_*.svg"))
+        if f">{name}<" in figure.read_text(encoding="utf-8") and COARSE not in figure.parents
+    ]
+    shown = [f"![Score against learning rate: {figure.stem[15:]}]({figure.relative_to(PLACE.parent)})" for figure in figures]
+    if not shown:
+        return f"None of the [results](../results/README.md) has {name} yet."
+    pictures = "\n".join(shown).replace("(results", "(../results")
+    return f"{pictures}\n\nFrom the [results](../results/README.md), where what they say is told."
 
 
 def rule_text(rule: type[Rule]) -> str:
@@ -39,7 +61,7 @@ def rule_text(rule: type[Rule]) -> str:
     doc = inspect.getdoc(rule) or ""
     shown = [source(rule, name) for name in ("coefficients", "update", "iterate") if own(rule, name)]
     shown += [inspect.getsource(helper) for helper in helpers(shown)]
-    slots = f"slots = {list(rule.slots)}\n" if rule.slots else ""
+    slots = f"slots = {list(rule.slots)}\n\n" if rule.slots else ""
     maths = "\n".join(shown).rstrip()
     decay = "decoupled" if issubclass(rule, Decoupled) else "L2, in the gradient"
     return (

@@ -1,8 +1,8 @@
-"""`python docs/tools/rule_paths.py`: how each optimizer moves on a ravine and past a saddle, as figures.
+"""`python docs/tools/rule_paths.py`: how each optimizer moves in a ravine and past a saddle.
 
 Every method goes by its defaults and starts at the same point. Its learning rate is the one, of 1, 2
-and 5 times powers of ten, whose values are lowest on average over the second half of the steps. Fainter
-beside it: a quarter of that rate, dotted, and twice as much, dashed.
+and 5 times powers of ten, whose path stays in the picture and is lowest on average over the second
+half of its steps. Fainter beside it: a quarter of that rate, dotted, and twice as much, dashed.
 """
 
 import re
@@ -69,9 +69,11 @@ def rounded(svg: str) -> str:
     return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
 
 
-def mean_value(name: str, lr: float, land: Landscape) -> float:
+def late_value(name: str, lr: float, land: Landscape) -> float:
     points = path(name, lr, land)
-    if len(points) <= land.steps or np.abs(points).max() > 1e9:  # it diverges
+    left, right, low, high = land.window
+    inside = (points > [left, low]) & (points < [right, high])
+    if len(points) <= land.steps or not inside.all():
         return np.inf
     return float(land.value(*points[land.steps // 2 :].T).mean())
 
@@ -80,7 +82,7 @@ def draw(axes: Axes, name: str, land: Landscape) -> None:
     left, right, low, high = land.window
     x, y = np.meshgrid(np.linspace(left, right, 49), np.linspace(low, high, 49))
     axes.contour(x, y, land.value(x, y), land.levels, colors=style.GRID, linewidths=0.8)
-    best = min(RATES, key=lambda lr: mean_value(name, lr, land))
+    best = min(RATES, key=lambda lr: late_value(name, lr, land))
     colour = style.looks([name])[name].colour
     for factor, dash in ((0.25, ":"), (2, "--")):
         points = np.clip(path(name, factor * best, land), -50, 50)
