@@ -2,6 +2,7 @@
 each, its hyperparameters with what they accept, the options of all; and which figures of
 docs/results show it. What stands between
 `<!-- NAME -->` and `<!-- end -->` is written, everything else is left as it is."""
+# ruff: noqa: RUF001 -- the pages have signs of their own
 
 import inspect
 import re
@@ -49,7 +50,10 @@ def sensitivity(name: str) -> str:
         for figure in sorted(RESULTS.rglob("lr_sensitivity_*.svg"))
         if f">{name}<" in figure.read_text(encoding="utf-8") and COARSE not in figure.parents
     ]
-    shown = [f"![Score against learning rate: {figure.stem[15:]}]({figure.relative_to(PLACE.parent)})" for figure in figures]
+    shown = [
+        f"![Score against learning rate: {figure.stem[15:]}]({figure.relative_to(PLACE.parent)})"
+        for figure in figures
+    ]
     if not shown:
         return f"None of the [results](../results/README.md) has {name} yet."
     pictures = "\n".join(shown).replace("(results", "(../results")
@@ -59,7 +63,9 @@ def sensitivity(name: str) -> str:
 def rule_text(rule: type[Rule]) -> str:
     """Docstring, slots and maths, as they stand in the source."""
     doc = inspect.getdoc(rule) or ""
-    shown = [source(rule, name) for name in ("coefficients", "update", "iterate") if own(rule, name)]
+    shown = [
+        source(rule, name) for name in ("coefficients", "update", "iterate") if own(rule, name)
+    ]
     shown += [inspect.getsource(helper) for helper in helpers(shown)]
     slots = f"slots = {list(rule.slots)}\n\n" if rule.slots else ""
     maths = "\n".join(shown).rstrip()

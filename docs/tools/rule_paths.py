@@ -1,9 +1,11 @@
 """`python docs/tools/rule_paths.py`: how each optimizer moves in a ravine and past a saddle.
 
-Every method goes by its defaults and starts at the same point. Its learning rate is the one, of 1, 2
-and 5 times powers of ten, whose path stays in the picture and is lowest on average over the second
-half of its steps. Fainter beside it: a quarter of that rate, dotted, and twice as much, dashed.
+Every method goes by its defaults and starts at the same point. Its learning rate is the one, of 1,
+2 and 5 times powers of ten, whose path stays in the picture and is lowest on average over the
+second half of its steps. Fainter beside it: a quarter of that rate, dotted, and twice as much,
+dashed.
 """
+# ruff: noqa: RUF001 -- formulas have their own signs
 
 import re
 import sys
