@@ -126,7 +126,7 @@ def grid(params: dict[str, Any], when: dict[str, Any], typed: str) -> list[str]:
     sweeper = GridSweeper(params, when)
     sweeper.config_loader = None  # type: ignore[assignment] # only globs need one
     sweeper.launch = list  # type: ignore[assignment, method-assign]
-    return [" ".join(job) for job in sweeper.sweep(typed.split(" "))]
+    return [" ".join(job) for job, _ in sweeper.sweep(typed.split(" "))]
 
 
 @pytest.mark.parametrize(("params", "when", "typed", "made"), GRIDS, ids=range(len(GRIDS)))
