@@ -44,6 +44,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         "run of the best beats a run of the other. p-values are two-sided, and corrected by Holm's "
         "method for all pairs of all workloads, which are in the CSV.",
         file=file,
+        by="-difference",
     )
     lead = f"{_name(metric)} at the selected settings, paired by seed."
     pairs = int(tests["pairs"].max())
