@@ -178,10 +178,17 @@ def _no_formula(value: Any) -> Any:
 
 
 def table(
-    frame: pd.DataFrame, columns: Sequence[Column], *, title: str, caption: str, file: str = ""
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    title: str,
+    caption: str,
+    file: str = "",
+    by: str = "",
 ) -> Table:
-    """``frame`` as text, a row a row: from best to worst by the first column that has a best."""
-    frame = _ranked(frame, [column.best for column in columns if column.best])
+    """``frame`` as text, a row a row: from best to worst ``by`` a field that is like
+    ``Column.best``, or else by the first column that has one."""
+    frame = _ranked(frame, [by, *(column.best for column in columns)])
     best = {column.best: _best(frame, column.best) for column in columns if column.best}
     rows = [
         [
@@ -199,6 +206,7 @@ def table(
 
 def _ranked(frame: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
     """Rows that are equal, and workloads, keep their order; what has no value comes last."""
+    fields = [field for field in fields if field]
     if not fields or frame.empty:
         return frame
     sign = 1 if fields[0].startswith("-") else -1

@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench import records
 from bench import study as studies
-from bench.report import glossary, write
+from bench.report import glossary, page, text, write
+from bench.report.contents import Contents
+from bench.report.sections import convergence
+from tests.report import synthetic
 from tests.report.synthetic import write_study
 
 BROWSER = next(
@@ -387,8 +391,61 @@ def test_a_table_holds_exactly_what_is_drawn(report):
     assert drawn["diverged"].notna().sum() == len(lost)
 
 
-def test_rows_are_by_rank(report):
+RANKED = pd.DataFrame(
+    {
+        "workload": ["b", "b", "b", "b", "a", "a"],
+        "optimizer": list("uvwxyz"),
+        "time": [3.0, float("nan"), float("inf"), 1.0, 5.0, 5.0],
+    }
+)
+
+
+@pytest.mark.parametrize(("by", "order"), [("-time", "xuwvyz"), ("time", "wuxvyz"), ("", "uvwxyz")])
+def test_rows_go_from_best_to_worst_within_a_workload(by, order):
+    column = page.Column("optimizer", lambda row: row["optimizer"])
+    table = page.table(RANKED, [column], title="", caption="", by=by)
+    assert "".join(row[0].text for row in table.rows) == order
+
+
+def test_the_summary_is_by_rank(report):
     best = report.contents.best.sort_values("score", ascending=False, kind="stable")
     html = report.page.read_text()
     rows = re.findall(r'<td class="optimizer"[^>]*><button[^>]*>(\w+)<', html)
     assert rows[:2] == best["optimizer"].tolist()
+
+
+def test_a_term_is_marked_once_and_all_else_is_text():
+    marker = glossary.Marker()
+    marked = marker("validation <b> of 3 seeds, and validation")
+    assert str(marked) == (
+        '<a class="term" href="#term-validation" aria-describedby="term-validation">validation</a>'
+        ' &lt;b&gt; of 3 <a class="term" href="#term-seed" aria-describedby="term-seed">seeds</a>'
+        ", and validation"
+    )
+    assert [name for _, name, _ in marker.entries()] == ["validation", "seed"]
+
+
+@pytest.mark.parametrize("name", glossary.TERMS)
+def test_a_term_finds_itself(name):
+    marker = glossary.Marker()
+    marker({"p": "p, paired t"}.get(name, name))
+    assert name in marker.found
+    assert len({glossary.anchor(other) for other in glossary.TERMS}) == len(glossary.TERMS)
+
+
+def test_where_some_seeds_reach_the_target_it_says_how_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(convergence, "AXES", convergence.AXES[:1])
+    monkeypatch.setattr(Contents, "curve_metrics", synthetic.one_curve)
+    write_study(tmp_path, optimizers=("adam", "sgd", "momentum"), lrs=(1e-3,), seeds=(0, 1, 2))
+    for run in tmp_path.glob("*/*/*"):
+        record = records.read(run / "record.json")
+        reached = {"adam": 3, "momentum": 2, "sgd": 1}[record.optimizer] > record.seed
+        seconds = 0.5 + record.seed if reached else None
+        record.target |= {"step": 400 if reached else None, "seconds": seconds}
+        records.write(record, run)
+    html = write(studies.read(tmp_path)).page.read_text()
+    words = re.sub(r"<(script|style|svg).*?</\1>", "", html, flags=re.DOTALL)
+    cells = [html_of.replace(text.SPACE, " ") for html_of in re.findall(r"<td[^>]*>([^<]*)", words)]
+    assert cells.count("1 of 3 seeds") == 4  # epochs in the summary; epochs, steps, seconds
+    assert "1.5 s (at best 0.5 s; 2 of 3 seeds)" in cells
+    assert not re.search(r"\b(nan|inf|never)\b", " ".join(cells))

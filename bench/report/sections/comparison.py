@@ -54,6 +54,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         caption="Mean difference paired by seed with its 95 % t interval; of widths by the "
         "jackknife, of drawn trials by Welch's. p-values are two-sided.",
         file=file,
+        by="-difference",
     )
     return Section(
         anchor="comparison",

@@ -98,4 +98,5 @@ def _widths(contents: Contents, gallery: Gallery) -> page.Table:
         "95 % jackknife interval over seeds; ≥ where the region reaches the end of the values "
         "tried, so that its width is a lower bound.",
         file=file,
+        by="width",
     )
