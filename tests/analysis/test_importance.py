@@ -71,7 +71,7 @@ def random_trials(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_main_effects_of_random_trials():
     """Of 2 a + b, uniform: 0.8 and 0.2."""
     settings, scores = random_trials(1000)
-    np.testing.assert_allclose(importance.main_effects(settings, scores), [0.8, 0.2, 0], atol=0.05)
+    np.testing.assert_allclose(importance.main_effects(settings, scores), [0.8, 0.2, 0], atol=0.06)
 
 
 def test_main_effects_of_noise_are_near_zero():
@@ -89,7 +89,7 @@ def test_main_effects_equal_grid_shares_without_the_correction():
 def test_surrogate():
     settings, scores = random_trials(200)
     found = importance.local_shares_of_surrogate(settings, scores)
-    np.testing.assert_allclose(found, [0.8, 0.2, 0], atol=0.05)
+    np.testing.assert_allclose(found, [0.8, 0.2, 0], atol=0.06)
     logs = importance.local_shares_of_surrogate(np.log(settings), scores)
     np.testing.assert_allclose(logs, found)  # ranks do not see the scale
 
