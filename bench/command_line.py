@@ -173,7 +173,7 @@ def quoted(text: str) -> str:
     return text if re.fullmatch(r"[\w:/.+-]+", text) else "'" + text.replace("'", r"\'") + "'"
 
 
-def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
+def carry_out(said: Namespace, task: Callable[[Any], Any]) -> None:
     """Has Hydra compose what was said, and do with it what was asked for: ``task`` is one run.
 
     Raises:
@@ -182,10 +182,10 @@ def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
     """
     from hydra import version
 
-    def to_the_end(composed: Any) -> None:
+    def to_the_end(composed: Any) -> Any:
         """Mistakes leave as an exit: an exception would have Hydra print lines of its own."""
         try:
-            task(composed)
+            return task(composed)
         except BenchError as error:
             sys.exit(f"error: {error}")
 

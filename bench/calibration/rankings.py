@@ -75,6 +75,6 @@ def summary(outcomes: list[Outcome]) -> str:
     others = [each.least_found for each in outcomes if each.spec.must]
     return (
         f"{false} of {draws} draws of studies in which all optimizers are the same assert a "
-        f"ranking ({false / draws:.1%}); where they differ by three intervals, the ranking is found "
-        f"in at least {min(others):.0%} of draws."
+        f"ranking ({false / draws:.1%}); where they differ by three intervals, the ranking is "
+        f"found in at least {min(others):.0%} of draws."
     )

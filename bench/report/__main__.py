@@ -1,7 +1,6 @@
 """``python -m bench.report runs/<study>``: a study's figures, tables and page."""
 
 import argparse
-import io
 import subprocess
 import sys
 import webbrowser
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import letters
 from bench import study as studies
 from bench.errors import BenchError
 from bench.report import terminal, write
@@ -26,8 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="show the page in a browser, and start TensorBoard on this machine's loopback address",
     )
     options = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not have every letter
-        sys.stdout.reconfigure(errors="replace")
+    letters.never_fail()
     try:
         study = studies.read(options.directory)
         for problem in study.problems:

@@ -103,8 +103,8 @@ def seconds(value: float) -> str:
     return f"{value / 60:.1f}{SPACE}min" if value < 5400 else f"{value / 3600:.1f}{SPACE}h"
 
 
-def count(how_many: int, noun: str) -> str:
-    return f"{how_many:,} {noun}" + ("" if how_many == 1 else "s")
+def count(how_many: int, noun: str, plural: str = "") -> str:
+    return f"{how_many:,} {noun if how_many == 1 else plural or f'{noun}s'}"
 
 
 def listed(names: list[str]) -> str:

@@ -26,8 +26,6 @@ from bench.settings.overrides import usable
 from bench.settings.schema import as_yaml, validate
 from bench.settings.workloads import schema_for, workload_of
 
-# The samplers of sweepers that are not asked, as records call them; others go by their own names.
-SAMPLERS = {"basic": "grid", "optuna": "tpe"}
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
 
 
@@ -98,7 +96,7 @@ def _sampler(hydra: Mapping[str, Any]) -> str:
     if hydra["mode"] != "MULTIRUN":
         return "single"
     sweeper = str(hydra["runtime"]["choices"]["hydra/sweeper"])
-    return SAMPLERS.get(sweeper, sweeper)
+    return "tpe" if sweeper == "optuna" else sweeper
 
 
 def _noted(search: Mapping[str, Any]) -> dict[str, Any]:

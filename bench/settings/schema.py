@@ -17,8 +17,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import BenchError
+from bench.settings import help
 from bench.settings.fields import accepts, section, whole_or
-from bench.settings.hydra import describe_workloads
+from bench.settings.hydra import describe_workloads, root_of
 from bench.settings.messages import explain, no_such_key
 from bench.settings.paths import called, found
 from bench.settings.workloads import CLASSIFIER, kind_of, schema_for, workload_of
@@ -132,6 +133,7 @@ def register() -> None:
         anything = DictConfig({"name": "${._target_}", "_target_": "???"}, flags={"struct": False})
         store(group=group, name="custom", node=anything)
     describe_workloads()
+    help.register()
 
 
 def validate(config: DictConfig) -> dict[str, Any]:
@@ -289,7 +291,7 @@ def _described(
     metadata = {f.name: f.metadata for f in fields(schema)} if is_dataclass(schema) else {}
     if is_dataclass(schema):
         for name in plain.keys() - metadata.keys():
-            raise BenchError(no_such_key(f"{prefix}{name}", sorted(metadata)))
+            raise BenchError(no_such_key(f"{prefix}{name}", sorted(metadata), root_of(node)))
         for name in metadata.keys() - plain.keys():
             raise BenchError(f"{prefix}{name}: a value is needed, none was given")
     for name, value in plain.items():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -57,9 +58,22 @@ def links(page: Path) -> set[str]:
 def test_every_section_is_there(full):
     found = re.findall(r'<section id="(\w+)"', full.page.read_text())
     assert found == [
-        *("summary", "varied", "convergence", "sensitivity", "budget", "settings"),
+        *("summary", "varied", "convergence", "sensitivity", "settings"),
         *("comparison", "workloads", "trials", "reproduce"),
     ]
+
+
+def test_only_drawn_settings_have_a_budget(tmp_path, few_figures):
+    rates = np.logspace(-4, 0, 13).tolist()
+    optimizers = ("adam", "momentum")
+    write_study(tmp_path, optimizers=optimizers, lrs=rates, seeds=(0,), sampler="random")
+    report = write(studies.read(tmp_path))
+    html = report.page.read_text()
+    assert '<section id="budget"' in html
+    assert "One setting drawn at random" in html
+    assert "90 % interval" in html
+    assert set(report.contents.expected["optimizer"]) == {*optimizers}
+    assert not report.contents.differences["p"].isna().all()
 
 
 def test_the_page_needs_nothing_but_itself(full):
@@ -334,11 +348,12 @@ def test_optimizers_are_not_ranked_over_different_lengths(tmp_path, capsys, few_
     assert '<section id="workloads"' not in html
     assert "2 workloads" in html
     contents = gather(studies.read(tmp_path))
-    for table in (contents.tests, contents.expected, contents.best):
+    for table in (contents.differences, contents.expected, contents.best):
         assert set(table["workload"]) <= {
             *("mnist_mlp for 5 epochs", "mnist_mlp for 10 epochs", "cifar10_linear")
         }
-    pairs = contents.tests[contents.tests["workload"] == "mnist_mlp for 5 epochs"]
+    pairs = contents.differences[contents.differences["workload"] == "mnist_mlp for 5 epochs"]
+    pairs = pairs[pairs["quantity"] == "test"]
     assert pairs[["x", "y"]].to_numpy().tolist() == [["adam", "sgd"]]
 
 

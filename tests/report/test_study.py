@@ -124,6 +124,14 @@ BROKEN = {
         lambda text: json.dumps(json.loads(text) | {"config": None}),
         "config: null, not an object",
     ),
+    "a search of another kind": (
+        lambda text: json.dumps(json.loads(text) | {"search": {"sampler": "grid", "by": "hand"}}),
+        "search: no field 'by'; there are sampler, prior, command",
+    ),
+    "a sampler without a name": (
+        lambda text: json.dumps(json.loads(text) | {"search": {"sampler": ""}}),
+        "search.sampler: a text of 0 characters, not within 1 and 200",
+    ),
     "a seed in words": (
         lambda text: text.replace('"seed": 0', '"seed": "zero"'),
         "seed: 'zero', not a whole number",
@@ -290,6 +298,32 @@ def test_a_setting_called_as_a_column_is_another_column(tmp_path):
     assert study.settings == ["setting.score", "setting.seed"]
     assert study.runs["seed"].tolist() == [0, 1]
     assert study.runs["setting.seed"].tolist() == [0.25, 0.75]
+
+
+def searched(run, search):
+    record = records.read(run / "record.json")
+    record.search = search
+    record.config["optimizer"]["sampler"] = record.seed
+    records.write(record, run)
+
+
+def test_how_runs_were_chosen_and_by_which_commands(tmp_path):
+    grid = {"sampler": "grid", "prior": {"optimizer.lr": "1,2"}, "command": ["-m", "seed=0,\x1b"]}
+    single = {"sampler": "single", "prior": {}, "command": ["seed=2"]}
+    for seed, search in enumerate((grid, single, grid, None, {}, {"sampler": "ax"})):
+        searched(write_run(tmp_path, seed=seed), search)
+    study = studies.read(tmp_path)
+    assert study.runs["sampler"].tolist() == ["grid", "single", "grid", "unknown", "unknown", "ax"]
+    assert study.commands == [(["-m", "seed=0, "], 2), (["seed=2"], 1)]
+    assert study.settings == ["setting.sampler"]  # a hyperparameter of that name is another column
+
+
+def test_a_record_from_before_says_nothing_of_it(tmp_path):
+    run = write_run(tmp_path)
+    content = json.loads((run / "record.json").read_text())
+    del content["search"]
+    (run / "record.json").write_text(json.dumps(content))
+    assert records.read(run / "record.json").search is None
 
 
 def test_characters_that_a_terminal_obeys_are_not_passed_on(tmp_path):

@@ -28,11 +28,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, ValueType
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from bench.metrics import Metric
+from bench.settings.jobs import Job
 from bench.settings.jobs import plain_hydra as plain
 from bench.settings.overrides import check, usable
 from bench.settings.schema import accepts, checked
@@ -125,11 +127,38 @@ class SpaceSweeper(Sweeper):
         """
         assert self.launcher is not None
         some = at_most(MOST_RUNS, jobs, "this sweep")
+        lines = [list(job) for job, _ in some]
         if isinstance(self.launcher, MachineLauncher):
             self.launcher.searches = [
                 {"sampler": self.sampler, "prior": prior} for _, prior in some
             ]
-        return self.launcher.launch([list(job) for job, _ in some], initial_job_idx=0)
+            return self.launcher.launch(lines, initial_job_idx=0)
+        return self._launch_by_others(self.launcher, lines)
+
+    def _launch_by_others(
+        self, launcher: Launcher, lines_of_jobs: Sequence[list[str]]
+    ) -> Sequence[JobReturn]:
+        """By a launcher that is not ours, and shows nothing of the whole."""
+        from bench.settings.jobs import plan
+        from bench.sweeps.composition import Composer
+        from bench.sweeps.sweep import Launched
+
+        composer = Composer(self.config_loader, self.composed)
+        jobs = [plan(*composer.compose(said)) for said in lines_of_jobs]
+        said_of = dict(zip((job.directory for job in jobs), lines_of_jobs, strict=True))
+        returned: list[JobReturn] = []
+
+        def launch(some: Sequence[Job]) -> None:
+            said = [said_of[job.directory] for job in some]
+            made = launcher.launch(said, initial_job_idx=len(returned))
+            returned.extend(made)
+            for job in made:
+                _ = job.return_value  # raises what went wrong
+
+        name = str(self.composed.hydra.runtime.choices["hydra/launcher"])
+        with Launched(launch, launcher=name, in_turn=name == "basic") as sweep:
+            sweep.run(jobs)
+        return returned
 
     def _parse(self, lines: Iterable[str]) -> Space:
         """By key; what is said later replaces what was said before."""
@@ -474,9 +503,12 @@ class OptunaSweeper(SearchSweeper):
             for search in self.searches(arguments)
         ]
         returned: list[JobReturn] = []
-        for start in range(0, self.n_trials, self.n_parallel):
-            n = min(self.n_parallel, self.n_trials - start)
-            returned += self._advance([study for study in studies for _ in range(n)])
+        with self.launcher.one_sweep() as sweep:
+            for start in range(0, self.n_trials, self.n_parallel):
+                n = min(self.n_parallel, self.n_trials - start)
+                runs = sum(len(search.seeds) for search, _ in studies)
+                sweep.more = (self.n_trials - start - n) * runs
+                returned += self._advance([study for study in studies for _ in range(n)])
         return returned
 
     def _sampler(self, search: Search) -> Any:

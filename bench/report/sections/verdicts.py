@@ -197,7 +197,7 @@ def fast(contents: Contents, workload: str) -> Finding | None:
             command = commands.more_seeds(contents, int(reached["seeds"].min()))
         said += _not_compared(seen)
     if missed:
-        said.append(f"{_capital('; '.join(missed))}.")
+        said.append(f"{'; '.join(missed)}.")
     return Finding(about="Speed", sentence=" ".join(said), ranks=tuple(ranks), command=command)
 
 
@@ -325,7 +325,3 @@ def _not_compared(seen: pd.DataFrame) -> list[str]:
         else:
             said.append(f"Not compared with {text.listed(list(rows['other']))}: {why_not}.")
     return said
-
-
-def _capital(said: str) -> str:
-    return said[:1].upper() + said[1:]
