@@ -522,7 +522,7 @@ def test_importances_of_a_grid_and_of_random_draws():
 
     rng = np.random.default_rng(0)
     drawn = {
-        name: 10 ** rng.uniform(low, 0, 60) for name, low in (("lr", -5), ("weight_decay", -4))
+        name: 10 ** rng.uniform(low, 0, 120) for name, low in (("lr", -5), ("weight_decay", -4))
     }
     settings = pd.DataFrame(drawn)
     runs = make_runs(lambda *_, lr: 0.5, lr=tuple(settings["lr"]))

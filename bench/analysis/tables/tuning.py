@@ -303,7 +303,9 @@ def importances(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFram
         shares = _importance(cells[names].to_numpy(), metric.sign * cells["score"].to_numpy())
         for (kind, function), by_axes in shares.items():
             notes = {
-                "not applicable: too few trials, or all alike": np.isnan([*by_axes.values()]).all(),
+                f"{len(trials)} trials are too few, or all alike": np.isnan(
+                    [*by_axes.values()]
+                ).all(),
                 f"{at_floor:.0%} of trials at {worst} weigh in": kind == "global" and at_floor,
             }
             about = key | {"kind": kind, "method": function, "trials": len(trials)}

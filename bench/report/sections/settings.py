@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis import selection, tables
+from bench.analysis import importance, selection, tables
 from bench.report import figures, page, text
 from bench.report.contents import PAIR, Contents
 from bench.report.page import Block, Column, Gallery, Panel, Section
@@ -43,7 +43,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         blocks=[
             Block(paragraphs=["What else was varied, and how it acts with the learning rate."]),
             *blocks,
-            Block(tables=shown),
+            Block(paragraphs=[said for said in [_untold(contents)] if said], tables=shown),
         ],
     )
 
@@ -174,11 +174,12 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
 
 def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
     found = tables.importances(contents.study.runs, by=PAIR)
-    if found.empty:
+    known = found[found["share"].notna()]
+    if known.empty:
         return []
     file = gallery.csv(found, "importance")
     keys = [*PAIR, "hyperparameter"]
-    wide = found.pivot_table(index=keys, columns="kind", values="share", sort=False).reset_index()
+    wide = known.pivot_table(index=keys, columns="kind", values="share", sort=False).reset_index()
     wide = wide.reindex(columns=[*keys, "global", "local"])
     columns = [
         *words.workload(contents),
@@ -194,10 +195,34 @@ def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
             title=f"How much of {words.the_score(contents.one_metric)} each number decides",
             caption=f"Shares of the variance of {words.score(contents.one_metric)} over all "
             "trials, and over the lines through the best trial. The two disagree where a setting "
-            "decides whether training works at all, but little among those that do.",
+            "decides whether training works at all, but little among those that do. "
+            + _noted(contents, known[known["kind"] == "global"]),
             file=file,
         )
     ]
+
+
+def _noted(contents: Contents, found: pd.DataFrame) -> str:
+    """The notes of a table, each with whom it is of: ``sgd: 21% of trials at chance weigh in.``"""
+    of: dict[str, dict[str, None]] = {}
+    for row in found.itertuples():
+        where = f" on {row.workload}" if len(contents.workloads) > 1 else ""
+        if row.notes:
+            of.setdefault(row.notes, {})[f"{row.optimizer}{where}"] = None
+    return " ".join(f"{text.listed(list(names))}: {note}." for note, names in of.items())
+
+
+def _untold(contents: Contents) -> str:
+    """For which optimizers importances are left out."""
+    found = tables.importances(contents.study.runs, by=PAIR)
+    none = found.groupby([*PAIR, "trials"])["share"].apply(lambda share: share.isna().all())
+    fewest = sorted({trials for (_, _, trials), untold in none.items() if untold})
+    if not fewest or fewest[-1] >= importance.FEWEST_DRAWN:
+        return ""
+    return (
+        f"How much each number decides is not said of optimizers with fewer than "
+        f"{importance.FEWEST_DRAWN} trials that were drawn: so few cannot tell."
+    )
 
 
 def _setting(row: dict[str, Any]) -> str:
