@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import study as studies
+from bench.board import by_short_names
 from bench.errors import BenchError
 from bench.report import terminal, write
 
@@ -40,9 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped: {problem}", file=sys.stderr)
     terminal.show(report.contents, Console())
     print(f"report   {report.page}")
-    print(f"curves   tensorboard --logdir {options.directory}")
+    place = by_short_names(options.directory)
+    shown = place if place.is_dir() else options.directory
+    print(f"curves   tensorboard --logdir {shown}")
     if options.open:
-        return _open(report.page, options.directory)
+        return _open(report.page, shown)
     return 0
 
 

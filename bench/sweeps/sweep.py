@@ -16,6 +16,8 @@ from typing import Any
 from rich.console import Console
 
 from bench import continuation, provenance
+from bench.board import by_short_names
+from bench.board.live import following
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.jobs import Job
@@ -91,7 +93,7 @@ def run(
         console.print(
             f"{len(missing)} runs{kept}: {workers} process(es) of {threads} thread(s)", style="dim"
         )
-        with Display(console, missing) as display:
+        with Display(console, missing) as display, following(_studies(missing)):
             pool = Pool(workers=workers, threads=threads, gpus=gpus, display=display)
             done |= pool.run(plan)
     else:
@@ -185,6 +187,10 @@ def _check_writable(job: Job) -> None:
         )
 
 
+def _studies(jobs: Sequence[Job]) -> list[Path]:
+    return sorted({Path(job.config["runs_dir"], job.config["study"]) for job in jobs})
+
+
 def _summarise(jobs: Sequence[Job], results: Sequence[Record], console: Console) -> None:
     """Names what failed and why, and says what to do next."""
     failed = [(j, r) for j, r in zip(jobs, results, strict=True) if r.status == "failed"]
@@ -192,10 +198,11 @@ def _summarise(jobs: Sequence[Job], results: Sequence[Record], console: Console)
         console.print(f"failed: {job.directory}: {record.reason}", style="red", markup=False)
     if len(failed) > 10:
         console.print(f"... and {len(failed) - 10} more", style="red")
-    studies = sorted({str(Path(j.config["runs_dir"], j.config["study"])) for j in jobs})
-    for study in studies:
+    for study in _studies(jobs):
         console.print(f"report:  python -m bench.report {study}", markup=False, highlight=False)
-        console.print(f"curves:  tensorboard --logdir {study}", markup=False, highlight=False)
+        place = by_short_names(study)
+        shown = place if place.is_dir() else study
+        console.print(f"curves:  tensorboard --logdir {shown}", markup=False, highlight=False)
     if failed:
         raise SweepError(
             f"{len(failed)} of {len(results)} runs failed; the same command runs them again"

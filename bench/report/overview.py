@@ -1,0 +1,324 @@
+# mypy: disable-error-code="import-untyped"
+"""The optimizers at their best settings, as runs of TensorBoard beside the study's own.
+
+``report/<optimizer>`` has the mean curves over seeds, with tags that all optimizers share, so that
+one card shows them all; ``report`` the layout of Custom Scalars and the columns of HParams. Another
+directory (``by_short_names``) leads to the same files and, by names that leave out what all runs
+share, to every finished run. All of it can be written again at any time, while TensorBoard reads.
+"""
+
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+
+from bench import records
+from bench.analysis import selection
+from bench.board import by_short_names, events
+from bench.errors import BenchError
+from bench.report import curves, style
+from bench.settings.identity import shown_settings
+from bench.study import REPORT_DIRECTORY, Study
+
+PAIR = ("workload", "optimizer")
+SPLITS = {"train": "training", "val": "validation"}
+MOST_RUNS = 480  # TensorBoard selects none by itself where there are more than 500
+LONGEST_NAME = 150
+
+# Colours that TensorBoard 2.21 gives to runs, in turn, by the times at which they began.
+PALETTE = ("#425066", "#12b5cb", "#e52592", "#f9ab00", "#9334e6", "#7cb342", "#e8710a")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run as HParams has it, and what its record was when it was read."""
+
+    modified: int
+    record: records.Record
+    settings: dict[str, events.Setting]
+
+
+class Overview:
+    """Writes the overview of a study, again and again; a record is read once.
+
+    Args:
+        directory: the study's.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.sessions: dict[str, Session] = {}
+        self.times: dict[Path, float] = {}
+
+    def write(self, study: Study) -> None:
+        """What there is to see by now.
+
+        Raises:
+            OSError: it cannot be written into the study. Beside the study, it is left out.
+        """
+        report = study.directory / REPORT_DIRECTORY
+        looks = style.looks(study.runs["optimizer"].unique())
+        best = selection.select(study.runs, by=PAIR)
+        found, _ = curves.read(study, best)
+        runs = self._runs(study, best)
+        real = {name: self._began(study.directory / path) for name, path in runs.items()}
+        began = _times(looks, [time for time in real.values() if time is not None])
+        wanted = {}
+        for optimizer in looks:
+            points = list(_points(study, best, found, optimizer, since=began[""]))
+            if points:
+                wanted[_safe(optimizer)] = optimizer
+                events.write(
+                    report / _safe(optimizer),
+                    points,
+                    kind="curves",
+                    began=began[optimizer],
+                )
+        for path in report.glob("*/events.out.tfevents.0.*.curves"):
+            if path.parent.name not in wanted:
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.parent.rmdir()
+        columns = self._columns(study)
+        about = [events.Point(columns), events.Point(events.layout(_layout(study, found)))]
+        events.write(report, about, kind="overview", began=began[""])
+        with suppress(OSError):
+            self._by_short_names(study, runs, list(wanted))
+
+    def _runs(self, study: Study, best: pd.DataFrame) -> dict[str, str]:
+        """The directory of each run, by its short name."""
+        runs = study.runs
+        if len(runs) > MOST_RUNS:
+            runs = runs.merge(best[[*PAIR, "trial"]].dropna(), on=[*PAIR, "trial"])[:MOST_RUNS]
+        workloads, seeds = (study.runs[name].nunique() > 1 for name in ("workload", "seed"))
+        names = []
+        for row in runs[[*PAIR, "trial", "seed"]].itertuples(index=False):
+            said = [row.optimizer, row.trial, *([f"seed={row.seed}"] if seeds else [])]
+            name = _safe(" ".join(said))
+            names.append(f"{_safe(row.workload)}/{name}" if workloads else name)
+        taken = Counter(names)
+        unique = [
+            name if taken[name] == 1 else f"{name} {identity}"
+            for name, identity in zip(names, runs["id"], strict=True)
+        ]
+        return dict(zip(map(str, unique), map(str, runs["directory"]), strict=True))
+
+    def _began(self, run: Path) -> float | None:
+        """When a run's first event was written."""
+        for path in sorted(run.glob(events.PATTERN)):
+            if path not in self.times:
+                with suppress(OSError, ValueError):
+                    self.times[path] = events.began(path)
+            if path in self.times:
+                return self.times[path]
+        return None
+
+    def _columns(self, study: Study) -> Summary.Value:
+        """Of HParams: what varies first, and of what was measured only what ranks."""
+        for directory in map(str, study.runs["directory"]):
+            path = study.directory / directory / records.FILE_NAME
+            with suppress(OSError, BenchError):
+                modified = path.stat().st_mtime_ns
+                if directory in self.sessions and self.sessions[directory].modified == modified:
+                    continue
+                record = records.read(path)
+                settings = records.finite(shown_settings(record.config))
+                known = {name: value for name, value in settings.items() if value is not None}
+                self.sessions[directory] = Session(modified, record, known)
+        settings = [
+            {"status": session.record.status} | session.settings
+            for session in self.sessions.values()
+        ]
+        values: dict[str, set[events.Setting]] = {}
+        for one in settings:
+            for name, value in one.items():
+                values.setdefault(name, set()).add(value)
+        varying = [name for name in sorted(values) if len(values[name]) > 1]
+        first = dict.fromkeys(("optimizer", "workload", "lr", "status", "seed", *varying))
+        kept = [
+            name for name in first if name in varying or name in values.keys() & {"lr", "status"}
+        ]
+        names = dict.fromkeys(metric.name for metric in study.runs["metric"])
+        metrics = {events.BEST.format(name): f"best {name}" for name in names}
+        metrics |= {events.STEPS: "steps to target"}
+        metrics |= {f"test/{name}": f"test {name}" for name in names}
+        return events.experiment(settings, kept, metrics)
+
+    def _by_short_names(self, study: Study, runs: Mapping[str, str], optimizers: list[str]) -> None:
+        place = by_short_names(study.directory)
+        report = study.directory / REPORT_DIRECTORY
+        wanted = set(_links(report, place / REPORT_DIRECTORY))
+        for name in optimizers:
+            wanted |= set(_links(report / name, place / name))
+        for name, directory in runs.items():
+            wanted |= set(_links(study.directory / directory, place / name))
+            session = self.sessions.get(directory)
+            if session is not None:
+                wanted |= {self._session(session, study.directory / directory, place / name)}
+        for where, _, names in os.walk(place, topdown=False):
+            for file in names:
+                path = Path(where, file)
+                if path not in wanted and ("tfevents" in file or path.is_symlink()):
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.rmdir(where)
+
+    def _session(self, session: Session, run: Path, target: Path) -> Path:
+        for path in events.files(target, "session"):
+            if path.stat().st_mtime_ns >= session.modified:
+                return path
+        record = session.record
+        ended = session.modified / 1e9
+        began = self._began(run) or ended - (record.timing.get("total_seconds") or 0.0)
+        values = events.session(session.settings, status=record.status, seconds=(began, ended))
+        values += events.outcome(record.best, record.target)
+        points = [events.Point(value, record.steps, ended) for value in values]
+        events.write(target, points, kind="session", began=began)
+        return events.files(target, "session")[-1]
+
+
+def _links(source: Path, target: Path) -> Iterator[Path]:
+    """Links in ``target``, which is made, to the event files of ``source``."""
+    for path in source.glob(events.PATTERN):
+        link = target / path.name
+        if not link.is_symlink():
+            target.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(path.resolve(), target.resolve()))
+        yield link
+
+
+def _points(
+    study: Study,
+    best: pd.DataFrame,
+    found: Mapping[str, Mapping[str, pd.DataFrame]],
+    optimizer: str,
+    *,
+    since: float,
+) -> Iterator[events.Point]:
+    """The mean curves of an optimizer, the lowest and the highest; by training time from then."""
+    said = []
+    for workload, by_optimizer in found.items():
+        if optimizer not in by_optimizer:
+            continue
+        for metric in _metrics(study, workload):
+            band = curves.band(by_optimizer[optimizer], "seconds", metric)
+            tags = _tags(study, workload, metric)
+            for row in band.to_dict("records"):
+                for column, tag in tags.items():
+                    value = events.scalar(tag, row[column])
+                    yield events.Point(value, int(row["step"]), since + row["x"])
+        rows = best[(best["workload"] == workload) & (best["optimizer"] == optimizer)]
+        for row in rows.itertuples(index=False):
+            said.append(f"- {workload}: **{row.trial}**, the mean of {row.seeds} seed(s)")
+    if said:
+        yield events.Point(events.text("best setting", "\n".join(said)))
+
+
+def _metrics(study: Study, workload: str) -> list[str]:
+    """What there are curves of, as ``metrics.csv`` calls it."""
+    metric = selection.metric_of(study.runs[study.runs["workload"] == workload])
+    return list(dict.fromkeys((f"val/{metric.name}", "val/loss", "train/loss")))
+
+
+def _tags(study: Study, workload: str, metric: str) -> dict[str, str]:
+    """The tag of each column of a band. Custom Scalars finds a run by the first parenthesis."""
+    several = study.runs["workload"].nunique() > 1
+    split, _, name = metric.partition("/")
+    named = f"{SPLITS[split]} {name.replace('_', ' ')}"
+    where = f" on {workload}" if several else ""
+    tags = {
+        "mean": f"best{where}/{named}",
+        "min": f"seeds{where}/{named}, lowest",
+        "max": f"seeds{where}/{named}, highest",
+    }
+    return {column: re.sub(r"[()]", " ", tag) for column, tag in tags.items()}
+
+
+def _layout(study: Study, found: Mapping[str, Mapping[str, pd.DataFrame]]) -> layout_pb2.Layout:
+    """A chart a metric, with a band an optimizer, and below them those of every run.
+
+    A chart has one series: of a chart with more, TensorBoard misses tags in every run that has not
+    got them all.
+    """
+    categories = []
+    for workload, by_optimizer in found.items():
+        charts = []
+        for metric in _metrics(study, workload):
+            if not any(metric in table for table in by_optimizer.values()):
+                continue
+            tags = _tags(study, workload, metric)
+            series = layout_pb2.MarginChartContent.Series(
+                value=tags["mean"], lower=tags["min"], upper=tags["max"]
+            )
+            content = layout_pb2.MarginChartContent(series=[series])
+            title = tags["mean"].partition("/")[2]
+            charts.append(layout_pb2.Chart(title=title, margin=content))
+        title = f"{workload}: each optimizer at its best setting, lowest to highest seed"
+        categories.append(layout_pb2.Category(title=title, chart=charts))
+    metrics = dict.fromkeys(metric for name in found for metric in _metrics(study, name))
+    every = [
+        layout_pb2.Chart(
+            title=metric, multiline=layout_pb2.MultilineChartContent(tag=[events.exactly(metric)])
+        )
+        for metric in metrics
+    ]
+    categories.append(layout_pb2.Category(title="Every run", chart=every, closed=True))
+    return layout_pb2.Layout(category=categories)
+
+
+def _times(looks: Mapping[str, style.Look], real: Sequence[float]) -> dict[str, float]:
+    """When each optimizer's run is to begin, and the report's (""), so that TensorBoard gives each
+    the colour that is like its own: it has its turn between the runs that began before and after.
+    """
+    waiting = _places(looks)
+    others = sorted(real) or [0.0]
+    others.insert(0, others[0] - 1)  # the report's
+    order: list[list[str]] = [[]]  # of optimizers, after so many others
+    for turn in itertools.count():
+        left = len(others) - len(order) + 1
+        ahead = {name: (place - turn) % len(PALETTE) for name, place in waiting.items()}
+        if not ahead:
+            break
+        name = min(ahead, key=lambda name: ahead[name])
+        if left and ahead[name]:
+            order.append([])
+        else:
+            order[-1].append(name)
+            del waiting[name]
+    times = {"": others[0]}
+    ends = [others[0] - 1, *others, others[-1] + 1]
+    for start, end, names in zip(ends, ends[1:], order, strict=False):
+        for i, name in enumerate(names, start=1):
+            times[name] = start + (end - start) * i / (len(names) + 1)
+    return times
+
+
+def _places(looks: Mapping[str, style.Look]) -> dict[str, int]:
+    """For each optimizer, the colour of the palette that is like its own, each for one."""
+    wanted, given = (
+        np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours])
+        for colours in ([look.colour for look in looks.values()], PALETTE)
+    )
+    distance = np.linalg.norm(wanted[:, None] - given, axis=-1)
+    places: dict[str, int] = {}
+    for start in range(0, len(looks), len(PALETTE)):
+        rows, columns = linear_sum_assignment(distance[start : start + len(PALETTE)])
+        names = list(looks)[start:]
+        places |= {names[row]: int(column) for row, column in zip(rows, columns, strict=True)}
+    return places
+
+
+def _safe(name: object) -> str:
+    """A name of a directory that is as it is read: no path, nothing hidden, not too long."""
+    text = re.sub(r"[\x00-\x1f/\\]+", "_", str(name)).strip(" .") or "_"
+    return text.encode()[:LONGEST_NAME].decode(errors="ignore")
