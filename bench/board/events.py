@@ -5,7 +5,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,24 +150,23 @@ def outcome(best: Mapping[str, Any], target: Mapping[str, Any]) -> list[Summary.
 
 
 def experiment(
-    sessions: Sequence[Mapping[str, Setting]], first: Sequence[str], metrics: Mapping[str, str]
+    sessions: Sequence[Mapping[str, Setting]], varying: Collection[str], metrics: Mapping[str, str]
 ) -> Summary.Value:
     """The columns of HParams: without it, every scalar of every run is one.
 
     Args:
         sessions: the settings of every run.
-        first: the names of those that come first; those left are in the order of their names.
+        varying: the names of those that come first.
         metrics: what to call each tag.
     """
-    names = {name for settings in sessions for name in settings}
     columns = []
-    for name in [*first, *sorted(names - set(first))]:
+    for name in sorted({name for settings in sessions for name in settings}):
         values = {settings[name] for settings in sessions if name in settings}
-        column = api_pb2.HParamInfo(name=name, type=api_pb2.DATA_TYPE_FLOAT64)
-        if any(isinstance(value, str) for value in values):
-            column.type = api_pb2.DATA_TYPE_STRING
-            if len(values) <= MOST_VALUES and all(isinstance(value, str) for value in values):
-                column.domain_discrete.extend(sorted(values))
+        column = api_pb2.HParamInfo(name=name, differs=name in varying)
+        words = sorted(value for value in values if isinstance(value, str))
+        column.type = api_pb2.DATA_TYPE_STRING if words else api_pb2.DATA_TYPE_FLOAT64
+        if len(words) == len(values) <= MOST_VALUES:
+            column.domain_discrete.extend(words)
         columns.append(column)
     about = api_pb2.Experiment(
         hparam_infos=columns,

@@ -11,14 +11,12 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 
@@ -35,8 +33,18 @@ SPLITS = {"train": "training", "val": "validation"}
 MOST_RUNS = 480  # TensorBoard selects none by itself where there are more than 500
 LONGEST_NAME = 150
 
-# Colours that TensorBoard 2.21 gives to runs, in turn, by the times at which they began.
-PALETTE = ("#425066", "#12b5cb", "#e52592", "#f9ab00", "#9334e6", "#7cb342", "#e8710a")
+# TensorBoard 2.21 has seven colours for runs, in turn by the time at which they began: slate, cyan,
+# pink, yellow, purple, light green, orange. The place of the one that is like an optimizer's own.
+COLOURS = 7
+PLACES = {
+    "sgd": 0,
+    "momentum": 1,
+    "rmsprop": 2,
+    "adagrad": 3,
+    "nesterov": 4,
+    "adamw": 5,
+    "adam": 6,
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Overview:
         began = _times(looks, [time for time in real.values() if time is not None])
         wanted = {}
         for optimizer in looks:
-            points = list(_points(study, best, found, optimizer, since=began[""]))
+            points = list(_points(study, best, found, optimizer, since=began[optimizer]))
             if points:
                 wanted[_safe(optimizer)] = optimizer
                 events.write(
@@ -143,16 +151,12 @@ class Overview:
         for one in settings:
             for name, value in one.items():
                 values.setdefault(name, set()).add(value)
-        varying = [name for name in sorted(values) if len(values[name]) > 1]
-        first = dict.fromkeys(("optimizer", "workload", "lr", "status", "seed", *varying))
-        kept = [
-            name for name in first if name in varying or name in values.keys() & {"lr", "status"}
-        ]
+        varying = {name for name, several in values.items() if len(several) > 1} | {"status"}
         names = dict.fromkeys(metric.name for metric in study.runs["metric"])
         metrics = {events.BEST.format(name): f"best {name}" for name in names}
         metrics |= {events.STEPS: "steps to target"}
         metrics |= {f"test/{name}": f"test {name}" for name in names}
-        return events.experiment(settings, kept, metrics)
+        return events.experiment(settings, varying, metrics)
 
     def _by_short_names(self, study: Study, runs: Mapping[str, str], optimizers: list[str]) -> None:
         place = by_short_names(study.directory)
@@ -253,7 +257,7 @@ def _layout(study: Study, found: Mapping[str, Mapping[str, pd.DataFrame]]) -> la
     categories = []
     for workload, by_optimizer in found.items():
         charts = []
-        for metric in _metrics(study, workload):
+        for metric in reversed(_metrics(study, workload)):  # TensorBoard turns them round
             if not any(metric in table for table in by_optimizer.values()):
                 continue
             tags = _tags(study, workload, metric)
@@ -276,17 +280,17 @@ def _layout(study: Study, found: Mapping[str, Mapping[str, pd.DataFrame]]) -> la
     return layout_pb2.Layout(category=categories)
 
 
-def _times(looks: Mapping[str, style.Look], real: Sequence[float]) -> dict[str, float]:
+def _times(optimizers: Iterable[str], real: Sequence[float]) -> dict[str, float]:
     """When each optimizer's run is to begin, and the report's (""), so that TensorBoard gives each
     the colour that is like its own: it has its turn between the runs that began before and after.
     """
-    waiting = _places(looks)
+    waiting = _places(optimizers)
     others = sorted(real) or [0.0]
     others.insert(0, others[0] - 1)  # the report's
     order: list[list[str]] = [[]]  # of optimizers, after so many others
     for turn in itertools.count():
         left = len(others) - len(order) + 1
-        ahead = {name: (place - turn) % len(PALETTE) for name, place in waiting.items()}
+        ahead = {name: (place - turn) % COLOURS for name, place in waiting.items()}
         if not ahead:
             break
         name = min(ahead, key=lambda name: ahead[name])
@@ -303,19 +307,12 @@ def _times(looks: Mapping[str, style.Look], real: Sequence[float]) -> dict[str, 
     return times
 
 
-def _places(looks: Mapping[str, style.Look]) -> dict[str, int]:
-    """For each optimizer, the colour of the palette that is like its own, each for one."""
-    wanted, given = (
-        np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours])
-        for colours in ([look.colour for look in looks.values()], PALETTE)
-    )
-    distance = np.linalg.norm(wanted[:, None] - given, axis=-1)
-    places: dict[str, int] = {}
-    for start in range(0, len(looks), len(PALETTE)):
-        rows, columns = linear_sum_assignment(distance[start : start + len(PALETTE)])
-        names = list(looks)[start:]
-        places |= {names[row]: int(column) for row, column in zip(rows, columns, strict=True)}
-    return places
+def _places(optimizers: Iterable[str]) -> dict[str, int]:
+    """The place in the palette for each optimizer: its own, or the next that is free."""
+    places = {name: PLACES[name] for name in optimizers if name in PLACES}
+    free = [place for place in range(COLOURS) if place not in places.values()]
+    unknown = [name for name in optimizers if name not in PLACES]
+    return places | dict(zip(unknown, itertools.cycle(free or range(COLOURS)), strict=False))
 
 
 def _safe(name: object) -> str:
