@@ -1,7 +1,7 @@
 """Keeps a study's overview up to date while its runs are made, in a process of its own.
 
-It has the lowest priority, and rests thirty times as long as it works: what it takes from the
-training is not measurable. What cannot be shown never stops a sweep.
+It takes a thirtieth of a processor at most, once it is ready, and less priority than the training.
+What cannot be shown never stops a sweep.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from typing import Any
 from bench import records
 from bench.sweeps.workers import METHOD
 
-FIRST, REST = 2.0, 30  # seconds; how many times as long as it took to write
+FIRST, REST = 2.0, 30  # seconds; how many times as long as it took to compute
 PATIENCE = 60  # seconds, for the last time
 
 
@@ -38,7 +38,7 @@ def following(studies: Sequence[Path]) -> Iterator[None]:
 
 def _follow(studies: Sequence[Path], parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
-    os.nice(19)
+    os.nice(5)
     with suppress(Exception):
         from bench import study as reading
         from bench.report.overview import Overview
@@ -48,13 +48,13 @@ def _follow(studies: Sequence[Path], parent: Connection) -> None:
         rest, ended = FIRST, False
         while not ended:
             ended = _closed(parent, rest)
-            started = time.monotonic()
+            started = time.process_time()
             for i, overview in enumerate(overviews):
                 there = _records(overview.directory)
                 if there and there != seen[i]:
                     overview.write(reading.read(overview.directory))
                     seen[i] = there
-            rest = max(FIRST, REST * (time.monotonic() - started))
+            rest = max(FIRST, REST * (time.process_time() - started))
 
 
 def _closed(parent: Connection, seconds: float) -> bool:

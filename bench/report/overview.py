@@ -2,8 +2,8 @@
 """The optimizers at their best settings, as runs of TensorBoard beside the study's own.
 
 ``report/<optimizer>`` has the mean curves over seeds, with tags that all optimizers share, so that
-one card shows them all; ``report`` the layout of Custom Scalars and the columns of HParams. Another
-directory (``by_short_names``) leads to the same files and, by names that leave out what all runs
+one card shows them all; ``report/figures`` the layout of Custom Scalars and the columns of HParams.
+Another directory (``by_short_names``) leads to the same and, by names that leave out what all runs
 share, to every finished run. All of it can be written again at any time, while TensorBoard reads.
 """
 
@@ -30,6 +30,7 @@ from bench.study import REPORT_DIRECTORY, Study
 
 PAIR = ("workload", "optimizer")
 SPLITS = {"train": "training", "val": "validation"}
+FIGURES = "figures"
 MOST_RUNS = 480  # TensorBoard selects none by itself where there are more than 500
 LONGEST_NAME = 150
 
@@ -81,27 +82,23 @@ class Overview:
         runs = self._runs(study, best)
         real = {name: self._began(study.directory / path) for name, path in runs.items()}
         began = _times(looks, [time for time in real.values() if time is not None])
-        wanted = {}
+        shown = {FIGURES}
         for optimizer in looks:
             points = list(_points(study, best, found, optimizer, since=began[optimizer]))
             if points:
-                wanted[_safe(optimizer)] = optimizer
-                events.write(
-                    report / _safe(optimizer),
-                    points,
-                    kind="curves",
-                    began=began[optimizer],
-                )
+                shown.add(folder := _folder(optimizer))
+                events.write(report / folder, points, kind="curves", began=began[optimizer])
         for path in report.glob("*/events.out.tfevents.0.*.curves"):
-            if path.parent.name not in wanted:
+            if path.parent.name not in shown:
                 path.unlink(missing_ok=True)
                 with suppress(OSError):
                     path.parent.rmdir()
-        columns = self._columns(study)
-        about = [events.Point(columns), events.Point(events.layout(_layout(study, found)))]
-        events.write(report, about, kind="overview", began=began[""])
+        about = [self._columns(study), events.layout(_layout(study, found))]
+        events.write(
+            report / FIGURES, map(events.Point, about), kind="overview", began=began[FIGURES]
+        )
         with suppress(OSError):
-            self._by_short_names(study, runs, list(wanted))
+            self._by_short_names(study, runs, shown)
 
     def _runs(self, study: Study, best: pd.DataFrame) -> dict[str, str]:
         """The directory of each run, by its short name."""
@@ -158,22 +155,19 @@ class Overview:
         metrics |= {f"test/{name}": f"test {name}" for name in names}
         return events.experiment(settings, varying, metrics)
 
-    def _by_short_names(self, study: Study, runs: Mapping[str, str], optimizers: list[str]) -> None:
+    def _by_short_names(self, study: Study, runs: Mapping[str, str], shown: Iterable[str]) -> None:
         place = by_short_names(study.directory)
         report = study.directory / REPORT_DIRECTORY
-        wanted = set(_links(report, place / REPORT_DIRECTORY))
-        for name in optimizers:
-            wanted |= set(_links(report / name, place / name))
+        wanted = {_link(report / name, place / name) for name in shown}
         for name, directory in runs.items():
-            wanted |= set(_links(study.directory / directory, place / name))
-            session = self.sessions.get(directory)
-            if session is not None:
-                wanted |= {self._session(session, study.directory / directory, place / name)}
-        for where, _, names in os.walk(place, topdown=False):
-            for file in names:
-                path = Path(where, file)
-                if path not in wanted and ("tfevents" in file or path.is_symlink()):
-                    path.unlink(missing_ok=True)
+            run = study.directory / directory
+            wanted |= {_link(path, place / name / path.name) for path in run.glob(events.PATTERN)}
+            if directory in self.sessions:
+                wanted |= {self._session(self.sessions[directory], run, place / name)}
+        for where, directories, files in os.walk(place, topdown=False):
+            links = {*files, *(name for name in directories if Path(where, name).is_symlink())}
+            for path in {Path(where, name) for name in links} - wanted:
+                path.unlink(missing_ok=True)
             with suppress(OSError):
                 os.rmdir(where)
 
@@ -191,14 +185,14 @@ class Overview:
         return events.files(target, "session")[-1]
 
 
-def _links(source: Path, target: Path) -> Iterator[Path]:
-    """Links in ``target``, which is made, to the event files of ``source``."""
-    for path in source.glob(events.PATTERN):
-        link = target / path.name
-        if not link.is_symlink():
-            target.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(os.path.relpath(path.resolve(), target.resolve()))
-        yield link
+def _link(source: Path, link: Path) -> Path:
+    """A link that stays right where both are moved together."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    leads = os.path.relpath(source.resolve(), link.parent.resolve())
+    if not link.is_symlink() or os.readlink(link) != leads:
+        link.unlink(missing_ok=True)
+        link.symlink_to(leads)
+    return link
 
 
 def _points(
@@ -281,12 +275,12 @@ def _layout(study: Study, found: Mapping[str, Mapping[str, pd.DataFrame]]) -> la
 
 
 def _times(optimizers: Iterable[str], real: Sequence[float]) -> dict[str, float]:
-    """When each optimizer's run is to begin, and the report's (""), so that TensorBoard gives each
+    """When each optimizer's run is to begin, and ``figures``, so that TensorBoard gives each
     the colour that is like its own: it has its turn between the runs that began before and after.
     """
     waiting = _places(optimizers)
     others = sorted(real) or [0.0]
-    others.insert(0, others[0] - 1)  # the report's
+    others.insert(0, others[0] - 1)  # the figures'
     order: list[list[str]] = [[]]  # of optimizers, after so many others
     for turn in itertools.count():
         left = len(others) - len(order) + 1
@@ -299,7 +293,7 @@ def _times(optimizers: Iterable[str], real: Sequence[float]) -> dict[str, float]
         else:
             order[-1].append(name)
             del waiting[name]
-    times = {"": others[0]}
+    times = {FIGURES: others[0]}
     ends = [others[0] - 1, *others, others[-1] + 1]
     for start, end, names in zip(ends, ends[1:], order, strict=False):
         for i, name in enumerate(names, start=1):
@@ -313,6 +307,11 @@ def _places(optimizers: Iterable[str]) -> dict[str, int]:
     free = [place for place in range(COLOURS) if place not in places.values()]
     unknown = [name for name in optimizers if name not in PLACES]
     return places | dict(zip(unknown, itertools.cycle(free or range(COLOURS)), strict=False))
+
+
+def _folder(optimizer: str) -> str:
+    """The name of an optimizer's run."""
+    return f"{FIGURES}_" if optimizer == FIGURES else _safe(optimizer)
 
 
 def _safe(name: object) -> str:

@@ -1,5 +1,5 @@
-"""The report inside TensorBoard: its summary as text and its figures as images, in a run named
-``report`` beside the study's own runs and those of ``overview``."""
+"""The report inside TensorBoard: its summary as text and its figures as images, in the run that
+``overview`` calls ``figures``."""
 
 import html
 import re
@@ -8,23 +8,22 @@ from pathlib import Path
 
 from bench.board import events
 from bench.report import page
+from bench.report.overview import FIGURES
 
 
 def write(shown: page.Page, titles: Mapping[str, str], directory: Path) -> None:
-    """Writes one event file into ``directory``, whose name is the run's.
+    """Writes one event file into the report's ``directory``.
 
     Args:
         titles: of each figure in ``directory``, by file name without suffix.
     """
-    events.write(directory, _points(shown, titles, directory), kind="figures")
+    events.write(directory / FIGURES, _points(shown, titles, directory), kind="figures")
 
 
 def clear(directory: Path) -> None:
-    """Removes the event files of an earlier report, but for those that are to be written over."""
-    kept = events.files(directory)
+    """Removes the event file of a report of an earlier version, which had its runs elsewhere."""
     for path in directory.glob(events.PATTERN):
-        if path not in kept:
-            path.unlink()
+        path.unlink()
 
 
 def _points(shown: page.Page, titles: Mapping[str, str], directory: Path) -> Iterator[events.Point]:
