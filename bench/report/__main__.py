@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench import letters
 from bench import study as studies
+from bench.board import shown_from
 from bench.errors import BenchError
 from bench.report import joined, terminal, write
 from bench.study import Study
@@ -54,10 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped: {problem}", file=sys.stderr)
     terminal.show(report.contents, Console())
     print(f"report   {report.page}")
-    for directory in options.directories:
-        print(f"curves   tensorboard --logdir {directory}")
+    places = list(map(shown_from, options.directories))
+    for place in places:
+        print(f"curves   tensorboard --logdir {place}")
     if options.open:
-        return _open(report.page, options.directories[0])
+        return _open(report.page, places[0])
     return 0
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import records
+from bench.board import shown_from
 from bench.settings.jobs import reason
 
 MOST_RUNS = 2000  # beyond, the statistics would take longer than a person waits for them
@@ -31,7 +32,7 @@ def show(directories: Sequence[Path], notes: Console) -> bool:
             whole = False
         for line in (
             f"report:  python -m bench.report {directory}",
-            f"curves:  tensorboard --logdir {directory}",
+            f"curves:  tensorboard --logdir {shown_from(directory)}",
         ):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return whole

@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import continuation, provenance, records
+from bench.board.live import following
 from bench.errors import BenchError
 from bench.records import Record
 from bench.report import text
@@ -70,6 +72,7 @@ class Sweep:
         self.console = Console(stderr=True)
         self.display = Display(self.console)
         self.said: set[str] = set()
+        self.following = ExitStack()
         self.done: dict[Path, Record] = {}
 
     def __enter__(self) -> "Sweep":
@@ -77,6 +80,7 @@ class Sweep:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.display.stop()
+        self.following.close()
         if kind is None or issubclass(kind, SweepError):
             self._sum_up()
         elif self.done:
@@ -105,7 +109,6 @@ class Sweep:
             if job.directory in kept:
                 self._add(job, kept[job.directory])
         if missing:
-            self.made = True
             self.display.start()
             self._make(missing)
         records = [self.done[job.directory] for job in jobs]
@@ -139,6 +142,9 @@ class Sweep:
 
     def _make(self, missing: Sequence[Job]) -> None:
         start_importing(self.threads)
+        if not self.made:
+            self.made = True
+            self.following.enter_context(following(studies(missing)))
         try_extensions(missing)
         fetch_data(missing)
         device, gpus = accelerator(missing[0])

@@ -127,7 +127,7 @@ def test_a_spreadsheet_computes_nothing(hostile):
 
 
 def test_tensorboard_shows_text(hostile):
-    events = EventAccumulator(str(hostile[0]), size_guidance={"tensors": 0}).Reload()
+    events = EventAccumulator(str(hostile[0] / "figures"), size_guidance={"tensors": 0}).Reload()
     (summary,) = events.Tensors("summary")
     words = summary.tensor_proto.string_val[0].decode()
     html = markdown.markdown(words, extensions=["tables", "fenced_code"])  # as TensorBoard does
