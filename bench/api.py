@@ -22,7 +22,7 @@ from bench.sweeps.composition import parse
 
 
 def run(*overrides: str) -> Record:
-    """Makes one run in this process, unless it is made already::
+    """Makes one run in this process, unless it is made already:
 
         record = bench.run("workload=mnist_mlp", "optimizer.lr=1e-3", "trainer.max_epochs=1")
 
@@ -39,7 +39,9 @@ def run(*overrides: str) -> Record:
         made.extend([found] if (found := job.finished()) is not None else jobs.run([job]))
 
     with _as_a_command():
-        carry_out(read(["--run", *overrides]), task)
+        said = read(["--run", *overrides])
+        said.typed = list(overrides)
+        carry_out(said, task)
     if not made:
         raise BenchError(f"{' '.join(overrides)}: makes no run")
     if made[0].status == "failed":
@@ -49,7 +51,7 @@ def run(*overrides: str) -> Record:
 
 def sweep(*overrides: str) -> Path:
     """Makes a sweep, as ``python -m bench -m`` does and in a process of its own, whose progress is
-    shown here::
+    shown here:
 
         study = bench.sweep("experiment=quickstart", "study=mine")
         runs = bench.read_study(study)

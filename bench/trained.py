@@ -16,7 +16,7 @@ from bench.workloads.models import drawn
 
 
 def load_model(run: str | Path) -> nn.Module:
-    """The model that a run left, on the CPU and in evaluation mode::
+    """The model that a run left, on the CPU and in evaluation mode:
 
         from bench import load_model
         from bench.data import load

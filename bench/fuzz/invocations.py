@@ -40,6 +40,7 @@ KEYS = [
     *("trainer.strategy", "trainer.precision", "trainer.log_every_n_steps", "trainer.threads"),
     *("trainer.val_check_interval", "trainer.check_val_every_n_epoch", "trainer.deterministic"),
     *("trainer.steps_per_execution", "trainer.patience", "trainer.enable_checkpointing"),
+    *("trainer.evaluations",),
     *("trainer.gradient_clip_val", "trainer.enable_progress_bar", "trainer.cuda_graph"),
     *("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.mode"),
     *("hydra.launcher.n_jobs", "hydra.launcher.threads", "hydra.launcher.max_stack"),

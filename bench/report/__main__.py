@@ -2,7 +2,6 @@
 one that sets them against each other."""
 
 import argparse
-import io
 import subprocess
 import sys
 import webbrowser
@@ -10,7 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import letters
 from bench import study as studies
+from bench.board import shown_from
 from bench.errors import BenchError
 from bench.report import joined, terminal, write
 from bench.study import Study
@@ -41,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="show the page in a browser, and start TensorBoard on this machine's loopback address",
     )
     options = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not have every letter
-        sys.stdout.reconfigure(errors="replace")
+    letters.never_fail()
     try:
         study = _read(options.directories, options.output)
         for problem in study.problems:
@@ -55,10 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped: {problem}", file=sys.stderr)
     terminal.show(report.contents, Console())
     print(f"report   {report.page}")
-    for directory in options.directories:
-        print(f"curves   tensorboard --logdir {directory}")
+    places = list(map(shown_from, options.directories))
+    for place in places:
+        print(f"curves   tensorboard --logdir {place}")
     if options.open:
-        return _open(report.page, options.directories[0])
+        return _open(report.page, places[0])
     return 0
 
 

@@ -48,6 +48,7 @@ LABELS = {
     "lr": "learning rate",
     "weight_decay": "weight decay",
     "batch_size": "batch size",
+    "init": "initialisation",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -315,7 +316,7 @@ def choices(
     Args:
         table: ``analysis.tables.response`` of one workload for ``name``.
     """
-    values = sorted(table[name].unique())
+    values = ordered(table[name])
     present = [optimizer for optimizer in looks if optimizer in set(table["optimizer"])]
     drawing = figure(
         extra_height=max(0.0, 0.3 * (len(values) - 5)), x=label(name), y=measured(metric)
@@ -339,8 +340,97 @@ def choices(
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params("y", length=0, labelcolor=INK)
-    axes.set_xlabel(_short(drawing.names["y"]))
+    axes.set(xlabel=_short(drawing.names["y"]), ylabel=words(label(name)))
     label_lines(axes, tops, looks)
+    return drawing
+
+
+def ordered(values: pd.Series) -> list[Any]:
+    """The distinct values of a setting that is a word, numbers among them by their size."""
+
+    def place(value: Any) -> tuple[bool, float, str]:
+        number = pd.to_numeric(str(value), errors="coerce")
+        return bool(np.isnan(number)), 0.0 if np.isnan(number) else float(number), str(value)
+
+    return sorted(values.unique(), key=place)
+
+
+def worth(
+    table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[str, Look]
+) -> Drawing | None:
+    """What each value of a choice gains on test over the one that all are held to: a dot an
+    optimizer, with its interval.
+
+    Args:
+        table: rows of ``analysis.tables.factors.factor_differences``, of one workload and factor.
+
+    Returns:
+        None where no difference is known.
+    """
+    table = table[table["difference"].notna()]
+    if table.empty:
+        return None
+    values = ordered(table["x"])
+    present = [optimizer for optimizer in looks if optimizer in set(table["group"])]
+    unit = text.difference_unit(metric)
+    said = f"test {text.name(metric)} less that of {table['y'].iloc[0]}"
+    said += f" ({unit})" if unit else ""
+    height = max(0.0, 0.3 * (len(values) - 5))
+    drawing = figure(extra_height=height, x=label(name), y=said)
+    axes = drawing.add_subplot()
+    scale = text.scale(metric)
+    tops = {}
+    for i, optimizer in enumerate(present):
+        look = looks[optimizer]
+        rows = table[table["group"] == optimizer]
+        offset = (len(present) - 1 - 2 * i) * min(0.09, 0.35 / max(len(present) - 1, 1))
+        height = rows["x"].map(values.index) + offset
+        gain, low, high = (scale * rows[column] for column in ("difference", "low", "high"))
+        axes.hlines(height, low, high, alpha=0.4, **look.fill())
+        axes.plot(gain, height, look.marker, **look.fill())
+        told = {"x": rows["x"].map(str), "y": gain, "low": low, "high": high}
+        drawing.note(axes, gain, height, look, optimizer=optimizer, **told)
+        tops[optimizer] = len(values) - 1 + offset
+    axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
+    axes.set_yticks(range(len(values)), map(words, values))
+    axes.set_ylim(-0.5, len(values) - 0.5)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params("y", length=0, labelcolor=INK)
+    axes.set(xlabel=_short(said), ylabel=words(label(name)))
+    label_lines(axes, tops, looks)
+    return drawing
+
+
+def best_rates(
+    tables: Mapping[str, pd.DataFrame], *, name: str, looks: Mapping[str, Look]
+) -> Drawing:
+    """The best learning rate at each value of another number; hollow at an end of those tried.
+
+    Args:
+        tables: for each optimizer, ``analysis.tables.factors.best_rates``.
+    """
+    drawing = figure(x=label(name), y=f"best {label('lr')}")
+    axes = drawing.add_subplot()
+    _setting_axis(axes, pd.concat([table[name] for table in tables.values()]))
+    _setting_axis(axes, pd.concat([table["lr"] for table in tables.values()]), vertical=True)
+    ends = {}
+    for optimizer, look in looks.items():
+        if optimizer not in tables:
+            continue
+        rows = tables[optimizer]
+        axes.plot(rows[name], rows["lr"], **look.line())
+        for at, filled in ((rows["edge"].isna(), look.colour), (rows["edge"].notna(), "none")):
+            axes.plot(
+                rows.loc[at, name],
+                rows.loc[at, "lr"],
+                look.marker,
+                markerfacecolor=filled,
+                **look.fill(),
+            )
+        drawing.note(axes, rows[name], rows["lr"], look, optimizer=optimizer)
+        ends[optimizer] = float(rows["lr"].iloc[-1])
+    axes.set(xlabel=words(label(name)), ylabel=f"best {label('lr')}")
+    label_lines(axes, ends, looks)
     return drawing
 
 

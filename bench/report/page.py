@@ -15,6 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from bench.report import style
+from bench.report.findings import Finding
 from bench.report.glossary import Marker
 
 FILE_NAME = "index.html"
@@ -108,19 +109,15 @@ class Explorer:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of a section. What it has is shown in the order of the fields.
-
-    Attributes:
-        facts: names with values.
-        findings: sentences, each with what it is about.
-    """
+    """A part of a section. What it has is shown in the order of the fields; ``facts`` are names
+    with values."""
 
     heading: str = ""
     paragraphs: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     panels: Sequence[Panel] = ()
     tables: Sequence[Table] = ()
-    findings: Sequence[tuple[str, str]] = ()
+    findings: Sequence[Finding] = ()
     warnings: Sequence[str] = ()
     explorer: Explorer | None = None
 

@@ -8,6 +8,7 @@ import matplotlib as mpl
 from bench.errors import BenchError
 from bench.report import page, sections, style, tensorboard
 from bench.report.contents import Contents, gather
+from bench.report.overview import Overview
 from bench.study import Study
 
 
@@ -35,7 +36,8 @@ def write(study: Study) -> Report:
         with mpl.rc_context(style.RC):
             built = sections.build(contents, gallery)
         path = page.write(built, target, contents.looks)
-        tensorboard.write(contents, built, gallery.titles, target)
+        tensorboard.write(built, gallery.titles, target)
+        Overview(study.directory).write(study)
     except OSError as error:
         raise BenchError(f"{target}: the report cannot be written ({error.strerror})") from error
     return Report(contents, path)

@@ -326,7 +326,6 @@ def test_what_is_not_stacked_says_why() -> None:
     assert sizes(jobs, say=said.append) == [2, 2, 1]
     assert said == [
         "mnist_mlp, adam: 1 run(s) not stacked: it stands alone",
-        "mnist_mlp, adam: 4 runs in stacks of up to 2",
     ]
     convolutions = grid_of_jobs(seeds=1, rates=2, more=["workload=cifar10_cnn"])
     assert sizes(convolutions, strategy="auto") == [1, 1]

@@ -8,6 +8,7 @@ from bench.report.sections import (
     comparison,
     convergence,
     differences,
+    questions,
     reproduce,
     sensitivity,
     settings,
@@ -19,6 +20,7 @@ from bench.report.sections import (
 ORDER = (
     differences,
     summary,
+    questions,
     convergence,
     sensitivity,
     budget,
@@ -47,10 +49,7 @@ def build(contents: Contents, gallery: Gallery) -> Page:
 def _headline(contents: Contents) -> str:
     if isinstance(contents.study, Joined) and (said := differences.headline(contents)):
         return said
-    if hasattr(summary, "headline"):
-        return summary.headline(contents)
-    found = summary.findings(contents, contents.workloads[0])
-    return found[0][1] if found else ""
+    return summary.headline(contents)
 
 
 def _front(sections: list[Section]) -> list[Panel]:

@@ -50,7 +50,7 @@ def _commands(contents: Contents) -> list[tuple[str, str]]:
     study = contents.study
     made = [
         (f"{text.count(runs, 'run')}", f"python -m bench {shlex.join(words)}")
-        for words, runs in getattr(study, "commands", [])
+        for words, runs in study.commands
     ]
     if not made and contents.overrides:
         made = [

@@ -95,7 +95,7 @@ def _widths(contents: Contents, gallery: Gallery) -> page.Table:
         columns,
         title="How wide the region of good learning rates is",
         caption=f"Decades within {_near(metric)} the optimizer's own best, with a "
-        "95 % bootstrap interval over seeds; ≥ where the region reaches the end of the values "
+        "95 % jackknife interval over seeds; ≥ where the region reaches the end of the values "
         "tried, so that its width is a lower bound.",
         file=file,
         by="width",

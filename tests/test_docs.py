@@ -1,0 +1,234 @@
+"""What README.md and docs/ tell a person to type is typed, and the site is built of them.
+
+Blocks of `sh` and `python` are run in the order of their page, on small made-up data, in a folder
+that holds what a clone has in docs/own. Of a sweep all runs are planned, and the first one of each
+workload is made; the others get its curves. What cannot be run says why before its block:
+`<!-- not run: REASON -->`.
+"""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import bench
+from bench import api, records
+from bench.data import __main__ as data_command
+from bench.data import specification
+from bench.gradcheck import check
+from bench.records import Record
+from bench.report import __main__ as report_command
+from bench.settings import jobs
+from bench.settings.jobs import Job
+from bench.sweeps import sweep
+from optimizers import stubs
+from optimizers.rules import RULES
+from tests.data.fake_data import FAKES, fake_cache
+from tests.test_wheel import ROOT
+
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?```(?P<kind>sh|python)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+MOST_COPIED = 64  # runs of a sweep; of larger ones nobody reads them
+Shell = Callable[..., tuple[int, str]]
+
+
+def pages() -> Iterator[Any]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        if any(match["reason"] is None for match in BLOCK.finditer(path.read_text())):
+            name = str(path.relative_to(ROOT))
+            slow = [pytest.mark.slow] if "results" in path.parts else []
+            yield pytest.param(path, id=name, marks=slow)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("cache")
+    for name in FAKES:
+        fake_cache(name, place / "optimizer-bench")
+    return place
+
+
+def carried_out(planned: Sequence[Job], **options: object) -> list[Record]:
+    """In place of `sweep.run`."""
+    first: dict[str, tuple[Record, Path]] = {}
+    made = []
+    for job in planned:
+        name = job.config["workload"]["name"]
+        if (record := job.finished()) is not None:
+            first.setdefault(name, (record, job.directory))
+        elif name not in first:
+            (record,) = jobs.run([job])
+            assert record.status == "completed", record.reason
+            first[name] = record, job.directory
+        elif len(planned) <= MOST_COPIED:
+            record = copied(*first[name], job)
+        else:
+            record = first[name][0]
+        made.append(record)
+    return made
+
+
+def copied(record: Record, directory: Path, job: Job) -> Record:
+    shutil.copytree(directory, job.directory, dirs_exist_ok=True)
+    own = jobs.fail(job, "")
+    came = ("status", "reason", "steps", "epochs", "metrics", "metric", "units", "best", "target")
+    own = replace(own, **{key: getattr(record, key) for key in (*came, "timing", "environment")})
+    records.write(own, job.directory)
+    return own
+
+
+@pytest.fixture
+def typed(
+    shell: Shell,
+    fake_data: None,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Callable[[str], None]:
+    """Types a block in a folder of its page."""
+    kernels = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "optimizer-bench"
+    with_kernels = data / "optimizer-bench" / "kernels"
+    if not with_kernels.exists():
+        with_kernels.symlink_to(kernels / "kernels")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(data))
+    monkeypatch.setattr(sweep, "run", carried_out)
+    monkeypatch.delitem(sys.modules, "houses", raising=False)
+    own = shutil.ignore_patterns("__pycache__", "runs")
+    shutil.copytree(ROOT / "docs/own", tmp_path / "docs/own", ignore=own)
+
+    def bench_command(*arguments: str) -> None:
+        status, said = shell(*arguments)
+        assert status == 0, said
+
+    def type_line(words: list[str]) -> None:
+        match words:
+            case ["python", "-m", "bench", *arguments] | ["bench", *arguments]:
+                bench_command(*arguments)
+            case ["python", "-m", "bench.report", *arguments]:
+                assert report_command.main(arguments) == 0
+            case ["python", "-m", "bench.data", *arguments]:
+                for name in (names := [a for a in arguments if not a.startswith("-")]):
+                    specification(name)
+                rest = [a for a in arguments if a not in names]
+                damaged = "--verify" in rest  # no made-up data have the true digests
+                assert data_command.main(rest) == damaged
+            case ["python", "-m", "bench.gradcheck"]:
+                assert check("linear_regression").passed
+            case ["python", "-m", "optimizers.stubs"]:
+                assert stubs.STUB.read_text() == stubs.text()
+            case ["tensorboard", "--logdir", study]:
+                assert list(Path(study).rglob("events.out.*"))
+            case ["cd", place]:
+                os.chdir(place)
+            case ["source", ".venv/bin/activate"]:
+                assert ".venv" in (ROOT / "scripts/setup").read_text()
+            case ["eval", "$(bench -sc install=bash)"]:
+                bench_command("-sc", "install=bash")
+            case [script, *_] if script.startswith("scripts/"):
+                assert os.access(ROOT / script, os.X_OK)
+            case _:
+                pytest.fail(f"no check of {shlex.join(words)}")
+
+    def type_block(text: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        variables: dict[str, str] = {}
+        for line in text.replace("\\\n", " ").splitlines():
+            if said := re.fullmatch(r"(\w+)=\"(.*)\"", line):
+                variables[said[1]] = said[2]
+                continue
+            for name, value in variables.items():
+                line = line.replace(f"${name}", value)
+            if words := shlex.split(line, comments=True):
+                type_line(words)
+        monkeypatch.chdir(tmp_path)
+
+    return type_block
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("page", [*pages()])
+def test_what_a_page_says_can_be_typed(
+    page: Path, typed: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swept(*overrides: str) -> Path:
+        """In place of `bench.sweep`, whose process of its own would fetch the true data."""
+        typed(shlex.join(["bench", "-m", *overrides]))
+        return api._study_of(overrides)
+
+    monkeypatch.setattr(bench, "sweep", swept, raising=False)
+    known: dict[str, Any] = {}
+    for block in BLOCK.finditer(page.read_text()):
+        if block["reason"] is not None:
+            continue
+        if block["kind"] == "sh":
+            typed(block["text"])
+        else:
+            exec(compile(block["text"], str(page), "exec"), known)
+
+
+def test_every_block_of_a_shell_is_a_command_or_says_why_not() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = path.read_text()
+        fences = re.findall(r"^```(\w*)", text, re.MULTILINE)
+        assert set(fences) <= {"", "sh", "python", "py"}, path
+        assert len(BLOCK.findall(text)) == fences.count("sh") + fences.count("python"), path
+
+
+@pytest.fixture(scope="module")
+def rule_pages() -> ModuleType:
+    path = ROOT / "docs/tools/rule_pages.py"
+    spec = importlib.util.spec_from_file_location("rule_pages", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_optimizers_pages_are_what_the_rules_are(rule_pages: ModuleType) -> None:
+    """Otherwise: scripts/docs."""
+    made = rule_pages.pages()
+    assert {page.stem for page in made} == {"README", *RULES}
+    for page, text in made.items():
+        assert page.read_text() == text, f"{page.name} is not current: scripts/docs writes it"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_optimizer_has_its_path(name: str) -> None:
+    figure = ROOT / "docs/optimizers/paths" / f"{name}.svg"
+    assert 0 < figure.stat().st_size < 60_000, "docs/tools/rule_paths.py draws it"
+
+
+def test_the_readme_leads_somewhere() -> None:
+    """mkdocs checks the links of docs/; the README is no page of the site."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings_handlers.python")
+    made = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "WARNING" not in made.stderr
+    page = (tmp_path / "site/optimizers/adam.html").read_text()
+    assert "c.fresh2" in page
+    assert "http" not in re.sub(r"<a [^>]*>", "", page).replace("http://www.w3.org", "")
