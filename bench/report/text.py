@@ -89,8 +89,8 @@ def number(value: Any, *, digits: int = 3) -> str:
         return NOTHING
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if float(value).is_integer() and abs(value) < 1e6:
-        return f"{int(value):,}"
+    if (float(value).is_integer() and abs(value) < 1e6) or 10**digits <= abs(value) < 1e6:
+        return f"{value:,.0f}"
     if 1 - 10.0**-digits < value < 1:
         digits = -math.floor(math.log10(1 - value))
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
