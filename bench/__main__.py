@@ -7,13 +7,17 @@ from argparse import Namespace
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bench import letters
 from bench.command_line import PLUGINS, carry_out, read
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from bench.records import Record
+
 
 def main() -> None:
+    letters.never_fail()
     sys.path.append(str(PLUGINS))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
     from bench import provenance
@@ -61,13 +65,13 @@ def do(said: Namespace) -> None:
         carry_out(said, repeat.prepare(said))
 
 
-def one_run(composed: "DictConfig") -> None:
+def one_run(composed: "DictConfig") -> "Record | None":
     from hydra.core.hydra_config import HydraConfig
 
     from bench import single
     from bench.settings.jobs import plain_hydra, plan
 
-    single.main(plan(composed, plain_hydra(HydraConfig.get())))
+    return single.main(plan(composed, plain_hydra(HydraConfig.get())))
 
 
 if __name__ == "__main__":

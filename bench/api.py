@@ -39,7 +39,9 @@ def run(*overrides: str) -> Record:
         made.extend([found] if (found := job.finished()) is not None else jobs.run([job]))
 
     with _as_a_command():
-        carry_out(read(["--run", *overrides]), task)
+        said = read(["--run", *overrides])
+        said.typed = list(overrides)
+        carry_out(said, task)
     if not made:
         raise BenchError(f"{' '.join(overrides)}: makes no run")
     if made[0].status == "failed":
@@ -65,10 +67,11 @@ def sweep(*overrides: str) -> Path:
     command = [sys.executable, "-m", "bench", "-m", *overrides]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     said = ""
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
+    streams: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, env=environment, **streams) as process:
+        assert process.stdout is not None
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        while chunk := os.read(process.stderr.fileno(), 1 << 16):  # as it comes: a bar is one line
+        while chunk := os.read(process.stdout.fileno(), 1 << 16):  # as it comes
             text = decode(chunk)
             sys.stderr.write(text)
             sys.stderr.flush()

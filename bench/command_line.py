@@ -20,6 +20,7 @@ PROVIDER = "command-line"  # Hydra's name for whoever named a place there
 COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
 
 own_places: list[str] = []  # beside ours; a plugin of ours tells Hydra of them
+typed: list[str] = []  # what is being carried out, word by word
 
 
 def conf() -> Path:
@@ -69,6 +70,7 @@ def read(arguments: Sequence[str]) -> Namespace:
         HydraException: ``hydra.searchpath`` is not understood.
     """
     said = parser().parse_intermixed_args(arguments)
+    said.typed = list(arguments)
     commands = [
         f"--{c.replace('_', '-')}" for c in COMMANDS if getattr(said, c) not in (None, False)
     ]
@@ -171,7 +173,7 @@ def quoted(text: str) -> str:
     return text if re.fullmatch(r"[\w:/.+-]+", text) else "'" + text.replace("'", r"\'") + "'"
 
 
-def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
+def carry_out(said: Namespace, task: Callable[[Any], Any]) -> None:
     """Has Hydra compose what was said, and do with it what was asked for: ``task`` is one run.
 
     Raises:
@@ -180,14 +182,14 @@ def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
     """
     from hydra import version
 
-    def to_the_end(composed: Any) -> None:
+    def to_the_end(composed: Any) -> Any:
         """Mistakes leave as an exit: an exception would have Hydra print lines of its own."""
         try:
-            task(composed)
+            return task(composed)
         except BenchError as error:
             sys.exit(f"error: {error}")
 
-    own_places[:] = said.places
+    own_places[:], typed[:] = said.places, said.typed
     version.setbase("1.3")
     try:
         hydra.compose_and_run(
@@ -203,3 +205,4 @@ def carry_out(said: Namespace, task: Callable[[Any], None]) -> None:
         raise BenchError(f"--shell-completion: {' '.join(str(error).split())}") from error
     finally:
         own_places.clear()
+        typed.clear()

@@ -14,7 +14,7 @@ from bench import records
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.identity import decisive
-from bench.settings.schema import multipliers, total_steps
+from bench.settings.schema import evaluation_steps, multipliers, total_steps
 
 LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 LENGTH_IN_NAME = re.compile(r"max_(epochs|steps)=\d+,")
@@ -99,6 +99,15 @@ def _refusal(
     )
     if own != other:
         return f"its learning rates depend on its length (schedule={record.schedule})"
+    ends, others = (
+        [step for step in evaluation_steps(c) or () if step <= record.steps]
+        for c in (config, record.config)
+    )
+    if ends != others:
+        return (
+            "the steps at which it was validated depend on its length "
+            f"(trainer.evaluations={config['trainer']['evaluations']})"
+        )
     if record.timing.get("runs_together") != 1:
         return "it was trained in a stack, whose checkpoints hold only weights"
     if not (directory / CHECKPOINT).is_file():

@@ -3,28 +3,24 @@
 `torch.autograd.gradcheck` compares autograd with central differences, in float64, along random
 directions through all parameters. A sample of single coordinates shows by how much they differ, and
 what a gradient costs in either way.
+
+No torch at the top: help comes at once.
 """
+
+from __future__ import annotations
 
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from hydra import compose, initialize_config_dir
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
-from torch.autograd.gradcheck import GradcheckError
+from typing import TYPE_CHECKING, Any
 
 from bench.command_line import CONF, PLUGINS
-from bench.settings import schema
-from bench.settings.workloads import workload_of
-from bench.training.step import penalised
-from bench.workloads.models import drawn, loaded
-from bench.workloads.workload import Place
-from optimizers.numeric import partial_derivative
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import Generator, Tensor
 
 BATCH = 4
 COORDINATES = 100
@@ -50,6 +46,16 @@ class Check:
 
 def check(name: str) -> Check:
     """On the first training examples, with the weights of seed 0."""
+    import torch
+    from hydra import compose
+
+    from bench.settings import schema
+    from bench.settings.workloads import workload_of
+    from bench.training.step import penalised
+    from bench.workloads.models import drawn, loaded
+    from bench.workloads.workload import Place
+    from optimizers.numeric import partial_derivative
+
     config = schema.validate(compose("config", [f"workload={name}"]))
     workload = workload_of(config)
     loaded(workload, Place(torch.device("cpu"), torch.float64))
@@ -81,14 +87,19 @@ def check(name: str) -> Check:
 
 
 def agrees(loss: Callable[..., Tensor], tensors: Sequence[Tensor]) -> bool:
+    import torch
+    from torch.autograd.gradcheck import GradcheckError
+
     try:
         return torch.autograd.gradcheck(loss, tensors, fast_mode=True)
     except GradcheckError:
         return False
 
 
-def draw(tensors: Sequence[Tensor], generator: torch.Generator) -> tuple[int, tuple[int, ...]]:
+def draw(tensors: Sequence[Tensor], generator: Generator) -> tuple[int, tuple[int, ...]]:
     """A coordinate of a tensor, each tensor as likely: biases would else hardly be seen."""
+    import torch
+
     i = int(torch.randint(len(tensors), (), generator=generator))
     at = [int(torch.randint(size, (), generator=generator)) for size in tensors[i].shape]
     return i, tuple(at)
@@ -100,6 +111,8 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def table(checks: list[Check]) -> Table:
+    from rich.table import Table
+
     columns = Table(title="Analytic against numeric gradients, float64", min_width=80)
     columns.add_column("workload")
     for head in ("parameters", "gradcheck", "largest error", "analytic", "numeric"):
@@ -117,10 +130,40 @@ def table(checks: list[Check]) -> Table:
 
 
 def main() -> int:
+    names = sorted(path.stem for path in (CONF / "workload").glob("*.yaml"))
+    parser = ArgumentParser(
+        prog="python -m bench.gradcheck",
+        description="Compares the gradient of each workload's loss, as autograd gives it, with "
+        "central differences in float64. All of them take about a minute.",
+        epilog=f"Workloads: {', '.join(names)}. The exit status is 1 if a gradient differs.",
+    )
+    parser.add_argument(
+        "--workload",
+        metavar="NAME",
+        action="append",
+        choices=names,
+        help="check this one only; may be said several times",
+    )
+    chosen = parser.parse_args().workload or names
+
+    from hydra import initialize_config_dir
+    from rich.console import Console
+    from rich.progress import track
+
+    from bench.settings import schema
+
     sys.path.append(str(PLUGINS))
     schema.register()
+    progress = Console(stderr=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        checks = [check(path.stem) for path in sorted((CONF / "workload").glob("*.yaml"))]
+        shown = track(
+            chosen,
+            "checking",
+            console=progress,
+            transient=True,
+            disable=not progress.is_terminal,
+        )
+        checks = [check(name) for name in shown]
     Console().print(table(checks))
     return 0 if all(c.passed for c in checks) else 1
 

@@ -6,6 +6,7 @@ the metric is called. No torch.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, TypedDict
 
 Sums = Mapping[str, float]
@@ -57,6 +58,11 @@ class Metric:
     def sign(self) -> int:
         """``sign * value`` is larger for the better value."""
         return 1 if self.higher_is_better else -1
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What a value cannot leave."""
+        return (0.0, 1.0) if self.unit == "fraction" else (-inf, inf)
 
     @property
     def relative(self) -> bool:

@@ -38,6 +38,21 @@ class Target(TypedDict, total=False):
     seconds: Number
 
 
+class Search(TypedDict, total=False):
+    """How the setting of a run was chosen.
+
+    sampler: ``single`` for a run that was not part of a sweep; ``grid``, ``random``, ``tpe``; of a
+        sweeper that is not ours, its name.
+    prior: of the configuration keys that were searched, what was said: values (``1e-3,1e-2``) or
+        what to draw from (``tag(log,interval(1e-4,1))``).
+    command: what was typed after ``python -m bench``, word by word.
+    """
+
+    sampler: Annotated[str, Between(1, 200)]
+    prior: dict[str, str]
+    command: list[str]
+
+
 @dataclass(kw_only=True)
 class Record:
     """What one run was and what came of it. Numbers are finite or None.
@@ -70,6 +85,8 @@ class Record:
         config: the resolved configuration.
         overrides: what was said on the command line, and where a person's own configurations lie
             (``hydra.searchpath``); empty in records from before there was this field.
+        search: how the setting was chosen, by the sweep that first made this run; None in records
+            from before there was this field.
         environment: versions (``optimizer-bench``: ours), device, threads, a digest of our
             ``source``, git commit and whether the tree was dirty, the checksum of the ``data``,
             and of ``classes`` that are not ours, digests of their files.
@@ -95,6 +112,7 @@ class Record:
     timing: dict[str, Number]
     config: dict[str, Any]
     overrides: list[str] = field(default_factory=list)
+    search: Search | None = None
     environment: dict[str, Any]
 
 

@@ -1,19 +1,23 @@
 """One run from the shell, and what a person is told of it."""
 
-from functools import partial
+import os
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bench.errors import BenchError
+from bench.metrics import Metric
 from bench.records import Record
+from bench.report import text
 from bench.settings.jobs import Job, run
+from bench.settings.schema import total_steps
 
 
 def main(job: Job) -> Record | None:
-    """Makes the run unless it is made already, and prints what came of it.
+    """Makes the run unless it is made already; prints what it is before anything heavy is loaded,
+    and in the end what came of it.
 
     Returns:
         Its record; None in a process that is not the first of several.
@@ -22,48 +26,90 @@ def main(job: Job) -> Record | None:
         BenchError: the run cannot be made as configured, or failed.
     """
     console = Console()
+
+    def say(line: str, style: str | None = None) -> None:
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
     record = job.finished()
-    if record is not None:
-        console.print(f"already made: {job.directory}", style="dim", markup=False)
-    else:
-        say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
-        made = run([job], say=say)
+    said = "already made: " if record is not None else ""
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # Lightning starts the others by this command
+        say(f"{said}{what(job.config)} -> {job.directory}", "dim")
+    if record is None:
+        made = run([job], say=lambda line: say(line, "dim"))
         if not made:  # another process writes
             return None
         (record,) = made
     if record.status == "failed":
         raise BenchError(f"failed: {record.reason}; the traceback is in {job.directory}/run.log")
-    console.print(summary(record))
-    study = Path(job.config["runs_dir"], job.config["study"])
-    for line in (f"run:     {job.directory}", f"curves:  tensorboard --logdir {study}"):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(result(record), highlight=False, soft_wrap=True)
+    if job.hydra["mode"] != "MULTIRUN":  # which says so once
+        say(f"curves:  tensorboard --logdir {Path(job.config['runs_dir'], job.config['study'])}")
     return record
 
 
-OF_STEPS = {"train/loss", "train/grad_norm", "train/update_norm"}  # of the last one that was logged
+def what(config: dict[str, Any]) -> str:
+    """``mnist_mlp, adam, lr 0.001, 5 epochs (2,150 steps), seed 0``"""
+    optimizer, schedule = config["optimizer"], config["schedule"]["name"]
+    said = [
+        config["workload"]["name"],
+        optimizer["name"],
+        *([f"lr {text.number(optimizer['lr'])}"] if "lr" in optimizer else []),
+        *([] if schedule == "constant" else [f"{schedule} schedule"]),
+        length(config),
+        f"seed {config['seed']}",
+    ]
+    return ", ".join(said)
 
 
-def summary(record: Record) -> Table:
-    """Final metrics, the target, and the time it took."""
-    table = Table(
-        title=Text(f"{record.workload}, {record.optimizer}: {record.status}"), show_header=False
+def length(config: dict[str, Any]) -> str:
+    """``5 epochs (2,150 steps)``; the steps alone where these are what ends the run."""
+    epochs, steps = config["trainer"]["max_epochs"], total_steps(config)
+    said = text.count(steps, "step")
+    if epochs is None or config["trainer"]["max_steps"] == steps:
+        return said
+    return f"{text.count(epochs, 'epoch')} ({said})"
+
+
+def result(record: Record) -> Text:
+    """In a line: the metric, whatever else the workload measures beside the loss, the target, and
+    the time it took."""
+    metric = Metric(**record.metric)
+    measured = {key: value for key, value in record.metrics.items() if value is not None}
+    of_it = [
+        f"{word} {text.quantity(metric, text.value(metric, measured[key]))}"
+        for split, word in (("val", f"validation {text.name(metric)}"), ("test", "test"))
+        if (key := f"{split}/{metric.name}") in measured
+    ]
+    others = {
+        name: f"{name.replace('_', ' ')} {text.number(value)}"
+        for name, value in ((key.partition("/")[-1], value) for key, value in measured.items())
+        if name not in (metric.name, "loss", *OF_STEPS)
+    }
+    seconds = record.timing.get("total_seconds") or 0.0
+    took = f"{text.count(record.steps, 'step')} in {duration(seconds)}"
+    reason = f" ({record.reason})" if record.reason else ""
+    parts = [", ".join(of_it), *others.values(), target(record, metric), took]
+    return Text.assemble(
+        (f"{record.status}{reason}", "yellow" if reason else "bold"),
+        f": {'; '.join(filter(None, parts))}",
     )
-    if record.reason:
-        table.add_row("reason", Text(record.reason))
-    for name, value in record.metrics.items():
-        if value is not None and name not in OF_STEPS:
-            fixed = value == 0 or 1e-3 <= abs(value) < 1000
-            table.add_row(Text(name), f"{value:.4f}" if fixed else f"{value:.6g}")
-    target = record.target
-    if target["value"] is not None:
-        reached = (
-            "not reached"
-            if target["step"] is None
-            else f"reached at step {target['step']}, after {target['seconds']:.1f} s of training"
-        )
-        within = "≥" if record.metric["higher_is_better"] else "≤"
-        table.add_row(Text(f"{target['metric']} {within} {target['value']}"), reached)
-    table.add_row("steps, epochs", f"{record.steps}, {record.epochs:g}")
-    seconds = {key: record.timing[f"{key}_seconds"] or 0.0 for key in ("train", "eval", "total")}
-    table.add_row("seconds", ", ".join(f"{key} {value:.1f}" for key, value in seconds.items()))
-    return table
+
+
+def duration(seconds: float) -> str:
+    """With a space that can be searched for."""
+    return text.seconds(seconds).replace(text.SPACE, " ")
+
+
+OF_STEPS = ("grad_norm", "update_norm")  # of the last one that was logged
+
+
+def target(record: Record, metric: Metric) -> str:
+    value, step = record.target["value"], record.target["step"]
+    if value is None:
+        return ""
+    said = "target " + text.quantity(metric, text.number(text.scale(metric) * value))
+    if step is None:
+        return f"{said} not reached"
+    seconds = record.target["seconds"]
+    after = "" if seconds is None else f" ({duration(seconds)} of training)"
+    return f"{said} reached at step {step:,}{after}"

@@ -6,9 +6,9 @@ No torch here, and nothing is cached on disk: 10,000 records are read in seconds
 import json
 import os
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ MOST_CURVES = 1000  # columns of a file of them
 
 RUN_COLUMNS = (
     *("workload", "optimizer", "schedule", "seed"),
-    *("status", "reason", "steps", "epochs", "id", "metric"),
+    *("status", "reason", "steps", "epochs", "id", "metric", "sampler"),
 )
+UNKNOWN = "unknown"  # the sampler where a record does not say
 
 # Columns that stand beside those of settings somewhere; a setting that is called so is renamed.
 TAKEN = frozenset(
@@ -60,6 +61,12 @@ NOT_A_SETTING = (
 )
 
 
+SCHEDULE = "schedule.name"
+MOST_TOLD = 6  # values of a choice's own setting that names can tell apart
+
+Group = tuple[str, str]  # a workload and an optimizer
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """What a study's directory holds.
@@ -70,6 +77,8 @@ class Study:
             ``workload, optimizer, schedule, seed, status, reason, steps, epochs, id``, where a
             workload that runs were given different lengths for is one workload for each length,
             named so, since runs of different lengths do not compare;
+            ``sampler``, how the setting was chosen (``single, grid, random, tpe``, or ``unknown``
+            where that was not noted);
             ``trial``, the setting without the seed, unique within a workload and optimizer;
             ``directory``, relative to the study's; a column for each hyperparameter and for each
             other setting that varies, by plain name; every metric by its name, and ``best/…``,
@@ -81,10 +90,17 @@ class Study:
         metrics: of each workload (by its name in ``runs`` but for that) whose runs disagree about
             what they are judged by, its names in ``runs`` by metric.
         units: of everything measured, by its name without the split.
-        settings: the columns that vary within a workload and optimizer, ``lr`` first.
+        settings: the columns that vary within a workload and optimizer, ``lr`` first. What follows
+            from a choice, as the numbers of a schedule follow from which one it is, is no setting:
+            where a choice was tried with several, its name says which (``cosine, final 0.1``), and
+            nothing else does.
+        keys: of each of them, its configuration key.
         shared: the configuration keys on which all runs agree, with their values.
         environments: each distinct environment with the number of runs made in it, commonest first;
             without what follows from the workload and the optimizer: the data, the classes.
+        commands: each distinct command that made runs, word by word as it was typed after
+            ``python -m bench``, with the number of runs it made, commonest first.
+        data: of each workload that has any, the checksum of its data.
         problems: one line for each file that could not be used.
         unfinished: directories of runs that have no record: in progress, or interrupted.
     """
@@ -95,14 +111,26 @@ class Study:
     metrics: dict[str, dict[str, str]]
     units: dict[str, str]
     settings: list[str]
+    keys: dict[str, str] = field(default_factory=dict)
     shared: dict[str, Any]
     environments: list[tuple[dict[str, Any], int]]
+    commands: list[tuple[list[str], int]]
+    data: dict[str, str]
     problems: list[str]
     unfinished: list[Path]
 
     @property
     def name(self) -> str:
         return self.directory.resolve().name
+
+    @property
+    def sources(self) -> list[Path]:
+        """The directories that runs were read from."""
+        return [self.directory]
+
+    @property
+    def report_directory(self) -> Path:
+        return self.directory / REPORT_DIRECTORY
 
 
 def read(directory: Path) -> Study:
@@ -122,8 +150,10 @@ def read(directory: Path) -> Study:
     rows: list[dict[str, Any]] = []
     configs: list[dict[str, Any]] = []
     environments: dict[str, int] = defaultdict(int)
+    commands: Counter[tuple[str, ...]] = Counter()
     seen: dict[str, Path] = {}
     units: dict[str, str] = {}
+    data: dict[str, dict[str, None]] = defaultdict(dict)
     for run_directory in found:
         path = run_directory / records.FILE_NAME
         try:
@@ -147,23 +177,30 @@ def read(directory: Path) -> Study:
             if key not in ("data", "classes")
         }
         environments[json.dumps(about, sort_keys=True)] += 1
+        if command := (shown["search"] or {}).get("command"):
+            commands[tuple(command)] += 1
+        if checksum := shown["environment"].get("data"):
+            data[shown["workload"]].setdefault(str(checksum))
     lengths = _tell_apart(rows, list(map(_length, configs)), "for")
     metrics = _tell_apart(rows, _metrics(rows), "by")
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
-    runs, settings = _with_settings(runs, configs) if rows else (runs, [])
-    runs = runs.sort_values(["workload", "optimizer", *settings, "seed"], kind="stable")
+    runs, keys = _with_settings(runs, configs) if rows else (runs, {})
+    runs = runs.sort_values(["workload", "optimizer", *keys, "seed"], kind="stable")
     return Study(
         directory=directory,
         runs=selection.judged(runs.reset_index(drop=True)),
         lengths=lengths,
         metrics=metrics,
         units=units,
-        settings=settings,
+        settings=list(keys),
+        keys=keys,
         shared=_shared(configs),
         environments=[
             (json.loads(text), count)
             for text, count in sorted(environments.items(), key=lambda item: -item[1])
         ],
+        commands=[(list(command), count) for command, count in commands.most_common()],
+        data={workload: ", ".join(checksums) for workload, checksums in data.items()},
         problems=problems,
         unfinished=unfinished,
     )
@@ -265,7 +302,9 @@ def _find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
-    row = {name: record[name] for name in RUN_COLUMNS} | {"metric": Metric(**record["metric"])}
+    sampler = (record["search"] or {}).get("sampler", UNKNOWN)
+    record = record | {"metric": Metric(**record["metric"]), "sampler": sampler}
+    row = {name: record[name] for name in RUN_COLUMNS}
     named = record["hyperparameters"]
     added = identity.hyperparameters(identity.ADDED)  # which an older record does not name
     named = named | (added | named)
@@ -384,59 +423,154 @@ def _is_setting(key: str) -> bool:
 
 def _with_settings(
     runs: pd.DataFrame, configs: list[dict[str, Any]]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Adds ``trial`` and the settings that vary but are no hyperparameters; names all that vary."""
-    members: dict[tuple[str, str], list[int]] = defaultdict(list)
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Adds ``trial`` and the settings that vary but are no hyperparameters; of all settings that
+    vary, the configuration key."""
+    members: dict[Group, list[int]] = defaultdict(list)
     for position, group in enumerate(zip(runs["workload"], runs["optimizer"], strict=True)):
         members[group].append(position)
+    named = zip(configs, runs["schedule"], strict=True)
+    configs = [config | {SCHEDULE: name} for config, name in named]
+    varying = {group: _varying(configs, positions) for group, positions in members.items()}
+    runs, configs = _folded(runs, configs, members, varying)
 
-    varying: dict[tuple[str, str], list[str]] = {}
-    for group, positions in members.items():
-        values: dict[str, set[Any]] = defaultdict(set)
-        present: dict[str, int] = defaultdict(int)
-        for position in positions:
-            for key, value in configs[position].items():
-                values[key].add(value)
-                present[key] += 1
-        varying[group] = [
-            key
-            for key in values
-            if _is_setting(key) and (len(values[key]) > 1 or present[key] < len(positions))
-        ]
-
-    keys = dict.fromkeys(key for group in varying.values() for key in group)
+    keys = dict.fromkeys(key for group in varying.values() for key in group if key != SCHEDULE)
     names = {key: _column(name) for key, name in identity.plain_names(keys).items()}
     columns = {}
     for key, name in names.items():
-        if name not in runs:
-            column = pd.Series([config.get(key) for config in configs], index=runs.index)
-            # A number of which none is better, such as the threads to run on, is told as a word.
-            numbers = identity.is_tunable(key) and column.dropna().map(_is_number).all()
+        column = pd.Series([config.get(key) for config in configs], index=runs.index)
+        # A number of which none is better, such as the threads to run on, is told as a word.
+        numbers = identity.is_tunable(key) and column.dropna().map(_is_number).all()
+        if name not in runs or not numbers:
             text = column.map(lambda value: None if value is None else str(value))
             columns[name] = column.astype(float) if numbers else text
+    runs = runs.drop(columns=list(columns), errors="ignore")
     runs = pd.concat([runs, pd.DataFrame(columns, index=runs.index)], axis=1)
 
     trials = [""] * len(runs)
-    schedules = list(runs["schedule"])
     for group, positions in members.items():
-        with_schedule = len({schedules[position] for position in positions}) > 1
-        always = [] if varying[group] or with_schedule else ["optimizer.lr"]
+        shown = sorted(varying[group] or ["optimizer.lr"], key=_place)
         for position in positions:
             config = configs[position]
-            parts = [
-                f"{names.get(key, 'lr')}={_text(config[key])}"
-                for key in sorted(always + varying[group], key=lambda key: key != "optimizer.lr")
+            trials[position] = " ".join(
+                f"{names.get(key, 'schedule' if key == SCHEDULE else 'lr')}={_text(config[key])}"
+                for key in shown
                 if key in config
-            ]
-            if with_schedule:
-                parts.append(f"schedule={schedules[position]}")
-            trials[position] = " ".join(parts)
+            )
     runs["trial"] = trials
 
-    settings = sorted(set(names.values()), key=lambda name: (name != "lr", name))
-    if runs.groupby(["workload", "optimizer"])["schedule"].nunique().max() > 1:
-        settings.append("schedule")
-    return runs, settings
+    settings = {name: key for key, name in sorted(names.items(), key=lambda item: item[1])}
+    if any(SCHEDULE in group for group in varying.values()):
+        settings["schedule"] = "schedule"
+    return runs, dict(sorted(settings.items(), key=lambda item: item[0] != "lr"))
+
+
+def _varying(configs: Sequence[dict[str, Any]], positions: Sequence[int]) -> list[str]:
+    """The keys of settings that these runs do not agree on, and of the schedule's name."""
+    values: dict[str, set[Any]] = defaultdict(set)
+    present: dict[str, int] = defaultdict(int)
+    for position in positions:
+        for key, value in configs[position].items():
+            values[key].add(value)
+            present[key] += 1
+    return [
+        key
+        for key in values
+        if (_is_setting(key) or key == SCHEDULE)
+        and (len(values[key]) > 1 or present[key] < len(positions))
+    ]
+
+
+def _folded(
+    runs: pd.DataFrame,
+    configs: list[dict[str, Any]],
+    members: dict[Group, list[int]],
+    varying: dict[Group, list[str]],
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The runs and configurations in which a choice stands for what follows from it, which is no
+    longer among those ``varying``, either.
+
+    What belongs to a choice follows from it, unless it was varied by itself: with the same values
+    under every choice, or over more of them than names can tell.
+    """
+    parts: dict[str, set[str]] = defaultdict(set)  # of each choice, what belongs to it
+    for keys in varying.values():
+        for choice in keys:
+            owned = {key for key in keys if _belongs(key, choice)}
+            if owned and any(isinstance(config.get(choice), str) for config in configs):
+                parts[choice] |= owned
+    for choice, owned in parts.items():
+        chosen = {group: at for group, at in members.items() if choice in varying[group]}
+        tried: dict[str, list[dict[Any, set[Any]]]] = {
+            key: [_tried(configs, at, choice, key) for at in chosen.values()] for key in owned
+        }
+        follow = sorted(key for key in owned if not _is_free(tried[key]))
+        if not follow:
+            continue
+        configs = list(configs)
+        for group, positions in chosen.items():
+            varying[group] = [key for key in varying[group] if key not in follow]
+            for position in positions:
+                config = configs[position]
+                value = config.get(choice)
+                told = [
+                    key
+                    for key in follow
+                    if any(len(values.get(value, ())) > 1 for values in tried[key])
+                ]
+                name = ", ".join([_text(value), *(_told(config, key, choice) for key in told)])
+                kept = {key: item for key, item in config.items() if key not in follow}
+                configs[position] = kept | {choice: name}
+        places = [position for positions in chosen.values() for position in positions]
+        for name in {_column(identity.plain_name(key)) for key in follow} & set(runs):
+            runs = runs.assign(**{name: runs[name].mask(np.isin(np.arange(len(runs)), places))})
+            runs = runs if runs[name].notna().any() else runs.drop(columns=name)
+        if choice == SCHEDULE:
+            names = [configs[position][SCHEDULE] for position in places]
+            runs = runs.assign(schedule=runs["schedule"].to_numpy(copy=True))
+            runs.iloc[places, runs.columns.get_loc("schedule")] = names
+    return runs, configs
+
+
+def _belongs(key: str, choice: str) -> bool:
+    """Whether it only says something of what the choice is: ``schedule.every``, ``init_std``."""
+    if choice == SCHEDULE:
+        return key.startswith("schedule.") and key != choice
+    return key.startswith(f"{choice}_")
+
+
+def _tried(
+    configs: Sequence[dict[str, Any]], positions: Sequence[int], choice: str, key: str
+) -> dict[Any, set[Any]]:
+    """The values of a key that each value of a choice was tried with."""
+    values: dict[Any, set[Any]] = defaultdict(set)
+    for position in positions:
+        values[configs[position].get(choice)].add(configs[position].get(key))
+    return values
+
+
+def _is_free(tried: Sequence[dict[Any, set[Any]]]) -> bool:
+    several = [values for by_choice in tried for values in by_choice.values()]
+    if max(map(len, several)) > MOST_TOLD:
+        return True
+    return len(several[0]) > 1 and all(
+        values == next(iter(by_choice.values()))
+        for by_choice in tried
+        for values in by_choice.values()
+    )
+
+
+def _told(config: dict[str, Any], key: str, choice: str) -> str:
+    """``final 0.1``: what is said of a choice beside its name."""
+    start = "schedule." if choice == SCHEDULE else f"{choice}_"
+    value = config.get(key)
+    word = key.removeprefix(start).replace("_", " ")
+    return f"{word} {'not set' if value is None else _text(value)}"
+
+
+def _place(key: str) -> tuple[bool, bool]:
+    """In a trial's name: the learning rate first, the schedule last."""
+    return key != "optimizer.lr", key == SCHEDULE
 
 
 def _is_number(value: Any) -> bool:

@@ -28,6 +28,8 @@ def test_a_run_as_the_command_makes_it(
     (place,) = tmp_path.glob("runs/default/mnist_mlp/adam/*/record.json")
     assert records.read(place) == one
     assert (one.status, one.steps, one.hyperparameters["lr"]) == ("completed", 3, 0.01)
+    typed = ["workload=mnist_mlp", "optimizer.lr=1e-2", "workload.val_size=1000", *SHORT]
+    assert one.search == {"sampler": "single", "prior": {}, "command": typed}
     made = place.stat().st_mtime_ns
     assert bench.run("optimizer.lr=0.01", "workload.val_size=1000", *SHORT) == one
     assert place.stat().st_mtime_ns == made

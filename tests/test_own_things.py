@@ -95,7 +95,7 @@ def test_a_sweep_of_own_things_from_a_wheel(
         assert {"val/mae", "val/loss", "test/mae"} <= record.metrics.keys()
         assert record.timing["runs_together"] in together
         events = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
-        assert {"val/mae", "val/loss", "test/mae", "lr"} <= set(events.Tags()["scalars"])
+        assert {"val/mae", "val/loss", "test/mae", "train/lr"} <= set(events.Tags()["scalars"])
         assert events.Scalars("val/mae")[-1].value == pytest.approx(record.metrics["val/mae"])
     run("python", "-m", "bench.report", "runs/s")
     with open(tmp_path / "runs/s/report/best.csv", newline="") as file:

@@ -99,6 +99,7 @@ def test_the_same_again(made: Made, shell: Shell, tmp_path: Path, arguments: lis
     )  # fmt: skip
     assert curves(path.parent) == curves(first)
     assert now.overrides == [*then.overrides, "study=repeat"]
+    assert now.search == {"sampler": "single", "prior": {}, "command": ["--repeat", str(first)]}
 
 
 def test_what_it_may_be_given(made: Made, shell: Shell, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from scipy import stats
 from bench import records
 from bench.data import Dataset
 from bench.metrics import Metric
-from bench.settings.jobs import plan
+from bench.settings.jobs import Job, plan
 from tests.conftest import config_names
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +126,7 @@ def grid(params: dict[str, Any], when: dict[str, Any], typed: str) -> list[str]:
     sweeper = GridSweeper(params, when)
     sweeper.config_loader = None  # type: ignore[assignment] # only globs need one
     sweeper.launch = list  # type: ignore[assignment, method-assign]
-    return [" ".join(job) for job in sweeper.sweep(typed.split(" "))]
+    return [" ".join(job) for job, _ in sweeper.sweep(typed.split(" "))]
 
 
 @pytest.mark.parametrize(("params", "when", "typed", "made"), GRIDS, ids=range(len(GRIDS)))
@@ -242,6 +242,70 @@ def test_optuna_minimises_what_should_be_low(jobs: Jobs, monkeypatch: pytest.Mon
     assert jobs(*OPTUNA, "hydra.sweeper.n_trials=14") == high
 
 
+RANGES = "optimizer.lr=choice(1e-3,1e-2)"
+LISTED = {"optimizer.lr": "1e-3,0.01"}
+CHOSEN: list[tuple[str, dict[str, tuple[str, dict[str, str]]]]] = [
+    ("-m optimizer=sgd,adam optimizer.lr=1e-3,0.01 seed=0,1",
+     {"sgd": ("grid", LISTED), "adam": ("grid", LISTED)}),
+    ("-m seed=0,1 optimizer.lr=0.01", {"adam": ("grid", {})}),
+    ("-m optimizer.lr=1e-3,0.01 hydra/launcher=parallel", {"adam": ("grid", LISTED)}),
+    ("-m optimizer.lr=1e-3,0.01 hydra/launcher=basic", {"adam": ("grid", {})}),
+    (f"-m {RANGES} seed=0,1 hydra/sweeper=random hydra.sweeper.n_trials=2",
+     {"adam": ("random", {"optimizer.lr": "choice(1e-3,1e-2)"})}),
+    (f"-m {RANGES} optimizer=sgd,adam hydra/sweeper=optuna hydra.sweeper.n_trials=2",
+     dict.fromkeys(("sgd", "adam"), ("tpe", {"optimizer.lr": "choice(1e-3,1e-2)"}))),
+    ("experiment=random_search hydra.sweeper.n_trials=1", {
+        "sgd": ("random", {"optimizer.lr": "tag(log,interval(1e-4,10))"}),
+        "rmsprop": ("random", {
+            "optimizer.lr": "tag(log,interval(1e-5,1))",
+            "optimizer.decay": "choice(0.9,0.99,0.999)",
+        }),
+    }),
+    ("optimizer.lr=0.01 study=mine", {"adam": ("single", {})}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "expected"), CHOSEN, ids=lambda value: value and str(value)[:60])
+def test_how_each_run_was_chosen_is_noted(
+    shell: Shell,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    expected: dict[str, tuple[str, dict[str, str]]],
+) -> None:
+    seen: list[Job] = []
+
+    def run(jobs: Sequence[Job], **_: Any) -> list[Any]:
+        seen.extend(jobs)
+        values = {"val/accuracy": 0.5}
+        made = SimpleNamespace(status="completed", metric=ACCURACY.description, metrics=values)
+        return [made for _ in jobs]
+
+    monkeypatch.setattr("bench.sweeps.sweep.run", run)
+    monkeypatch.setattr("bench.single.main", lambda job: run([job]))
+    status, output = shell(*said.split())
+    assert status == 0, output
+    for job in seen:
+        assert job.search is not None
+        assert job.search["command"] == said.split()
+    found = {job.config["optimizer"]["name"]: job.search for job in seen}
+    for optimizer, (sampler, prior) in expected.items():
+        about = found[optimizer]
+        assert about is not None
+        assert (about["sampler"], about["prior"]) == (sampler, prior)
+    for job in seen:  # all seeds, all trials
+        assert job.search == found[job.config["optimizer"]["name"]]
+
+
+def test_a_command_that_no_record_could_hold_is_left_out(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Job] = []
+    monkeypatch.setattr("bench.single.main", seen.append)
+    status, output = shell("optimizer.lr=0.01", f"hydra.job.name={'x' * 100_000}")
+    assert status == 0, output
+    assert seen[0].search == {"sampler": "single", "prior": {}, "command": []}
+
+
 @pytest.mark.parametrize(
     ("metric", "good", "better", "worst"),
     [
@@ -313,7 +377,7 @@ def test_a_search_on_real_digits_goes_on(
     assert "2 runs" in bench(tmp_path, *typed, "hydra.sweeper.n_trials=2")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/**/record.json")}
     again = bench(tmp_path, *typed, "hydra.sweeper.n_trials=3")
-    assert "1 runs, 2 already made" in again
+    assert "3 runs, 2 of them already made" in again
     after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/**/record.json")}
     assert len(after) == 3
     assert before.items() <= after.items()

@@ -6,7 +6,7 @@ Scores are ``[runs, tasks]``; NaN is a run that is missing.
 import numpy as np
 from scipy import stats
 
-from bench.analysis.intervals import Interval, percentile_interval, stratified_bootstrap
+from bench.analysis.intervals import FEWEST, Interval, jackknife_interval
 
 
 def interquartile_mean(scores: np.ndarray) -> float:
@@ -20,21 +20,22 @@ def interquartile_mean(scores: np.ndarray) -> float:
     return float(_trimmed(scores)) if scores.size else np.nan
 
 
-def interquartile_mean_interval(
-    scores: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> Interval:
-    """``interquartile_mean`` with a bootstrap interval stratified by task; NaN for one run each."""
-    return stratified_bootstrap(
-        list(np.asarray(scores, dtype=float).T),
-        _trimmed,
-        rng=rng,
-        resamples=resamples,
-        confidence=confidence,
-    )
+def interquartile_mean_interval(scores: np.ndarray, confidence: float = 0.95) -> Interval:
+    """``interquartile_mean`` with a jackknife interval, runs left out one by one within each task.
+
+    Agarwal et al. 2021 draw runs anew within each task, which covers too little with few of them.
+    """
+    tasks = [task[~np.isnan(task)] for task in np.asarray(scores, dtype=float).T]
+    tasks = [task for task in tasks if task.size]
+    if not tasks:
+        return Interval(np.nan, np.nan, np.nan)
+    pooled = np.concatenate(tasks)
+    estimate = float(_trimmed(pooled))
+    if min(task.size for task in tasks) < FEWEST:
+        return Interval(estimate, np.nan, np.nan)
+    without = _trimmed(np.stack([np.delete(pooled, i) for i in range(pooled.size)]))
+    ends = np.cumsum([task.size for task in tasks])[:-1]
+    return jackknife_interval(estimate, *np.split(without, ends), confidence=confidence)
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
@@ -51,24 +52,24 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean([task.mean() for task in wins])) if wins else np.nan
 
 
-def improvement_interval(
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> Interval:
-    """``probability_of_improvement`` with runs of x and of y resampled within each task."""
-    wins = _wins(x, y)
-    estimate = probability_of_improvement(x, y)
-    if not wins or max(max(task.shape) for task in wins) == 1:
+def improvement_interval(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> Interval:
+    """``probability_of_improvement`` on one task with Newcombe's interval: ``[N], [M]``.
+
+    The values theta with ``|estimate - theta| <= z sd(theta)``, where ``sd(theta)^2``, after Hanley
+    and McNeil, is ``theta (1 - theta) (1 + n ((1 - theta) / (2 - theta) + theta / (1 + theta)))``
+    over N M, with n = (N + M) / 2 - 1 (Newcombe 2006, part 2, method 5): never outside 0 and 1, and
+    of some width where one always wins.
+    """
+    (wins,) = _wins(np.reshape(x, (-1, 1)), np.reshape(y, (-1, 1))) or [np.empty((0, 0))]
+    estimate = float(wins.mean()) if wins.size else np.nan
+    if not wins.size or min(wins.shape) < FEWEST:
         return Interval(estimate, np.nan, np.nan)
-    resampled = np.zeros(resamples)
-    for task in wins:
-        drawn_x, drawn_y = (rng.multinomial(n, np.full(n, 1 / n), resamples) for n in task.shape)
-        resampled += np.einsum("bn,nm,bm->b", drawn_x, task, drawn_y) / task.size / len(wins)
-    return percentile_interval(estimate, resampled, confidence)
+    theta = np.linspace(0, 1, 10_001)
+    n = sum(wins.shape) / 2 - 1
+    variance = theta * (1 - theta) * (1 + n * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
+    z = stats.norm.ppf((1 + confidence) / 2)
+    inside = theta[np.abs(estimate - theta) <= z * np.sqrt(variance / wins.size)]
+    return Interval(estimate, float(inside.min()), float(inside.max()))
 
 
 def _trimmed(scores: np.ndarray, axis: int = -1) -> np.ndarray:

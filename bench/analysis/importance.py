@@ -12,6 +12,10 @@ import numpy as np
 from scipy import stats
 from scipy.interpolate import RBFInterpolator
 
+FEWEST_DRAWN, FEWEST_AROUND = 50, 100  # trials; `tests/analysis/test_importance.py` simulates it
+MOST_DRAWN = 2000
+REACHES = (0.03, 0.05, 0.08, 0.12, 0.2, 0.35)  # of a kernel, as a share of the range
+
 
 def variance_shares(scores: np.ndarray) -> dict[tuple[int, ...], float]:
     """Functional ANOVA of a complete grid: each set of axes and its share of the variance.
@@ -44,24 +48,34 @@ def variance_shares(scores: np.ndarray) -> dict[tuple[int, ...], float]:
 def main_effects(settings: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Main effects from trials drawn at random: ``[N, H], [N] -> [H]``.
 
-    The correlation ratio ``Var(E[score | bin]) / Var(score)`` over bins of each hyperparameter
-    (an estimate of the first-order Sobol index, Plischke et al. 2013), less what bins explain by
-    chance: ``1 - (1 - ratio) (N - 1) / (N - B)`` (Kelley 1935's epsilon-squared), at least 0. Bins
-    are the values themselves if they are at most B = max(2, round(N^(1/3))), else B quantiles.
-    Interactions are not seen. Trials with a NaN are left out; NaN for fewer than 8 trials or
-    without variance.
+    The share of the variance that one hyperparameter explains of trials that the explanation has
+    not seen: a mean of the others' scores, weighted by how near they are in rank, at the width that
+    predicts best (the first-order Sobol index by kernel regression, left out one by one), at least
+    0. Interactions are not seen. In simulation, all shares of two to four hyperparameters are
+    within 0.1 of the truth in three of four studies with 50 trials, in six of seven with 100: NaN
+    for fewer than ``FEWEST_DRAWN``, and without variance. Trials with a NaN are left out; of more
+    than ``MOST_DRAWN``, evenly spread ones serve.
     """
     settings, scores = _complete(settings, scores)
     n, width = settings.shape
-    if n < 8 or not _vary(scores):
+    if n < FEWEST_DRAWN or not _vary(scores):
         return np.full(width, np.nan)
-    shares = np.empty(width)
-    for h, column in enumerate(settings.T):
-        bins = _bins(column, max(2, round(n ** (1 / 3))))
-        count = np.bincount(bins)
-        mean = np.bincount(bins, scores) / count
-        ratio = (count * (mean - scores.mean()) ** 2).sum() / n / scores.var()
-        shares[h] = max(0.0, 1 - (1 - ratio) * (n - 1) / (n - count.size))
+    kept = np.unique(np.linspace(0, n - 1, min(n, MOST_DRAWN)).round().astype(int))
+    ranks = stats.rankdata(settings[kept], axis=0) / kept.size
+    scores = scores[kept]
+    shares = np.zeros(width)
+    for h, rank in enumerate(ranks.T):
+        if np.ptp(rank) == 0:
+            continue
+        distance = (rank[:, None] - rank) ** 2 / 2
+        for reach in REACHES:
+            weights = np.exp(-distance / reach**2)
+            np.fill_diagonal(weights, 0.0)
+            total = weights.sum(axis=1)
+            known = total > 0  # where others are within reach
+            error = scores[known] - (weights @ scores)[known] / total[known]
+            if known.mean() > 0.5:
+                shares[h] = max(shares[h], 1 - np.mean(error**2) / scores[known].var())
     return shares
 
 
@@ -92,12 +106,14 @@ def local_shares_of_surrogate(
 
     Biedenkapp et al. 2018 fit a random forest; this fits a smoothed linear radial basis function
     to the trials, each hyperparameter replaced by its rank in [0, 1] (so that it does not matter
-    on which scale it was drawn), and moves one at a time from the best trial. Rough below some ten
-    trials for each hyperparameter: NaN then, and without variance. Trials with a NaN are left out.
+    on which scale it was drawn), and moves one at a time from the best trial. In simulation, all
+    shares are within 0.1 of the truth in three of four studies or more with ``FEWEST_AROUND``
+    trials for each hyperparameter but one: NaN for fewer, and without variance. Trials with a NaN
+    are left out.
     """
     settings, scores = _complete(settings, scores)
     n, width = settings.shape
-    if n < 10 * width or width == 0 or not _vary(scores):
+    if n < FEWEST_AROUND * max(width - 1, 1) or width == 0 or not _vary(scores):
         return np.full(width, np.nan)
     ranks = (stats.rankdata(settings, axis=0) - 1) / (n - 1)
     surrogate = RBFInterpolator(
@@ -129,12 +145,3 @@ def _complete(settings: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     settings, scores = np.asarray(settings, dtype=float), np.asarray(scores, dtype=float)
     kept = np.isfinite(scores) & np.isfinite(settings).all(axis=1)
     return settings[kept], scores[kept]
-
-
-def _bins(values: np.ndarray, bins: int) -> np.ndarray:
-    """The bin of each value, from 0, none of them empty: ``[N] -> [N]``."""
-    levels, level = np.unique(values, return_inverse=True)
-    if levels.size <= bins:
-        return level
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
-    return np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)[1]

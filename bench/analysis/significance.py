@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from bench.analysis.intervals import mean_interval
+from bench.analysis.intervals import FEWEST, mean_interval
 
 
 class Paired(NamedTuple):
@@ -14,37 +14,34 @@ class Paired(NamedTuple):
     Attributes:
         pairs: how many.
         difference, low, high: mean of x - y and its Student t interval.
-        p_t: two-sided paired t test.
-        p_wilcoxon: two-sided Wilcoxon signed-rank test; exact for up to 50 pairs without ties or
-            zeros. With n pairs it cannot fall below 2^(1 - n): 0.25 with three seeds.
+        p: two-sided, of the paired t test.
     """
 
     pairs: int
     difference: float
     low: float
     high: float
-    p_t: float
-    p_wilcoxon: float
+    p: float
 
 
 def paired(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> Paired:
     """Compares x with y over pairs that share a seed: ``[n]`` each; pairs with a NaN or an
     infinity are left out.
 
-    All differences zero: p = 1. One pair: p is NaN. Several equal differences have no spread to
-    hold them against: p_t is NaN, Wilcoxon's remains.
+    Fewer than three pairs: no interval, and p is NaN. All differences zero: p = 1. Several equal
+    differences have no spread to hold them against, so p is that of their signs, 2^(1 - n).
     """
     difference = np.asarray(x, dtype=float) - np.asarray(y, dtype=float)
     difference = difference[np.isfinite(difference)]
     mean, low, high = mean_interval(difference, confidence)
     n = difference.size
-    if n < 2:
-        return Paired(n, mean, low, high, np.nan, np.nan)
+    if n < FEWEST:
+        return Paired(n, mean, low, high, np.nan)
     if not difference.any():
-        return Paired(n, mean, low, high, 1.0, 1.0)
-    spread = np.ptp(difference) > 1e-12 * np.abs(difference).max()
-    p_t = float(stats.ttest_1samp(difference, 0.0).pvalue) if spread else np.nan
-    return Paired(n, mean, low, high, p_t, float(stats.wilcoxon(difference).pvalue))
+        return Paired(n, mean, low, high, 1.0)
+    if np.ptp(difference) <= 1e-12 * np.abs(difference).max():
+        return Paired(n, mean, low, high, 2.0 ** (1 - n))
+    return Paired(n, mean, low, high, float(stats.ttest_1samp(difference, 0.0).pvalue))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

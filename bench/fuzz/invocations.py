@@ -21,7 +21,7 @@ from typing import Any
 from unittest.mock import patch
 
 SECONDS = 60.0  # until it hangs
-LINES = 3  # of a refusal
+LINES = 5  # of a refusal, and of what was to be made before it
 MEMORY = 4 * 2**30  # bytes that one may have beyond what was imported
 
 KEYS = [
@@ -40,6 +40,7 @@ KEYS = [
     *("trainer.strategy", "trainer.precision", "trainer.log_every_n_steps", "trainer.threads"),
     *("trainer.val_check_interval", "trainer.check_val_every_n_epoch", "trainer.deterministic"),
     *("trainer.steps_per_execution", "trainer.patience", "trainer.enable_checkpointing"),
+    *("trainer.evaluations",),
     *("trainer.gradient_clip_val", "trainer.enable_progress_bar", "trainer.cuda_graph"),
     *("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.mode"),
     *("hydra.launcher.n_jobs", "hydra.launcher.threads", "hydra.launcher.max_stack"),

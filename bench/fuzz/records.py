@@ -197,6 +197,11 @@ def write_run(
             "schedule": {"name": "constant"},
             "trainer": {"max_epochs": 2, "max_steps": -1, "accelerator": "cpu"},
         },
+        search={
+            "sampler": "grid",
+            "prior": {"optimizer.lr": "1e-3,1e-2,1e-1"},
+            "command": ["-m", f"optimizer={optimizer}", "optimizer.lr=1e-3,1e-2,1e-1"],
+        },
         environment={"python": "3.11", "device": "cpu", "git": {"commit": "0123abc"}},
     )
     records.write(record, run)

@@ -1,7 +1,7 @@
-"""``python -m bench.report runs/<study>``: a study's figures, tables and page."""
+"""``python -m bench.report runs/<study>``: a study's figures, tables and page; of several studies,
+one that sets them against each other."""
 
 import argparse
-import io
 import subprocess
 import sys
 import webbrowser
@@ -9,27 +9,42 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import letters
 from bench import study as studies
+from bench.board import shown_from
 from bench.errors import BenchError
-from bench.report import terminal, write
+from bench.report import joined, terminal, write
+from bench.study import Study
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.report",
-        description="Writes a study's report: figures, tables, and a page that shows them.",
+        description="Writes a study's report: figures, tables, and a page that shows them. Given "
+        "several studies, one report that sets them against each other.",
     )
-    parser.add_argument("directory", type=Path, help="a study's directory, such as runs/quickstart")
+    parser.add_argument(
+        "directories",
+        nargs="+",
+        type=Path,
+        metavar="directory",
+        help="a study's directory, such as runs/quickstart",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="of several studies: where to write the report (default: compare/<a>-vs-<b> beside "
+        "the first)",
+    )
     parser.add_argument(
         "--open",
         action="store_true",
         help="show the page in a browser, and start TensorBoard on this machine's loopback address",
     )
     options = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not have every letter
-        sys.stdout.reconfigure(errors="replace")
+    letters.never_fail()
     try:
-        study = studies.read(options.directory)
+        study = _read(options.directories, options.output)
         for problem in study.problems:
             print(f"skipped: {problem}", file=sys.stderr)
         report = write(study)
@@ -40,10 +55,20 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped: {problem}", file=sys.stderr)
     terminal.show(report.contents, Console())
     print(f"report   {report.page}")
-    print(f"curves   tensorboard --logdir {options.directory}")
+    places = list(map(shown_from, options.directories))
+    for place in places:
+        print(f"curves   tensorboard --logdir {place}")
     if options.open:
-        return _open(report.page, options.directory)
+        return _open(report.page, places[0])
     return 0
+
+
+def _read(directories: list[Path], output: Path | None) -> Study:
+    if len(directories) > 1:
+        return joined.read(directories, output)
+    if output is not None:
+        raise BenchError("--output: only for several studies; one has its report in its directory")
+    return studies.read(directories[0])
 
 
 def _open(page: Path, directory: Path) -> int:

@@ -28,7 +28,8 @@ class Contents:
         selected: ``selection.selected_runs``.
         response, sensitivity: of the learning rate; empty if it does not vary.
         times: ``times_to_target`` with a column ``unit``.
-        expected: ``expected_best`` without replacement.
+        expected: ``expected_best``, of drawn trials.
+        differences: every difference that is mentioned, under one correction.
         curves: of the selected trials' completed runs, by workload and optimizer.
         looks: of each optimizer, in the order in which to show them.
         overrides: of one run of the best setting, as they were said; none if they are unknown.
@@ -45,7 +46,7 @@ class Contents:
     expected: pd.DataFrame
     tunability: pd.DataFrame
     probability_best: pd.DataFrame
-    tests: pd.DataFrame
+    differences: pd.DataFrame
     curves: dict[str, dict[str, pd.DataFrame]]
     looks: dict[str, style.Look]
     overrides: list[str]
@@ -107,7 +108,7 @@ class Contents:
 
 
 def gather(study: Study) -> Contents:
-    """The statistics of a study. The same study gives the same numbers: resampling is seeded.
+    """The statistics of a study.
 
     Raises:
         BenchError: there is no run to report on.
@@ -127,7 +128,6 @@ def gather(study: Study) -> Contents:
     if best["score"].isna().all():
         runs = runs.iloc[:0]  # nothing was measured: what diverged would be all there is
     lr_runs = runs if "lr" in study.settings else runs.iloc[:0].assign(lr=np.nan)
-    expected = tables.expected_best(runs, by=PAIR)
     times = {unit: tables.times_to_target(runs, unit, by=PAIR) for unit in UNITS}
     return Contents(
         study=study,
@@ -135,14 +135,15 @@ def gather(study: Study) -> Contents:
         trials=trials,
         selected=selection.selected_runs(runs, by=PAIR),
         response=tables.response(lr_runs, by=PAIR),
-        sensitivity=tables.sensitivity(
-            lr_runs, by=PAIR, deltas=DELTAS, rng=np.random.default_rng(0)
-        ),
+        sensitivity=tables.sensitivity(lr_runs, by=PAIR, deltas=DELTAS),
         times=pd.concat([table.assign(unit=unit) for unit, table in times.items()]),
-        expected=expected[~expected["replacement"].astype(bool)],
+        expected=tables.expected_best(runs, by=PAIR),
         tunability=tables.tunability(runs, by=PAIR),
         probability_best=tables.probability_best(runs),
-        tests=tables.paired_tests(runs),
+        differences=tables.corrected(
+            tables.differences(runs, delta=DELTAS[0]),
+            tables.factor_differences(runs, study.settings),
+        ),
         curves=found,
         looks=looks,
         overrides=overrides,

@@ -8,7 +8,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FixedLocator,
     FuncFormatter,
@@ -20,7 +19,16 @@ from matplotlib.ticker import (
 
 from bench.metrics import Metric
 from bench.report import curves, text
-from bench.report.style import INK, LONGEST_WORDS, MUTED, Look, figure, label_lines, words
+from bench.report.style import (
+    INK,
+    LONGEST_WORDS,
+    MUTED,
+    Drawing,
+    Look,
+    figure,
+    label_lines,
+    words,
+)
 
 NEAR_ONE = (  # marks on the axis of a fraction, in percent
     (50, 80, 90, 95, 98, 99, 99.5, 99.9, 0),
@@ -28,6 +36,7 @@ NEAR_ONE = (  # marks on the axis of a fraction, in percent
     np.arange(85.5, 99.5, 0.5),
     np.arange(85, 100, 0.1),
 )
+MARKED = 15  # points of a line: in more, their marks would touch
 ERROR_FLOOR = 1e-4  # an error of zero has no logarithm
 HEAT = "cividis"  # even in lightness, and the same to those who are colour-blind
 WRITTEN_COLUMNS = 9  # of a heat map: in more, the numbers would not fit into their cells
@@ -39,6 +48,7 @@ LABELS = {
     "lr": "learning rate",
     "weight_decay": "weight decay",
     "batch_size": "batch size",
+    "init": "initialisation",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -67,7 +77,7 @@ def convergence(
     metric: Metric,
     looks: Mapping[str, Look],
     target: float | None = None,
-) -> Figure | None:
+) -> Drawing | None:
     """A metric against epochs, steps or seconds: mean over seeds, with a band from least to most.
 
     Args:
@@ -82,15 +92,13 @@ def convergence(
     bands = {name: band for name, band in bands.items() if not band.empty}
     if not bands:
         return None
-    drawing = figure()
+    drawing = figure(x=label(x), y=measured(metric, y.partition("/")[0]))
     axes = drawing.add_subplot()
     scale = text.scale(metric)
     for name, band in bands.items():
-        look = looks[name]
-        marker = look.marker if len(band) <= 15 else ""
-        axes.plot(band["x"], band["mean"] * scale, marker=marker, **look.line())
-        _shade(axes, band["x"], band["min"] * scale, band["max"] * scale, look)
-    axes.set(xlabel=label(x), ylabel=_short(measured(metric, y.partition("/")[0])))
+        spread = scale * band["min"], scale * band["max"]
+        _curve(drawing, axes, name, looks[name], band["x"], scale * band["mean"], *spread)
+    axes.set(xlabel=label(x), ylabel=_short(drawing.names["y"]))
     axes.set_xlim(left=0)
     if x == "epoch" and max(band["x"].max() for band in bands.values()) >= 3:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -123,7 +131,7 @@ def response(
     looks: Mapping[str, Look],
     selected: Mapping[str, float],
     connected: bool = True,
-) -> Figure:
+) -> Drawing:
     """Final score against one hyperparameter, and below it where runs diverged.
 
     Args:
@@ -134,10 +142,14 @@ def response(
     lost = table[table["share_diverged"] > 0]
     troubled = [optimizer for optimizer in looks if optimizer in set(lost["optimizer"])]
     scale = text.scale(metric)
-    drawing = figure(extra_height=0.12 * len(troubled) + (0.18 if troubled else 0))
+    drawing = figure(
+        extra_height=0.12 * len(troubled) + (0.18 if troubled else 0),
+        x=label(name),
+        y=measured(metric),
+        diverged="diverged, % of its runs",
+    )
     if troubled:
         axes, strip = drawing.subplots(2, sharex=True, height_ratios=(1, 0.05 * len(troubled)))
-        _divergence_strip(strip, lost, name, troubled, looks)
         strip.set_xlabel(words(label(name)))
     else:
         axes = drawing.add_subplot()
@@ -151,11 +163,13 @@ def response(
         rows = shown[shown["optimizer"] == optimizer].sort_values(name)
         if rows.empty:
             continue
+        score, low, high = (scale * rows[column] for column in ("score", "low", "high"))
         if connected:
-            axes.plot(rows[name], scale * rows["score"], marker=look.marker, **look.line())
-            _shade(axes, rows[name], scale * rows["low"], scale * rows["high"], look)
+            axes.plot(rows[name], score, marker=look.marker, **look.line())
+            axes.fill_between(rows[name], low, high, alpha=0.16, linewidth=0, **look.fill())
         else:
-            axes.plot(rows[name], scale * rows["score"], look.marker, color=look.colour)
+            axes.plot(rows[name], score, look.marker, **look.fill())
+        drawing.note(axes, rows[name], score, look, optimizer=optimizer, low=low, high=high)
         tops[optimizer] = scale * metric.sign * float((metric.sign * rows["score"]).max())
         ring = rows[np.isclose(rows[name], selected.get(optimizer, np.nan), rtol=1e-9)]
         axes.plot(
@@ -166,8 +180,11 @@ def response(
             markerfacecolor="none",
             markeredgecolor=look.colour,
             markeredgewidth=1.1,
+            gid=look.gid,
         )
-    axes.set_ylabel(_short(measured(metric)))
+    if troubled:
+        _divergence_strip(drawing, strip, lost, name, troubled, looks)
+    axes.set_ylabel(_short(drawing.names["y"]))
     _value_axis(axes, metric, float(shown["low"].min()), float(shown["high"].max()))
     label_lines(axes, tops, looks)
     return drawing
@@ -181,7 +198,7 @@ def heat_map(
     metric: Metric,
     limits: tuple[float, float],
     best: tuple[Any, Any] | None,
-) -> Figure:
+) -> Drawing:
     """Mean score over a grid of two settings; a cross where every run diverged, a box at the best.
 
     Args:
@@ -190,7 +207,13 @@ def heat_map(
             one; shared between maps to be compared.
     """
     columns, rows = (sorted(cells[name].unique()) for name in (x, y))
-    drawing = figure(extra_height=max(0.0, 0.26 * (len(rows) - 8)))
+    drawing = figure(
+        extra_height=max(0.0, 0.26 * (len(rows) - 8)),
+        x=label(x),
+        y=label(y),
+        value=measured(metric),
+        diverged="diverged, % of its runs",
+    )
     axes = drawing.add_subplot()
     score = np.full((len(rows), len(columns)), np.nan)
     lost = np.zeros_like(score)
@@ -200,6 +223,15 @@ def heat_map(
     score[lost == 1] = np.nan
     scale = text.scale(metric)
     low, high = scale * limits[0], scale * limits[1]
+    drawing.note(
+        axes,
+        cells[x].map(columns.index) + 0.5,
+        cells[y].map(rows.index) + 0.5,
+        x=cells[x],
+        y=cells[y],
+        value=(scale * cells["score"]).mask(cells["share_diverged"] == 1),
+        diverged=_share_diverged(cells),
+    )
     shades = _shades(metric)
     mesh = axes.pcolormesh(scale * score, cmap=shades, vmin=low, vmax=high, edgecolors="none")
     for row, column in np.ndindex(score.shape):
@@ -235,16 +267,18 @@ def heat_map(
     axes.spines[:].set_visible(False)
     axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
-    bar.set_label(_short(measured(metric)))
+    bar.set_label(_short(drawing.names["value"]))
     bar.outline.set_visible(False)
     return drawing
 
 
 def scatter(
     trials: pd.DataFrame, *, x: str, y: str, metric: Metric, limits: tuple[float, float]
-) -> Figure:
+) -> Drawing:
     """As ``heat_map`` where two settings were drawn at random: one dot a trial, the best on top."""
-    drawing = figure()
+    drawing = figure(
+        x=label(x), y=label(y), value=measured(metric), diverged="diverged, % of its runs"
+    )
     axes = drawing.add_subplot()
     _setting_axis(axes, trials[x])  # first, so that the margins are the scale's own
     _setting_axis(axes, trials[y], vertical=True)
@@ -253,6 +287,9 @@ def scatter(
     kept = trials[~lost & trials["score"].notna()]
     kept = kept.sort_values("score", ascending=metric.higher_is_better)
     scale = text.scale(metric)
+    for dotted in (trials[lost], kept):
+        score = (scale * dotted["score"]).mask(dotted["share_diverged"] == 1)
+        drawing.note(axes, dotted[x], dotted[y], value=score, diverged=_share_diverged(dotted))
     dots = axes.scatter(
         kept[x],
         kept[y],
@@ -266,20 +303,24 @@ def scatter(
     )
     axes.set(xlabel=words(label(x)), ylabel=words(label(y)))
     bar = drawing.colorbar(dots, ax=axes, aspect=30, pad=0.02)
-    bar.set_label(_short(measured(metric)))
+    bar.set_label(_short(drawing.names["value"]))
     bar.outline.set_visible(False)
     return drawing
 
 
-def choices(table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[str, Look]) -> Figure:
+def choices(
+    table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[str, Look]
+) -> Drawing:
     """Score for each value of a setting that is a word: a dot an optimizer, a bar over its seeds.
 
     Args:
         table: ``analysis.tables.response`` of one workload for ``name``.
     """
-    values = sorted(table[name].unique())
+    values = ordered(table[name])
     present = [optimizer for optimizer in looks if optimizer in set(table["optimizer"])]
-    drawing = figure(extra_height=max(0.0, 0.3 * (len(values) - 5)))
+    drawing = figure(
+        extra_height=max(0.0, 0.3 * (len(values) - 5)), x=label(name), y=measured(metric)
+    )
     axes = drawing.add_subplot()
     shown = table[table["share_diverged"] < 1]
     scale = text.scale(metric)
@@ -289,21 +330,139 @@ def choices(table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[st
         rows = shown[shown["optimizer"] == optimizer]
         offset = (len(present) - 1 - 2 * i) * min(0.09, 0.35 / max(len(present) - 1, 1))
         height = rows[name].map(values.index) + offset
-        axes.hlines(height, scale * rows["low"], scale * rows["high"], color=look.colour, alpha=0.4)
-        axes.plot(scale * rows["score"], height, look.marker, color=look.colour)
+        score, low, high = (scale * rows[column] for column in ("score", "low", "high"))
+        axes.hlines(height, low, high, alpha=0.4, **look.fill())
+        axes.plot(score, height, look.marker, **look.fill())
+        told = {"x": rows[name], "y": score, "low": low, "high": high}
+        drawing.note(axes, score, height, look, optimizer=optimizer, **told)
         tops[optimizer] = len(values) - 1 + offset
     axes.set_yticks(range(len(values)), map(words, values))
     axes.set_ylim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params("y", length=0, labelcolor=INK)
-    axes.set_xlabel(_short(measured(metric)))
+    axes.set(xlabel=_short(drawing.names["y"]), ylabel=words(label(name)))
     label_lines(axes, tops, looks)
     return drawing
 
 
-def budget(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) -> Figure:
+def ordered(values: pd.Series) -> list[Any]:
+    """The distinct values of a setting that is a word, numbers among them by their size."""
+
+    def place(value: Any) -> tuple[bool, float, str]:
+        number = pd.to_numeric(str(value), errors="coerce")
+        return bool(np.isnan(number)), 0.0 if np.isnan(number) else float(number), str(value)
+
+    return sorted(values.unique(), key=place)
+
+
+def worth(
+    table: pd.DataFrame, *, name: str, metric: Metric, looks: Mapping[str, Look]
+) -> Drawing | None:
+    """What each value of a choice gains on test over the one that all are held to: a dot an
+    optimizer, with its interval.
+
+    Args:
+        table: rows of ``analysis.tables.factors.factor_differences``, of one workload and factor.
+
+    Returns:
+        None where no difference is known.
+    """
+    table = table[table["difference"].notna()]
+    if table.empty:
+        return None
+    values = ordered(table["x"])
+    present = [optimizer for optimizer in looks if optimizer in set(table["group"])]
+    unit = text.difference_unit(metric)
+    said = f"test {text.name(metric)} less that of {table['y'].iloc[0]}"
+    said += f" ({unit})" if unit else ""
+    height = max(0.0, 0.3 * (len(values) - 5))
+    drawing = figure(extra_height=height, x=label(name), y=said)
+    axes = drawing.add_subplot()
+    scale = text.scale(metric)
+    tops = {}
+    for i, optimizer in enumerate(present):
+        look = looks[optimizer]
+        rows = table[table["group"] == optimizer]
+        offset = (len(present) - 1 - 2 * i) * min(0.09, 0.35 / max(len(present) - 1, 1))
+        height = rows["x"].map(values.index) + offset
+        gain, low, high = (scale * rows[column] for column in ("difference", "low", "high"))
+        axes.hlines(height, low, high, alpha=0.4, **look.fill())
+        axes.plot(gain, height, look.marker, **look.fill())
+        told = {"x": rows["x"].map(str), "y": gain, "low": low, "high": high}
+        drawing.note(axes, gain, height, look, optimizer=optimizer, **told)
+        tops[optimizer] = len(values) - 1 + offset
+    axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
+    axes.set_yticks(range(len(values)), map(words, values))
+    axes.set_ylim(-0.5, len(values) - 0.5)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params("y", length=0, labelcolor=INK)
+    axes.set(xlabel=_short(said), ylabel=words(label(name)))
+    label_lines(axes, tops, looks)
+    return drawing
+
+
+def best_rates(
+    tables: Mapping[str, pd.DataFrame], *, name: str, looks: Mapping[str, Look]
+) -> Drawing:
+    """The best learning rate at each value of another number; hollow at an end of those tried.
+
+    Args:
+        tables: for each optimizer, ``analysis.tables.factors.best_rates``.
+    """
+    drawing = figure(x=label(name), y=f"best {label('lr')}")
+    axes = drawing.add_subplot()
+    _setting_axis(axes, pd.concat([table[name] for table in tables.values()]))
+    _setting_axis(axes, pd.concat([table["lr"] for table in tables.values()]), vertical=True)
+    ends = {}
+    for optimizer, look in looks.items():
+        if optimizer not in tables:
+            continue
+        rows = tables[optimizer]
+        axes.plot(rows[name], rows["lr"], **look.line())
+        for at, filled in ((rows["edge"].isna(), look.colour), (rows["edge"].notna(), "none")):
+            axes.plot(
+                rows.loc[at, name],
+                rows.loc[at, "lr"],
+                look.marker,
+                markerfacecolor=filled,
+                **look.fill(),
+            )
+        drawing.note(axes, rows[name], rows["lr"], look, optimizer=optimizer)
+        ends[optimizer] = float(rows["lr"].iloc[-1])
+    axes.set(xlabel=words(label(name)), ylabel=f"best {label('lr')}")
+    label_lines(axes, ends, looks)
+    return drawing
+
+
+def differences(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) -> Drawing:
+    """How far each optimizer's score differs, with its interval; no difference is marked.
+
+    Args:
+        table: a row an optimizer, with ``name, difference, low, high``.
+    """
+    unit = text.difference_unit(metric)
+    said = f"difference in test {text.name(metric)}" + (f" ({unit})" if unit else "")
+    drawing = figure(extra_height=-1.9 + 0.32 * len(table), x="difference", y=said)
+    axes = drawing.add_subplot()
+    scale = text.scale(metric)
+    for place, row in enumerate(table.to_dict("records")):
+        look, name = looks[row["name"]], row["name"]
+        value, low, high = (scale * row[column] for column in ("difference", "low", "high"))
+        axes.hlines(place, low, high, alpha=0.5, linewidth=2.4, **look.fill())
+        axes.plot(value, place, look.marker, markersize=7, **look.fill())
+        told = {"x": name, "y": [value], "low": [low], "high": [high]}
+        drawing.note(axes, [value], [place], look, optimizer=name, **told)
+    axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
+    axes.set_yticks(range(len(table)), map(words, table["name"]))
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.tick_params("y", length=0, labelcolor=INK)
+    axes.set_xlabel(_short(said))
+    return drawing
+
+
+def budget(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) -> Drawing:
     """The expected score of the best of k trials: ``analysis.tables.expected_best``."""
-    drawing = figure()
+    drawing = figure(x="trials", y=f"expected {measured(metric)}")
     axes = drawing.add_subplot()
     scale = text.scale(metric)
     ends = {}
@@ -311,51 +470,50 @@ def budget(table: pd.DataFrame, *, metric: Metric, looks: Mapping[str, Look]) ->
         rows = table[table["optimizer"] == optimizer].dropna(subset=["expected"])
         if rows.empty:
             continue
-        marker = look.marker if len(rows) <= 15 else ""
-        axes.plot(rows["k"], scale * rows["expected"], marker=marker, **look.line())
-        _shade(axes, rows["k"], scale * rows["low"], scale * rows["high"], look)
+        columns = (scale * rows[column] for column in ("expected", "low", "high"))
+        _curve(drawing, axes, optimizer, look, rows["k"], *columns)
         ends[optimizer] = scale * float(rows["expected"].iloc[-1])
-    axes.set_ylabel(_short(f"expected {measured(metric)}"))
+    axes.set_ylabel(_short(drawing.names["y"]))
     _trial_axis(axes, table)
     _value_axis(axes, metric, table["expected"].min(), table["expected"].max())
     label_lines(axes, ends, looks)
     return drawing
 
 
-def chance_of_best(table: pd.DataFrame, *, looks: Mapping[str, Look]) -> Figure:
+def chance_of_best(table: pd.DataFrame, *, looks: Mapping[str, Look]) -> Drawing:
     """The chance to win with k trials each: ``analysis.tables.probability_best``."""
-    drawing = figure()
+    drawing = figure(x="trials", y="probability of being best (%)")
     axes = drawing.add_subplot()
     ends = {}
     for optimizer, look in looks.items():
         rows = table[table["optimizer"] == optimizer]
         if rows.empty:
             continue
-        marker = look.marker if len(rows) <= 15 else ""
-        axes.plot(rows["k"], 100 * rows["probability"], marker=marker, **look.line())
+        _curve(drawing, axes, optimizer, look, rows["k"], 100 * rows["probability"])
         ends[optimizer] = 100 * float(rows["probability"].iloc[-1])
-    axes.set_ylabel("probability of being best (%)")
+    axes.set_ylabel(drawing.names["y"])
     _trial_axis(axes, table)
     axes.set_ylim(-3, 103)
     label_lines(axes, ends, looks)
     return drawing
 
 
-def profile(table: pd.DataFrame, *, looks: Mapping[str, Look], up_to: float) -> Figure:
+def profile(table: pd.DataFrame, *, looks: Mapping[str, Look], up_to: float) -> Drawing:
     """The share of workloads whose target is reached within a factor of the fastest optimizer.
 
     Args:
         table: rows with ``optimizer, tau, share``.
     """
-    drawing = figure()
+    drawing = figure(x="time, as a multiple of the fastest", y="workloads at target (%)")
     axes = drawing.add_subplot()
     ends = {}
     for optimizer, look in looks.items():
         rows = table[table["optimizer"] == optimizer]
         if not rows.empty:
             axes.step(rows["tau"], 100 * rows["share"], where="post", **look.line())
+            drawing.note(axes, rows["tau"], 100 * rows["share"], look, optimizer=optimizer)
             ends[optimizer] = 100 * float(rows["share"].iloc[-1])
-    axes.set(xlabel="time, as a multiple of the fastest", ylabel="workloads at target (%)")
+    axes.set(xlabel=drawing.names["x"], ylabel=drawing.names["y"])
     axes.set_xlim(1, up_to)
     axes.set_ylim(-3, 103)
     label_lines(axes, ends, looks)
@@ -368,21 +526,22 @@ def ranks(
     difference: float,
     groups: Sequence[Sequence[str]],
     looks: Mapping[str, Look],
-) -> Figure:
+) -> Drawing:
     """Mean ranks over workloads, best on top; bars join those that do not differ."""
     order = sorted(mean_ranks, key=lambda name: mean_ranks[name])
-    drawing = figure(extra_height=-2.0 + 0.26 * len(order))
+    drawing = figure(extra_height=-2.0 + 0.26 * len(order), x="mean rank")
     axes = drawing.add_subplot()
     for place, name in enumerate(order):
         look = looks[name]
-        axes.plot(mean_ranks[name], place, look.marker, color=look.colour, markersize=7)
+        axes.plot(mean_ranks[name], place, look.marker, markersize=7, **look.fill())
+        drawing.note(axes, [mean_ranks[name]], [place], look, optimizer=name, y=None)
     for lane, members in enumerate(groups):
         places = [order.index(name) for name in members]
         at = len(order) + 0.35 + 0.18 * lane
         axes.plot([at] * 2, [min(places) - 0.2, max(places) + 0.2], color=INK, linewidth=2.4)
     axes.set_yticks(range(len(order)), map(words, order))
     for tick, name in zip(axes.get_yticklabels(), order, strict=True):
-        tick.set_color(looks[name].colour)
+        tick.set(color=looks[name].colour, gid=looks[name].gid)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlim(0.7, len(order) + 0.5 + 0.18 * len(groups))
     axes.xaxis.set_major_locator(FixedLocator(range(1, len(order) + 1)))
@@ -421,25 +580,53 @@ def _shades(metric: Metric) -> mpl.colors.Colormap:
     return mpl.colormaps[HEAT if metric.higher_is_better else f"{HEAT}_r"]
 
 
-def _shade(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, look: Look) -> None:
-    axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0)
+def _curve(
+    drawing: Drawing,
+    axes: Axes,
+    name: str,
+    look: Look,
+    x: pd.Series,
+    y: pd.Series,
+    low: pd.Series | None = None,
+    high: pd.Series | None = None,
+) -> None:
+    """An optimizer's line, with marks while they can be told apart, and its band."""
+    axes.plot(x, y, marker=look.marker if len(x) <= MARKED else "", **look.line())
+    if low is not None and high is not None:
+        axes.fill_between(x, low, high, alpha=0.16, linewidth=0, **look.fill())
+    drawing.note(axes, x, y, look, optimizer=name, low=low, high=high)
+
+
+def _share_diverged(rows: pd.DataFrame) -> pd.Series:
+    """In percent; none where there is nothing to tell."""
+    return (100 * rows["share_diverged"]).where(rows["share_diverged"] > 0)
 
 
 def _divergence_strip(
-    axes: Axes, lost: pd.DataFrame, name: str, optimizers: list[str], looks: Mapping[str, Look]
+    drawing: Drawing,
+    axes: Axes,
+    lost: pd.DataFrame,
+    name: str,
+    optimizers: list[str],
+    looks: Mapping[str, Look],
 ) -> None:
     """One row an optimizer: a cross where runs diverged, fainter where only some did."""
     for row, optimizer in enumerate(reversed(optimizers)):
-        for _, at in lost[lost["optimizer"] == optimizer].iterrows():
+        look, rows = looks[optimizer], lost[lost["optimizer"] == optimizer]
+        for _, at in rows.iterrows():
             axes.plot(
                 at[name],
                 row,
                 "x",
                 markersize=4.5,
                 markeredgewidth=1.5,
-                color=looks[optimizer].colour,
                 alpha=0.3 + 0.7 * at["share_diverged"],
+                **look.fill(),
             )
+        share = _share_diverged(rows)
+        drawing.note(
+            axes, rows[name], [row] * len(rows), look, optimizer=optimizer, y=None, diverged=share
+        )
     axes.set_ylim(-0.9, len(optimizers) - 0.1)
     axes.set_yticks([])
     axes.grid(False)

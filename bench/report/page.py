@@ -13,9 +13,10 @@ import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from bench.report import style
+from bench.report.findings import Finding
+from bench.report.glossary import Marker
 
 FILE_NAME = "index.html"
 LONGEST_NAME = 120  # of a file, in characters
@@ -46,18 +47,23 @@ DARK = {
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A saved figure; ``file`` has no suffix, ``label`` tells it from a panel's other views."""
+    """A saved figure; ``file`` has no suffix, ``label`` tells it from a panel's other views.
+    ``points`` is JSON: what can be told of it, as ``style.Drawing.points`` has it."""
 
     file: str
     label: str
     svg: str
+    points: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
+    """Views of the same; ``optimizer`` where all of it is about that one."""
+
     title: str
     caption: str
     views: list[View]
+    optimizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,20 +109,16 @@ class Explorer:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of a section. What it has is shown in the order of the fields.
-
-    Attributes:
-        findings: sentences, each with what it is about.
-        facts: names with values.
-    """
+    """A part of a section. What it has is shown in the order of the fields; ``facts`` are names
+    with values."""
 
     heading: str = ""
     paragraphs: Sequence[str] = ()
-    findings: Sequence[tuple[str, str]] = ()
-    warnings: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     panels: Sequence[Panel] = ()
     tables: Sequence[Table] = ()
+    findings: Sequence[Finding] = ()
+    warnings: Sequence[str] = ()
     explorer: Explorer | None = None
 
 
@@ -130,8 +132,12 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
+    """All that there is to show; ``front``: the panels that stand above all, and only there."""
+
     title: str
     facts: list[str]
+    headline: str
+    front: Sequence[Panel]
     command: str
     sections: list[Section]
 
@@ -143,12 +149,14 @@ class Gallery:
         self.directory = directory
         self.titles: dict[str, str] = {}  # of each figure, by file name without suffix
 
-    def figure(self, drawing: Figure, name: str, *, title: str, label: str = "") -> View:
-        """Saves a figure, under ``name`` as far as a file may be called so."""
+    def figure(self, drawing: style.Drawing, name: str, *, title: str, label: str = "") -> View:
+        """Saves a figure and what it shows, under ``name`` as far as a file may be called so."""
         name = self._free(re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:LONGEST_NAME])
         svg = style.save(drawing, self.directory / name, title=title)
         self.titles[name] = title
-        return View(file=name, label=label, svg=style.for_page(svg, title=title))
+        self.csv(drawing.table(), name)
+        points = json.dumps(drawing.points(), separators=(",", ":"), allow_nan=False)
+        return View(file=name, label=label, svg=style.for_page(svg, title=title), points=points)
 
     def csv(self, frame: pd.DataFrame, name: str) -> str:
         """Saves a table; text that a spreadsheet would take for a formula is quoted by ``'``."""
@@ -170,9 +178,17 @@ def _no_formula(value: Any) -> Any:
 
 
 def table(
-    frame: pd.DataFrame, columns: Sequence[Column], *, title: str, caption: str, file: str = ""
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    title: str,
+    caption: str,
+    file: str = "",
+    by: str = "",
 ) -> Table:
-    """``frame`` as text, a row a row."""
+    """``frame`` as text, a row a row: from best to worst ``by`` a field that is like
+    ``Column.best``, or else by the first column that has one."""
+    frame = _ranked(frame, [by, *(column.best for column in columns)])
     best = {column.best: _best(frame, column.best) for column in columns if column.best}
     rows = [
         [
@@ -188,6 +204,19 @@ def table(
     return Table(title=title, caption=caption, columns=list(columns), rows=rows, file=file)
 
 
+def _ranked(frame: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
+    """Rows that are equal, and workloads, keep their order; what has no value comes last."""
+    fields = [field for field in fields if field]
+    if not fields or frame.empty:
+        return frame
+    sign = 1 if fields[0].startswith("-") else -1
+    keys = {"value": sign * frame[fields[0].removeprefix("-")].astype(float)}
+    if "workload" in frame:
+        keys = {"workload": pd.Series(pd.factorize(frame["workload"])[0], frame.index)} | keys
+    order = pd.DataFrame(keys).reset_index(drop=True).sort_values(list(keys), kind="stable").index
+    return frame.iloc[order]
+
+
 def _best(frame: pd.DataFrame, field: str) -> float:
     """The best value, or NaN, which equals none, where there is nothing to tell apart."""
     values = frame[field.removeprefix("-")].astype(float)
@@ -198,14 +227,14 @@ def _best(frame: pd.DataFrame, field: str) -> float:
 
 
 def explorer_data(
-    frame: pd.DataFrame, columns: Sequence[tuple[str, dict[str, Any]]], variables: dict[str, str]
+    frame: pd.DataFrame, columns: Sequence[tuple[str, dict[str, Any]]], places: dict[str, int]
 ) -> str:
     """The rows for the page's script; text cannot end the script element early."""
     heads = []
     for name, options in columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
         head = {"name": name, "title": name.replace("_", " "), "numeric": numeric} | options
-        heads.append(head | ({"optimizer": variables} if name == "optimizer" else {}))
+        heads.append(head | ({"places": places} if name == "optimizer" else {}))
     values = frame[[name for name, _ in columns]].astype(object)
     rows = values.where(values.notna(), None).values.tolist()
     return json.dumps({"columns": heads, "rows": rows}, allow_nan=False).replace("<", "\\u003c")
@@ -217,11 +246,15 @@ def write(page: Page, directory: Path, looks: dict[str, style.Look]) -> Path:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    marker = Marker()
+    environment.filters["terms"] = marker
     template = environment.from_string((resources / "page.html.jinja").read_text("utf-8"))
     path = directory / FILE_NAME
     html = template.render(
         page=page,
-        variables=style.variables(looks),
+        places=style.places(looks),
+        series=style.variables(looks),
+        glossary=marker.entries,
         light=LIGHT | style.page_colours(dark=False),
         dark=DARK | style.page_colours(dark=True),
         css=Markup((resources / "page.css").read_text("utf-8")),

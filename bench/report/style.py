@@ -2,8 +2,9 @@
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from html import escape
 from io import StringIO
 from itertools import pairwise
@@ -11,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from bench.report import pdf
 
 WIDTH, HEIGHT = 4.4, 2.95  # inches: a column of a paper, a phone held upright
 PNG_DPI = 200
@@ -47,20 +52,34 @@ RC: Any = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
     "svg.fonttype": "none",  # text stays text: searchable, editable, in the reader's own font
+    **pdf.RC,
 }
 
 
 @dataclass(frozen=True)
 class Look:
-    """An optimizer's appearance. ``dark`` is ``colour`` for a dark page."""
+    """An optimizer's appearance.
+
+    Attributes:
+        dark: ``colour`` for a dark page.
+        place: the optimizer's number in a study, by which a page finds all that is drawn of it.
+    """
 
     colour: str
     dark: str
     marker: str
     dash: tuple[float, ...] = ()
+    place: int | None = field(default=None, compare=False)
+
+    @property
+    def gid(self) -> str | None:
+        return None if self.place is None else f"series-{self.place}"
+
+    def fill(self) -> dict[str, Any]:
+        return {"color": self.colour, "gid": self.gid}
 
     def line(self) -> dict[str, Any]:
-        return {"color": self.colour, "dashes": self.dash} if self.dash else {"color": self.colour}
+        return self.fill() | ({"dashes": self.dash} if self.dash else {})
 
 
 # After Okabe & Ito (2008), whose colours stay apart under every common colour blindness; their
@@ -81,18 +100,27 @@ SPARE = (
     Look("#7d8c1f", "#bccb4e", "h", (1.5, 1.2)),
     Look("#a3123a", "#f0718f", "p", (5, 1.2, 1.2, 1.2)),
 )
+VARIANTS = ((), (1, 1.3), (5, 1.2, 1.2, 1.2), (7, 2))
 
 
 def looks(optimizers: Iterable[str]) -> dict[str, Look]:
     """A look for each name, in the order in which to show them; unknown ones take the spare looks.
 
     The same names always get the same looks. With more unknown names than spare looks, they repeat.
+    Those that differ in what stands in brackets after them, as one optimizer's in several studies
+    do, differ in the dash alone.
     """
-    names = set(optimizers)
-    known = [name for name in LOOKS if name in names]
-    unknown = sorted(names - LOOKS.keys())
+    variants: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(optimizers):
+        variants[name.rpartition(" (")[0] if name.endswith(")") else name].append(name)
+    unknown = sorted(variants.keys() - LOOKS.keys())
     spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(unknown)}
-    return {name: LOOKS[name] for name in known} | spare
+    found = [
+        (name, replace(look, dash=VARIANTS[i % len(VARIANTS)]) if i else look)
+        for base, look in (LOOKS | spare).items()
+        for i, name in enumerate(variants.get(base, ()))
+    ]
+    return {name: replace(look, place=place) for place, (name, look) in enumerate(found)}
 
 
 def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -> None:
@@ -133,6 +161,7 @@ def label_lines(axes: Axes, ends: dict[str, float], looks: Mapping[str, Look]) -
             transform=axes.transAxes,
             verticalalignment="center",
             fontsize=9.5,
+            gid=look.gid,
         )
 
 
@@ -144,25 +173,92 @@ def words(given: object) -> str:
     return text.replace("$", r"\$")
 
 
-def figure(*, extra_height: float = 0) -> Figure:
+class Drawing(Figure):
+    """A figure that knows what it shows, so that a page can tell it and a table hold it.
+
+    Attributes:
+        names: what the figure calls each column of ``noted``, such as ``x``.
+    """
+
+    def __init__(self, names: Mapping[str, str], **options: Any) -> None:
+        super().__init__(**options)
+        self.names = names
+        self.noted: list[tuple[Axes, Look | None, pd.DataFrame]] = []
+
+    def note(
+        self,
+        axes: Axes,
+        at_x: Any,
+        at_y: Any,
+        look: Look | None = None,
+        *,
+        optimizer: str | None = None,
+        **told: Any,
+    ) -> None:
+        """Points of ``axes``, and what they stand for: ``x`` and ``y`` where it is not that."""
+        where = {"at_x": np.asarray(at_x, dtype=float), "at_y": np.asarray(at_y, dtype=float)}
+        values = {"x": at_x, "y": at_y} | told
+        columns = {name: np.asarray(value) for name, value in values.items() if value is not None}
+        points = pd.DataFrame(where | columns)
+        self.noted.append((axes, look, points.assign(optimizer=optimizer)))
+
+    def table(self) -> pd.DataFrame:
+        """Exactly what is drawn, a row a point."""
+        if not self.noted:
+            return pd.DataFrame(columns=["optimizer", "x", "y"])
+        rows = pd.concat([points for *_, points in self.noted], ignore_index=True)
+        columns = [name for name in ("optimizer", *ORDER) if name in rows]
+        return rows[columns].dropna(axis="columns", how="all")
+
+    def points(self) -> dict[str, Any]:
+        """What ``page.js`` tells of each point: its series, its place in the SVG, its values."""
+        columns = [name for name in ORDER if any(name in points for *_, points in self.noted)]
+        scale, height = 72 / self.dpi, self.bbox.height
+        told = []
+        for axes, look, points in self.noted:
+            at = axes.transData.transform(points[["at_x", "at_y"]].to_numpy())
+            low, high = np.asarray(axes.bbox.min), np.asarray(axes.bbox.max)
+            inside = ((at >= low - 2) & (at <= high + 2)).all(axis=1)
+            values = points.reindex(columns=columns).astype(object)
+            values = values.where(values.notna(), None).to_numpy()
+            series = None if look is None else look.place
+            told += [
+                [series, round(x * scale, 1), round((height - y) * scale, 1), *map(_short, row)]
+                for (x, y), row in zip(at[inside], values[inside], strict=True)
+            ]
+        names = [[name, self.names.get(name, name)] for name in columns]
+        return {"names": names, "points": told}
+
+
+ORDER = ("x", "y", "value", "low", "high", "diverged")  # of the columns of what is noted
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def figure(*, extra_height: float = 0, **names: str) -> Drawing:
     """An empty figure of the house's size, without pyplot: no global state, no window."""
-    return Figure(figsize=(WIDTH, HEIGHT + extra_height), layout="constrained")
+    return Drawing(names, figsize=(WIDTH, HEIGHT + extra_height), layout="constrained")
 
 
 def save(drawing: Figure, path: Path, *, title: str) -> str:
-    """Writes ``path`` as ``.svg`` and ``.png``, reproducible to the byte; returns the SVG."""
+    """Writes ``path`` as ``.svg``, ``.pdf`` and ``.png``, reproducible to the byte; returns the
+    SVG, in which all that is drawn of an optimizer has the class of its look's ``gid``."""
     with mpl.rc_context({"svg.hashsalt": path.name}), warnings.catch_warnings():
         # A name in letters that the font lacks; the SVG has it in the reader's own.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         # A name in letters so wide that no room is left beside it; it is cut at the edge.
         warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
-        drawing.draw_without_rendering()  # finds the layout, which is slow, once for both files
-        drawing.set_layout_engine("none")
+        drawing.draw_without_rendering()  # finds the layout, which is slow, once for all files
+        drawing.set_layout_engine(None)  # with "none", each file would be laid out once more
         text = StringIO()
-        metadata = {"Date": None, "Creator": None, "Title": title}
-        drawing.savefig(text, format="svg", metadata=metadata)
+        drawing.savefig(
+            text, format="svg", metadata={"Date": None, "Creator": None, "Title": title}
+        )
+        pdf.save(drawing, path.with_suffix(".pdf"), title=title)
         drawing.savefig(path.with_suffix(".png"), dpi=PNG_DPI, metadata={"Software": None})
-    svg = text.getvalue()
+    svg = re.sub(r'<g id="(series-\d+)"', r'<g class="\1"', text.getvalue())
     path.with_suffix(".svg").write_text(svg, encoding="utf-8")
     return svg
 
@@ -190,10 +286,18 @@ def page_colours(*, dark: bool) -> dict[str, str]:
     return {f"--{name}": look.dark if dark else look.colour for name, look in _named_looks()}
 
 
+def places(looks: Mapping[str, Look]) -> dict[str, int]:
+    """The number of each optimizer, by which a page knows it: names may be anything."""
+    return {name: place for place, name in enumerate(looks)}
+
+
 def variables(looks: Mapping[str, Look]) -> dict[str, str]:
-    """The CSS variable that holds each optimizer's colour."""
+    """The CSS variable of each optimizer's colour, by its number."""
     names = {look.colour: f"--{name}" for name, look in _named_looks()}
-    return {optimizer: names[look.colour] for optimizer, look in looks.items()}
+    return {
+        f"--series-{place}": f"var({names[look.colour]})"
+        for place, look in enumerate(looks.values())
+    }
 
 
 def _named_looks() -> list[tuple[str, Look]]:

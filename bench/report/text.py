@@ -11,7 +11,8 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 
 def missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """What is no number is never shown as one: a caller that knows why says it in words."""
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def percent(fraction: float, *, digits: int = 2) -> str:
@@ -82,13 +83,16 @@ def interval(low: float, high: float, *, unit: str = "") -> str:
 
 
 def number(value: Any, *, digits: int = 3) -> str:
-    """Significant digits; whole numbers up to a million in full."""
+    """Significant digits; whole numbers up to a million in full; what is just below 1, such as a
+    decay, as many as tell it from 1."""
     if missing(value):
         return NOTHING
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if float(value).is_integer() and abs(value) < 1e6:
-        return f"{int(value):,}"
+    if (float(value).is_integer() and abs(value) < 1e6) or 10**digits <= abs(value) < 1e6:
+        return f"{value:,.0f}"
+    if 1 - 10.0**-digits < value < 1:
+        digits = -math.floor(math.log10(1 - value))
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 
@@ -100,8 +104,8 @@ def seconds(value: float) -> str:
     return f"{value / 60:.1f}{SPACE}min" if value < 5400 else f"{value / 3600:.1f}{SPACE}h"
 
 
-def count(how_many: int, noun: str) -> str:
-    return f"{how_many:,} {noun}" + ("" if how_many == 1 else "s")
+def count(how_many: int, noun: str, plural: str = "") -> str:
+    return f"{how_many:,} {noun if how_many == 1 else plural or f'{noun}s'}"
 
 
 def listed(names: list[str]) -> str:

@@ -8,7 +8,8 @@ import matplotlib as mpl
 from bench.errors import BenchError
 from bench.report import page, sections, style, tensorboard
 from bench.report.contents import Contents, gather
-from bench.study import REPORT_DIRECTORY, Study
+from bench.report.overview import Overview
+from bench.study import Study
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Report:
 
 
 def write(study: Study) -> Report:
-    """Writes a study's report into its directory's ``report``, over the one before.
+    """Writes a study's report into its ``report_directory``, over the one before.
 
     Raises:
         BenchError: there is nothing to report on, or the report cannot be written.
     """
     contents = gather(study)
-    target = study.directory / REPORT_DIRECTORY
+    target = study.report_directory
     if target.is_symlink():  # of which the files would be replaced
         raise BenchError(f"{target}: a link; the report is written into a directory of its own")
     try:
@@ -35,7 +36,8 @@ def write(study: Study) -> Report:
         with mpl.rc_context(style.RC):
             built = sections.build(contents, gallery)
         path = page.write(built, target, contents.looks)
-        tensorboard.write(contents, built, gallery.titles, target)
+        tensorboard.write(built, gallery.titles, target)
+        Overview(study.directory).write(study)
     except OSError as error:
         raise BenchError(f"{target}: the report cannot be written ({error.strerror})") from error
     return Report(contents, path)
@@ -43,8 +45,8 @@ def write(study: Study) -> Report:
 
 def _empty(target: Path) -> None:
     """Removes what an earlier report wrote, so that nothing stale stays beside the new one."""
-    target.mkdir(exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     tensorboard.clear(target)
     for path in target.iterdir():
-        if path.suffix in (".svg", ".png", ".csv", ".html"):
+        if path.suffix in (".svg", ".pdf", ".png", ".csv", ".html"):
             path.unlink(missing_ok=True)

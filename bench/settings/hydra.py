@@ -8,6 +8,8 @@ for each scheme of a place (``file://``, ``pkg://``), which are replaced here.
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 WORKLOADS = "workload/"
@@ -36,11 +38,34 @@ def source(scheme: str, path: str) -> Any:
     return _sources().resolve(scheme)("", f"{scheme}://{path}")
 
 
+def text_of(loader: Any, name: str) -> str:
+    """What stands in a configuration's file, comments too; nothing where it has none."""
+    for source in loader.get_sources():
+        if source.is_config(name):
+            place = Path(source.path)
+            if source.scheme() == "pkg":
+                place = Path(str(resources.files(source.path.replace("/", "."))))
+            path = place / f"{name}.yaml"
+            return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return ""
+
+
 def set_values(values: Sequence[Any], config: Any) -> None:
     """Sets what overrides say in a composed configuration."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     ConfigLoaderImpl._apply_overrides_to_config(list(values), config)
+
+
+def root_of(config: Any) -> Any:
+    """The whole configuration that it is a part of."""
+    return config._get_root()
+
+
+def node_of(config: Any, key: str) -> Any:
+    """What stands there; a section only where it has something in it. Resolves nothing."""
+    node = config._get_node(key)
+    return None if node._is_none() or node._is_missing() or node._is_interpolation() else node
 
 
 def directory_name(overrides: Sequence[Any], **options: Any) -> str:

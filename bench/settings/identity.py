@@ -40,6 +40,7 @@ ADDED: Mapping[str, Any] = {
     "trainer.accumulate_grad_batches": 1,
     "trainer.ema_decay": None,
     "trainer.callbacks": [],
+    "trainer.evaluations": None,
     "workload.label_smoothing": 0.0,
     "workload._target_": "bench.workloads.ImageClassifier",
 }
@@ -150,7 +151,11 @@ def shown_settings(config: Mapping[str, Any]) -> dict[str, float | str]:
     }
 
 
-def record_fields(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
+def record_fields(
+    config: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    search: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The fields of a record that are known before the run starts."""
     return {
         "id": digest(config),
@@ -162,6 +167,7 @@ def record_fields(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> d
         "hyperparameters": hyperparameters(config),
         "config": dict(config),
         "overrides": list(overrides),
+        "search": search,
     }
 
 

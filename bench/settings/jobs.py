@@ -17,7 +17,8 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import records
-from bench.command_line import search_path
+from bench.command_line import search_path, typed
+from bench.declared import LONGEST
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.identity import digest, record_fields, run_directory
@@ -37,12 +38,14 @@ class Job:
         hydra: Hydra's own configuration, for ``.hydra/hydra.yaml``.
         overrides: what was said on the command line for this run, and where a person's own
             configurations lie.
+        search: how it was chosen, as `bench.records.Search` says.
     """
 
     config: dict[str, Any]
     hydra: dict[str, Any]
     overrides: tuple[str, ...]
     directory: Path
+    search: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -68,8 +71,11 @@ class Job:
         return record
 
 
-def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
+def plan(own: DictConfig, hydra: dict[str, Any], search: Mapping[str, Any] | None = None) -> Job:
     """The job of one composed configuration: our keys, and Hydra's own.
+
+    Args:
+        search: how a sweep chose it; without, as far as Hydra tells.
 
     Raises:
         BenchError: a value is out of range.
@@ -82,7 +88,22 @@ def plan(own: DictConfig, hydra: dict[str, Any]) -> Job:
         hydra=hydra,
         overrides=(*search_path(hydra), *said),
         directory=run_directory(config, _defaults(config, hydra["runtime"]["choices"])),
+        search=_noted(search or {"sampler": _sampler(hydra), "prior": {}}),
     )
+
+
+def _sampler(hydra: Mapping[str, Any]) -> str:
+    if hydra["mode"] != "MULTIRUN":
+        return "single"
+    sweeper = str(hydra["runtime"]["choices"]["hydra/sweeper"])
+    return "tpe" if sweeper == "optuna" else sweeper
+
+
+def _noted(search: Mapping[str, Any]) -> dict[str, Any]:
+    """With the command, where that and the priors are not too long for a record."""
+    prior = {key: text for key, text in search["prior"].items() if len(text) <= LONGEST}
+    command = list(typed) if len(" ".join(typed)) <= LONGEST else []
+    return {"sampler": search["sampler"], "prior": prior, "command": command}
 
 
 def _name_own_classes(own: DictConfig, said: Sequence[str]) -> None:
@@ -178,6 +199,7 @@ def run(
         [job.directory for job in jobs],
         tell,
         overrides=[job.overrides for job in jobs],
+        searches=[job.search for job in jobs],
     )
     if not ready.is_first_process:
         return ready.train()
@@ -206,7 +228,7 @@ def reason(error: Exception) -> str:
 def fail(job: Job, why: str) -> Record:
     """Records that a run could not be made."""
     metric = workload_of(job.config).metric.description
-    record = records.failed(record_fields(job.config, job.overrides), metric, why)
+    record = records.failed(record_fields(job.config, job.overrides, job.search), metric, why)
     job.directory.mkdir(parents=True, exist_ok=True)
     records.write(record, job.directory)
     return record

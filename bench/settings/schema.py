@@ -17,8 +17,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import BenchError
+from bench.settings import help
 from bench.settings.fields import accepts, section, whole_or
-from bench.settings.hydra import describe_workloads
+from bench.settings.hydra import describe_workloads, root_of
 from bench.settings.messages import explain, no_such_key
 from bench.settings.paths import called, found
 from bench.settings.workloads import CLASSIFIER, kind_of, schema_for, workload_of
@@ -36,10 +37,11 @@ MOST_STEPS = 100_000_000  # the learning rates of all steps are computed at once
 class Trainer:
     """Lightning's own names, then ours, from ``steps_per_execution`` on.
 
-    Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. After
-    ``patience`` validations without a better value of the metric it stops. With
-    ``accumulate_grad_batches`` a step takes the mean gradient of so many batches, and steps are
-    what everything else counts.
+    Without ``max_epochs`` a run takes `DEFAULT_EPOCHS`, or ``max_steps`` if they are given. With
+    ``evaluations`` it is validated so many times, most often at its start (`evaluation_steps`), and
+    its training loss is logged then, too. After ``patience`` validations without a better value of
+    the metric it stops. With ``accumulate_grad_batches`` a step takes the mean gradient of so many
+    batches, and steps are what everything else counts.
     With ``ema_decay`` it is validated and tested with the exponential moving average of its
     weights. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
     ``{_target_: path, argument: value}``. With ``resume`` a run goes on from the longest finished
@@ -63,6 +65,7 @@ class Trainer:
     enable_checkpointing: bool = True
     enable_model_summary: bool = False
     steps_per_execution: Union[int, str] = whole_or("auto", "auto")  # noqa: UP007
+    evaluations: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     patience: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     cuda_graph: str = accepts("auto", None, "auto", "never")
     threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
@@ -130,6 +133,7 @@ def register() -> None:
         anything = DictConfig({"name": "${._target_}", "_target_": "???"}, flags={"struct": False})
         store(group=group, name="custom", node=anything)
     describe_workloads()
+    help.register()
 
 
 def validate(config: DictConfig) -> dict[str, Any]:
@@ -212,6 +216,24 @@ def total_steps(config: Mapping[str, Any]) -> int:
     return min(limits)
 
 
+def evaluation_steps(config: Mapping[str, Any]) -> list[int] | None:
+    """The optimizer steps after which a run with ``trainer.evaluations`` is validated: as many, or
+    every step if there are fewer; the last one always. None where nothing of the kind is said.
+
+    They grow with the cube. Straight lines between points so placed err the least, in the mean over
+    all steps, from a curve that falls like a logarithm: in the L1 norm points are best as dense as
+    the cube root of the second derivative (de Boor 1973), which is ``step**(-2/3)``.
+    """
+    count = config["trainer"].get("evaluations")
+    if count is None:
+        return None
+    total, steps = total_steps(config), [0]
+    count = min(count, total)
+    for k in range(1, count + 1):
+        steps.append(max(-(-total * k**3 // count**3), steps[-1] + 1))
+    return steps[1:]
+
+
 def multipliers(schedule: Mapping[str, Any], steps: int) -> list[float]:
     """The learning-rate multiplier of every step of a run, computed at once."""
     options = {key: value for key, value in schedule.items() if key not in ("name", "_target_")}
@@ -269,7 +291,7 @@ def _described(
     metadata = {f.name: f.metadata for f in fields(schema)} if is_dataclass(schema) else {}
     if is_dataclass(schema):
         for name in plain.keys() - metadata.keys():
-            raise BenchError(no_such_key(f"{prefix}{name}", sorted(metadata)))
+            raise BenchError(no_such_key(f"{prefix}{name}", sorted(metadata), root_of(node)))
         for name in metadata.keys() - plain.keys():
             raise BenchError(f"{prefix}{name}: a value is needed, none was given")
     for name, value in plain.items():
@@ -366,6 +388,14 @@ def _check_together(config: Mapping[str, Any]) -> None:
             f"trainer.val_check_interval={interval}: at most the {steps} steps of an epoch; "
             "for longer ones use trainer.check_val_every_n_epoch"
         )
+    if trainer["evaluations"] is not None:
+        for key, unset in (("val_check_interval", None), ("check_val_every_n_epoch", 1)):
+            if trainer[key] != unset:
+                raise BenchError(
+                    f"trainer.evaluations={trainer['evaluations']}, trainer.{key}={trainer[key]}: "
+                    "both say when a run is validated; leave one of them out, or set "
+                    "trainer.evaluations=null"
+                )
     if trainer["patience"] is not None and not own.validates:
         raise BenchError(
             f"trainer.patience={trainer['patience']}: waits for a better {own.metric.name} on "

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count, pairwise
+from math import gcd
 from typing import Any, Literal
 
 from bench.settings.identity import NEUTRAL, leaves
@@ -82,17 +83,19 @@ def tasks(
     Args:
         strategy: ``parallel`` leaves every job alone.
         device: ``cpu`` or ``cuda``.
-        workers: how many tasks run at a time; there are enough stacks to keep them all busy.
+        workers: how many tasks run at a time; the last stacks are smaller, so
+            that they end together.
         max_stack: the most runs of a stack; None for as many as memory holds.
         capacity: how many that are; called as `most_that_fit`.
         refusal_of_workload: called as `own_refusal`.
-        say: is told of each group what is done with it, and why.
+        say: is told what is not stacked, though it was asked for, and why.
     """
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(stack_key(job.config), []).append(job)
     fitting: dict[str, int] = {}
     alone: list[list[Job]] = []
+    refused: dict[str, list[list[Job]]] = {}
     stacked: dict[str, list[list[Job]]] = {}
     for key, group in groups.items():
         config = group[0].config
@@ -103,7 +106,7 @@ def tasks(
             reason = refusal_of_workload(config)
         if strategy == "parallel" or (strategy == "auto" and not pays) or reason is not None:
             if strategy == "stacked":
-                say(f"{_name(config)}: {len(group)} run(s) not stacked: {reason}")
+                refused.setdefault(str(reason), []).append(group)
             alone += [[job] for job in group]
         else:
             workload = json.dumps(config["workload"])
@@ -116,18 +119,18 @@ def tasks(
                 for runs in (by_seed(group) if apart else [group])
                 for part in up_to(most, runs)
             ]
+    for reason, refusals in refused.items():
+        name, others = _name(refusals[0][0].config), len(refusals) - 1
+        like_it = f" and {others} more" if others else ""
+        say(f"{name}{like_it}: {sum(map(len, refusals))} run(s) not stacked: {reason}")
     stacks = sum(map(len, stacked.values()))
-    parts = next(n for n in count(1) if -(-n * stacks // workers) * workers <= SLACK * n * stacks)
+    over = stacks % workers  # when each process has had as many; each of these is for several
+    place, parts = count(over - stacks), workers // gcd(over, workers)
     for key, whole in stacked.items():
-        stacked[key] = [part for runs in whole for part in divided(runs, parts)]
-        runs, most = sum(map(len, stacked[key])), max(map(len, stacked[key]))
-        if most > 1:
-            say(f"{_name(groups[key][0].config)}: {runs} runs in stacks of up to {most}")
+        stacked[key] = [
+            part for runs in whole for part in divided(runs, parts if next(place) >= 0 else 1)
+        ]
     return [*chain.from_iterable(stacked.values()), *alone]
-
-
-# How much longer than by even shares processes may take: smaller stacks would cost more.
-SLACK = 1.15
 
 
 def _name(config: Mapping[str, Any]) -> str:

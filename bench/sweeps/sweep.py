@@ -6,39 +6,42 @@ No torch at the top: the parent process plans and shows; its workers train.
 import functools
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-from bench import continuation, provenance
+from bench import continuation, provenance, records
+from bench.board.live import following
 from bench.errors import BenchError
 from bench.records import Record
+from bench.report import text
 from bench.settings.jobs import Job
 from bench.settings.schema import as_yaml
 from bench.settings.workloads import workload_of
-from bench.sweeps.display import Display
+from bench.single import duration
+from bench.sweeps import outcome
+from bench.sweeps.display import Display, what
 from bench.sweeps.stacking import Strategy, most_that_fit, own_refusal, tasks
 from bench.sweeps.workers import Pool, ask, start_importing
+
+MOST_FAILURES = 10  # that are named
 
 
 class SweepError(BenchError):
     """Some runs failed; the others were made."""
 
 
-def run(
-    jobs: Sequence[Job],
-    *,
-    strategy: Strategy,
-    workers: int | None,
-    threads: int | None,
-    max_stack: int | None = None,
-) -> list[Record]:
-    """Makes the runs that are missing; those already made are kept.
+class Sweep:
+    """Runs on one machine, given at once or, as a search proposes them, in parts; it is shown and
+    summed up as one. To be entered; when it is left, its results are printed.
 
     Args:
         strategy: whether runs that differ only in numbers train as stacks.
@@ -47,58 +50,192 @@ def run(
             are missing, equals to the last bit what it would have been.
         max_stack: the most runs of a stack; None for as many as memory holds.
 
-    Returns:
-        The record of every job, in order.
-
-    Raises:
-        BenchError: a job cannot be made as configured; nothing was started.
-        SweepError: some runs failed.
+    Attributes:
+        more: how many runs will follow that are not known yet.
     """
-    console = Console(stderr=True)
-    _refuse_twins(jobs)
-    done = {job.directory: record for job in jobs if (record := job.finished())}
-    missing = [job for job in jobs if job.directory not in done]
-    kept = f", {len(done)} already made" if done else ""
-    if missing:
-        _check_writable(missing[0])
-        threads = threads or 1
-        start_importing(threads)
+
+    def __init__(
+        self,
+        *,
+        strategy: Strategy,
+        workers: int | None,
+        threads: int | None,
+        max_stack: int | None = None,
+    ) -> None:
+        self.strategy = strategy
+        self.workers = workers
+        self.threads = threads or 1
+        self.max_stack = max_stack
+        self.more = 0
+        self.made = False
+        self.began = time.monotonic()
+        self.console = Console(stderr=True)
+        self.display = Display(self.console)
+        self.said: set[str] = set()
+        self.following = ExitStack()
+        self.done: dict[Path, Record] = {}
+
+    def __enter__(self) -> "Sweep":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.display.stop()
+        self.following.close()
+        if kind is None or issubclass(kind, SweepError):
+            self._sum_up()
+        elif self.done:
+            self.console.print(self.display.table())
+
+    def run(self, jobs: Sequence[Job]) -> list[Record]:
+        """Makes the runs that are missing; those already made are kept.
+
+        Returns:
+            The record of every job, in order.
+
+        Raises:
+            BenchError: a job cannot be made as configured; nothing was started.
+            SweepError: some runs failed.
+        """
+        _refuse_twins(jobs)
+        new = [job for job in jobs if job.directory not in self.done]
+        kept = {job.directory: record for job in new if (record := job.finished()) is not None}
+        missing = [job for job in new if job.directory not in kept]
+        if missing:
+            _check_writable(missing[0])
+        if not self.display.jobs:
+            self._announce(jobs, kept=len(kept))
+        self.display.expect(new, more=self.more)
+        for job in new:
+            if job.directory in kept:
+                self._add(job, kept[job.directory])
+        if missing:
+            self.display.start()
+            self._make(missing)
+        records = [self.done[job.directory] for job in jobs]
+        if any(record.status == "failed" for record in records):
+            failed = sum(record.status == "failed" for record in self.done.values())
+            raise SweepError(
+                f"{failed} of {len(self.done)} runs failed; the same command runs them again"
+            )
+        return records
+
+    def _announce(self, jobs: Sequence[Job], *, kept: int) -> None:
+        """What will be made, at once: nothing of what takes time has begun."""
+        whole = len(jobs) + self.more
+        made = f", {kept:,} of them already made" if kept else ""
+        if kept == whole:
+            made = ", already made; nothing to run"
+        places = text.listed(list(map(str, studies(jobs))))
+        self.say(f"{text.count(whole, 'run')}{made} -> {places}")
+        self.say(what(jobs))
+
+    def say(self, line: str) -> None:
+        """Once, though several parts have it to say."""
+        if line not in self.said:
+            self.said.add(line)
+            options: Any = {"style": "dim", "markup": False, "highlight": False}
+            self.console.print(line, soft_wrap=not self.console.is_terminal, **options)
+
+    def _add(self, job: Job, record: Record) -> None:
+        self.done[job.directory] = record
+        self.display.add(job, record)
+
+    def _make(self, missing: Sequence[Job]) -> None:
+        start_importing(self.threads)
+        if not self.made:
+            self.made = True
+            self.following.enter_context(following(studies(missing)))
         try_extensions(missing)
         fetch_data(missing)
         device, gpus = accelerator(missing[0])
-        workers = workers or gpus or max(1, cores() // threads)
+        workers = self.workers or gpus or max(1, cores() // self.threads)
         kinds = {as_yaml([j.config["workload"], j.config["trainer"]]): j.config for j in missing}
         ask(_refuse_what_cannot_fit, list(kinds.values()), device)
-        say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
         fresh: list[Job] = []
         going_on: list[Job] = []
         for job in missing:
             (going_on if _goes_on(job, device) else fresh).append(job)
         if going_on:
-            say(f"{len(going_on)} run(s) go on from shorter ones, each alone")
+            self.say(f"{len(going_on)} run(s) go on from shorter ones, each alone")
         plan = tasks(
             fresh,
-            strategy=strategy,
+            strategy=self.strategy,
             device=device,
             workers=workers,
-            max_stack=max_stack,
+            max_stack=self.max_stack,
             capacity=partial(ask, most_that_fit),
             refusal_of_workload=partial(ask, own_refusal),
-            say=say,
+            say=self.say,
         )
         plan += [[job] for job in going_on]
         workers = min(workers, len(plan))
-        console.print(
-            f"{len(missing)} runs{kept}: {workers} process(es) of {threads} thread(s)", style="dim"
+        self._say_how(plan, workers=workers)
+        pool = Pool(
+            workers=workers, threads=self.threads, gpus=gpus, add=self._add, show=self.display.show
         )
-        with Display(console, missing) as display:
-            pool = Pool(workers=workers, threads=threads, gpus=gpus, display=display)
-            done |= pool.run(plan)
-    else:
-        console.print(f"nothing to run{kept}", style="dim")
-    results = [done[job.directory] for job in jobs]
-    _summarise(jobs, results, console)
-    return results
+        pool.run(plan)
+
+    def _say_how(self, plan: Sequence[Sequence[Job]], *, workers: int) -> None:
+        """Of the first part alone."""
+        if "how" in self.said:
+            return
+        self.said.add("how")
+        stacks = [len(task) for task in plan if len(task) > 1]
+        alone = len(plan) - len(stacks)
+        how = [f"{sum(stacks):,} in stacks of up to {max(stacks)}"] if stacks else []
+        how += [f"{alone:,} alone"] if alone else []
+        processes = text.count(workers, "process", "processes")
+        threads = text.count(self.threads, "thread")
+        self.say(f"launcher {self.strategy}: {', '.join(how)}; {processes} of {threads}")
+
+    def _sum_up(self) -> None:
+        """What failed and why; the results themselves; and where to look next."""
+        jobs, console = self.display.jobs, self.console
+        ended, seconds = self.display.ended, time.monotonic() - self.began
+        said = [f"{ended[key]:,} {key}" for key in ("diverged", "failed") if ended[key]]
+        if self.made:
+            self.say(", ".join([text.count(len(jobs), "run"), *said, duration(seconds)]))
+        failed = [j for j in jobs if self.done[j.directory].status == "failed"]
+        for job in failed[:MOST_FAILURES]:
+            reason = self.done[job.directory].reason
+            line = Text(f"failed: {job.directory}: {reason}", style="red")
+            console.print(line, highlight=False, soft_wrap=True)
+        if len(failed) > MOST_FAILURES:
+            console.print(f"... and {len(failed) - MOST_FAILURES:,} more", style="red")
+        if not outcome.show(studies(jobs), console):
+            console.print(self.display.table())
+
+
+class Launched(Sweep):
+    """The same, where another launcher makes the runs.
+
+    Args:
+        launch: makes several, and returns when they have ended.
+        launcher: its name.
+        in_turn: whether it shows each itself, and one at a time.
+    """
+
+    def __init__(
+        self, launch: Callable[[Sequence[Job]], Any], *, launcher: str, in_turn: bool
+    ) -> None:
+        super().__init__(strategy="parallel", workers=None, threads=None)
+        self.launch = launch
+        self.launcher = launcher
+        self.in_turn = in_turn
+        self.display.is_live = False
+
+    def _make(self, missing: Sequence[Job]) -> None:
+        self.say(f"launcher {self.launcher}{': one after the other' if self.in_turn else ''}")
+        for part in [[job] for job in missing] if self.in_turn else [missing]:
+            self.launch(part)
+            for job in part:
+                self._add(job, job.finished() or records.read(job.directory / records.FILE_NAME))
+            self.display.show([])
+
+
+def studies(jobs: Iterable[Job]) -> list[Path]:
+    """The directories of their studies."""
+    return sorted({Path(job.config["runs_dir"], job.config["study"]) for job in jobs})
 
 
 def accelerator(job: Job) -> tuple[str, int]:
@@ -182,21 +319,4 @@ def _check_writable(job: Job) -> None:
         raise BenchError(
             f"runs_dir={job.config['runs_dir']}: {place} cannot be written to; "
             "choose another place with runs_dir=..."
-        )
-
-
-def _summarise(jobs: Sequence[Job], results: Sequence[Record], console: Console) -> None:
-    """Names what failed and why, and says what to do next."""
-    failed = [(j, r) for j, r in zip(jobs, results, strict=True) if r.status == "failed"]
-    for job, record in failed[:10]:
-        console.print(f"failed: {job.directory}: {record.reason}", style="red", markup=False)
-    if len(failed) > 10:
-        console.print(f"... and {len(failed) - 10} more", style="red")
-    studies = sorted({str(Path(j.config["runs_dir"], j.config["study"])) for j in jobs})
-    for study in studies:
-        console.print(f"report:  python -m bench.report {study}", markup=False, highlight=False)
-        console.print(f"curves:  tensorboard --logdir {study}", markup=False, highlight=False)
-    if failed:
-        raise SweepError(
-            f"{len(failed)} of {len(results)} runs failed; the same command runs them again"
         )

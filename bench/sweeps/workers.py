@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from bench.records import Record
 from bench.settings import jobs as single_job
 from bench.settings.jobs import Job
-from bench.sweeps.display import Display, Running
+from bench.sweeps.display import Running
 
 T = TypeVar("T")
 _reports: "Reports"  # of this process, where it is a worker
@@ -86,20 +86,33 @@ def _interrupts_blocked() -> Iterator[None]:
 
 class Pool:
     """Processes that make runs. One that dies takes only its own task with it: the tasks that are
-    left are run each in a pool of its own, and one that dies there too has failed."""
+    left are run each in a pool of its own, and one that dies there too has failed.
 
-    def __init__(self, *, workers: int, threads: int, gpus: int, display: Display) -> None:
+    Args:
+        add: is told of each run that has ended.
+        show: is told now and then of what is being made.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        threads: int,
+        gpus: int,
+        add: Callable[[Job, Record], None],
+        show: Callable[[Iterable[Running]], None],
+    ) -> None:
         self.workers = workers
         self.threads = threads
         self.gpus = gpus
-        self.display = display
-        self.done: dict[Path, Record] = {}
+        self.add = add
+        self.show = show
+        self.done: set[Path] = set()
 
-    def run(self, tasks: Sequence[list[Job]]) -> dict[Path, Record]:
+    def run(self, tasks: Sequence[list[Job]]) -> None:
         for task in self._attempt(tasks, self.workers):
             for lost in self._attempt([task], 1):
                 self._add(lost, [single_job.fail(job, LOST) for job in lost])
-        return self.done
 
     def _attempt(self, tasks: Sequence[list[Job]], workers: int) -> list[list[Job]]:
         """Runs tasks until all are done or a process dies; returns those that were not done."""
@@ -128,14 +141,14 @@ class Pool:
         """Tasks start in order, so those running are the first that are not done."""
         numbered = enumerate(tasks)
         open_tasks = [(n, task) for n, task in numbered if task[0].directory not in self.done]
-        self.display.show(
+        self.show(
             Running(task, reports.steps[n], reports.diverged[n]) for n, task in open_tasks[:workers]
         )
 
     def _add(self, task: Sequence[Job], made: Sequence[Record]) -> None:
         for job, record in zip(task, made, strict=True):
-            self.done[job.directory] = record
-            self.display.add(job, record)
+            self.done.add(job.directory)
+            self.add(job, record)
 
 
 class Reports:

@@ -1,7 +1,6 @@
 """A Lightning data loader of indices: which examples make each step."""
 
-from collections.abc import Callable, Iterator, Sequence
-from math import gcd
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +26,8 @@ class Executions:
         accumulate: batches a step; those left at an epoch's end make one, too. An item holds the
             batches of a step as one, which `micro_batches` takes apart.
         steps: optimizer steps an item holds at most.
+        ends: steps of each epoch with which an item must end.
+        ends_in: the same for single epochs, in place of ``ends``.
         steps_left: how many optimizer steps the run may still take, asked before each item.
     """
 
@@ -41,6 +42,8 @@ class Executions:
         seeds: Sequence[int],
         steps: int,
         steps_left: Callable[[], int | None],
+        ends: Sequence[int] = (),
+        ends_in: Mapping[int, Sequence[int]] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -51,6 +54,7 @@ class Executions:
         self.seeds = list(seeds)
         self.steps = steps
         self.steps_left = steps_left
+        self.ends, self.ends_in = ends, ends_in or {}
         self.rank = rank
         self.world_size = world_size
         self.used = size - size % self.micro_batch if drop_last else size  # samples an epoch
@@ -63,7 +67,16 @@ class Executions:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.steps_per_epoch // self.steps)
+        """Items of the epoch that has most; Lightning asks once, and another may end earlier."""
+        return max(sum(1 for _ in self._items(epoch)) for epoch in (*self.ends_in, -1))
+
+    def _items(self, epoch: int) -> Iterator[tuple[int, int]]:
+        """The steps of an epoch that make an item each: from, and up to."""
+        start = 0
+        for end in (*self.ends_in.get(epoch, self.ends), self.steps_per_epoch):
+            for first in range(start, end, self.steps):
+                yield first, min(first + self.steps, end)
+            start = end
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         orders = [
@@ -72,8 +85,8 @@ class Executions:
         ]
         batches = torch.stack(orders)[:, : self.used].split(self.batch_size, dim=1)
         taken, self.taken = self.taken, 0
-        for end in range(self.steps, self.steps_per_epoch + self.steps, self.steps):
-            start = max(end - self.steps, taken)
+        for first, end in self._items(self.epoch):
+            start = max(first, taken)
             left = self.steps_left()
             stop = end if left is None else min(end, start + left)
             if start < stop:
@@ -89,13 +102,3 @@ class Executions:
         size = batch.shape[1]
         places = torch.arange(-(-size // self.world_size)) * self.world_size + self.rank
         return batch[:, places % size]
-
-
-def steps_per_execution(requested: int | str, *intervals: int | None) -> int:
-    """How many optimizer steps one Lightning step takes: at most ``requested`` (``auto``: 50), and
-    a divisor of every interval, in steps, at which Lightning must act in between."""
-    limit = DEFAULT_STEPS if requested == "auto" else int(requested)
-    common = gcd(*(interval for interval in intervals if interval is not None))
-    if common == 0:
-        return limit
-    return next(steps for steps in range(min(limit, common), 0, -1) if common % steps == 0)

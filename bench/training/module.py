@@ -31,6 +31,8 @@ class Member:
         multipliers: of the learning rate, one a step.
         lr: the learning rate before its schedule.
         steps: optimizer steps that count; those after the run is over do not.
+        loss, averaged: the mean loss of the steps since the last one that was logged, and how many
+            those are. Steps weigh the same, whatever the size of their batches.
         diverged: its loss is not finite.
         stopped: its metric was not better than before for ``trainer.patience`` validations.
         best: the best value of the metric so far, times its sign, so that more is better.
@@ -42,6 +44,8 @@ class Member:
     multipliers: Sequence[float]
     lr: float = nan
     steps: int = 0
+    loss: float = 0.0
+    averaged: int = 0
     diverged: bool = False
     stopped: bool = False
     best: float = -inf
@@ -50,6 +54,16 @@ class Member:
     @property
     def over(self) -> bool:
         return self.diverged or self.stopped
+
+    def count(self, loss: float) -> None:
+        """Takes a step's loss into the mean."""
+        self.averaged += 1
+        self.loss += (loss - self.loss) / self.averaged
+
+    def logged(self) -> float:
+        """The mean loss, which starts anew."""
+        loss, self.loss, self.averaged = self.loss, 0.0, 0
+        return loss
 
     def wait(self, value: float, patience: int | None) -> None:
         """Stops the run if it has waited long enough for a better ``value``; more is better."""
@@ -209,12 +223,16 @@ class TrainingModule(pl.LightningModule):
             if not isfinite(loss):
                 self._diverge(member, "training loss")
                 return
-            if self.is_logged(step) and member.recorder is not None:
-                lr = member.lr * member.multipliers[step - 1]
-                member.recorder.trained(step, **self._progress(step), loss=loss, lr=lr, **measured)
+            member.count(loss)
+            if self.is_logged(step):
+                mean, lr = member.logged(), member.lr * member.multipliers[step - 1]
+                if member.recorder is not None:
+                    progress = self._progress(step)
+                    member.recorder.trained(step, **progress, loss=mean, lr=lr, **measured)
 
     def is_logged(self, step: int) -> bool:
-        return step == 1 or step % self.options["log_every_n_steps"] == 0
+        often = step == 1 or step % self.options["log_every_n_steps"] == 0
+        return often or step in self.plan.evaluations
 
     def _diverge(self, member: Member, what: str) -> None:
         member.diverged = True

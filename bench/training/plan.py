@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from bench.data.tensors import Sampling
-from bench.settings.schema import total_steps
-from bench.training.executions import Executions, steps_per_execution
+from bench.settings.schema import evaluation_steps, steps_per_epoch, total_steps
+from bench.training.executions import DEFAULT_STEPS, Executions
 from bench.workloads.workload import Workload
 
 
@@ -17,8 +17,9 @@ class Plan:
     """
     Attributes:
         steps_per_epoch, total_steps: optimizer steps; the latter if nothing ends the run early.
-        per_execution: of them, how many Lightning takes for one.
-        validate_every: steps, counted from the start of each epoch.
+        per_execution: of them, how many Lightning takes for one, at most.
+        evaluations: after which steps a run is validated, if ``trainer.evaluations`` says it.
+        validate_every: steps, counted from the start of each epoch, if it does not.
         samples: examples a step, over all processes.
         full_batch: whether a step sees all examples, in their order.
         by_lightning: whether each step must go through Lightning's own wrappers.
@@ -29,7 +30,8 @@ class Plan:
     steps_per_epoch: int
     total_steps: int
     per_execution: int
-    validate_every: int
+    evaluations: frozenset[int]
+    validate_every: int | None
     samples: int
     full_batch: bool
     by_lightning: bool
@@ -60,7 +62,12 @@ class Plan:
             requested = 1
         elif requested == "auto" and acting_on_steps:
             requested, reason = 1, f"steps are taken one by one, for {', '.join(acting_on_steps)}"
-        per_execution = steps_per_execution(requested, options["val_check_interval"])
+        per_execution = DEFAULT_STEPS if requested == "auto" else int(requested)
+        epoch, chosen = steps_per_epoch(config), evaluation_steps(config)
+        every = None if chosen else options["val_check_interval"] or epoch
+        ends_in: dict[int, list[int]] = {}
+        for step in chosen or ():
+            ends_in.setdefault((step - 1) // epoch, []).append((step - 1) % epoch + 1)
 
         def make_executions(steps_left: Callable[[], int | None], rank: int) -> Executions:
             return Executions(
@@ -72,6 +79,8 @@ class Plan:
                 seeds=sorted(set(seeds)),
                 steps=per_execution,
                 steps_left=steps_left,
+                ends=range(every, epoch, every) if every else (),
+                ends_in=ends_in,
                 rank=rank,
                 world_size=processes,
             )
@@ -81,7 +90,8 @@ class Plan:
             steps_per_epoch=usual.steps_per_epoch,
             total_steps=total_steps(config),
             per_execution=per_execution,
-            validate_every=options["val_check_interval"] or usual.steps_per_epoch,
+            evaluations=frozenset(chosen or ()),
+            validate_every=every,
             samples=usual.batch_size,
             full_batch=full,
             by_lightning=per_execution == 1,
@@ -100,6 +110,8 @@ class Plan:
         return self.make_executions(left, rank)
 
     def validates_after(self, steps: int) -> bool:
-        """Whether a validation is due once so many steps were taken: every so many from the start
-        of each epoch; at its end if nothing else is said."""
+        """Whether a validation is due once so many steps were taken: at some that were chosen, or
+        every so many from the start of each epoch; at its end if nothing else is said."""
+        if self.validate_every is None:
+            return steps in self.evaluations
         return ((steps - 1) % self.steps_per_epoch + 1) % self.validate_every == 0

@@ -7,13 +7,12 @@ alone and a run trained in a stack are recorded by the same code.
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch.utils.tensorboard.summary import hparams
 
+from bench.board import events
 from bench.records import Record, Status, write
 from bench.settings.identity import record_fields, shown_settings
 from bench.settings.schema import as_yaml
@@ -40,6 +39,7 @@ class Recorder:
         config: the resolved configuration.
         workload: what it describes.
         overrides: what was said on the command line.
+        search: how the run was chosen.
         others: loggers of a person's own, which are told the same.
     """
 
@@ -50,10 +50,11 @@ class Recorder:
         config: Mapping[str, Any],
         workload: Workload,
         overrides: Sequence[str] = (),
+        search: Mapping[str, Any] | None = None,
         others: Sequence[Logger] = (),
     ) -> None:
         self.directory = directory
-        self.identity = record_fields(config, overrides)
+        self.identity = record_fields(config, overrides, search)
         self.csv = CSVLogger(str(directory), name="", version="")
         self.events = EventLogger(
             str(directory), name="", version="", default_hp_metric=False, max_queue=1000
@@ -158,11 +159,14 @@ class Recorder:
         environment: Mapping[str, Any],
     ) -> Record:
         """Writes what TensorBoard's HParams page reads, closes the loggers, writes the record."""
-        numbers = {name: value for name, value in self.metrics.items() if isfinite(value)}
-        # Without the experiment summary, TensorBoard unites the hyperparameters of all runs.
-        _, start, end = hparams(shown_settings(self.identity["config"]), numbers)
-        self.events.experiment.file_writer.add_summary(start)
-        self.events.experiment.file_writer.add_summary(end)
+        ended = time.time()
+        values = events.session(
+            shown_settings(self.identity["config"]),
+            status=self.status,
+            seconds=(ended - self.seconds, ended),
+        )
+        values += events.outcome(self.best, self.target)
+        self.events.experiment.file_writer.add_summary(events.together(values), steps)
         self.csv.save()
         self.events.experiment.close()
         record = Record(
@@ -194,7 +198,8 @@ class Recorder:
         self.rows += 1
         self.metrics |= {name: value for name, value in values.items() if name != "lr"}
         for name, value in values.items():
-            self.events.experiment.add_scalar(name, value, step, walltime)
+            tag = "train/lr" if name == "lr" else name  # HParams has an lr of its own
+            self.events.experiment.add_scalar(tag, value, step, walltime)
         row = {**values, "epoch": epoch, "seconds": seconds}
         for logger in (self.csv, *self.others):
             logger.log_metrics(row, step)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.training.recorder import Recorder
 
 KEY = "bench"
-MEMBER = ("steps", "diverged", "stopped", "best", "waited")
+MEMBER = ("steps", "loss", "averaged", "diverged", "stopped", "best", "waited")
 
 
 @dataclass(frozen=True)

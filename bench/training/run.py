@@ -59,6 +59,7 @@ class Run:
         directories: where each run is to leave its files; need not exist yet.
         tell: is told how far training is, as `Report` says.
         overrides: what was said on the command line for each run.
+        searches: how each was chosen.
 
     Raises:
         BenchError: a part cannot be built from what a configuration says.
@@ -71,9 +72,13 @@ class Run:
         tell: Callable[[int, int], None] | None = None,
         *,
         overrides: Sequence[Sequence[str]] | None = None,
+        searches: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> None:
         self.configs = configs
-        self.overrides = overrides or [()] * len(configs)
+        nothing_said: list[Sequence[str]] = [()] * len(configs)
+        self.origins = list(
+            zip(overrides or nothing_said, searches or [None] * len(configs), strict=True)
+        )
         self.directories = directories
         config = configs[0]
         options = config["trainer"]
@@ -123,13 +128,18 @@ class Run:
         return start
 
     def _recorder(
-        self, config: Mapping[str, Any], directory: Path, overrides: Sequence[str]
+        self,
+        config: Mapping[str, Any],
+        directory: Path,
+        overrides: Sequence[str],
+        search: Mapping[str, Any] | None,
     ) -> Recorder:
         return Recorder(
             directory,
             config=config,
             workload=workload_of(config),
             overrides=overrides,
+            search=search,
             others=self.loggers,
         )
 
@@ -171,11 +181,11 @@ class Run:
         members = [
             Member(
                 config,
-                self._recorder(config, directory, said) if self.is_first_process else None,
+                self._recorder(config, directory, *origin) if self.is_first_process else None,
                 multipliers(config["schedule"], self.plan.total_steps),
             )
-            for config, directory, said in zip(
-                self.configs, self.directories, self.overrides, strict=True
+            for config, directory, origin in zip(
+                self.configs, self.directories, self.origins, strict=True
             )
         ]
         if len(members) == 1:

@@ -26,6 +26,7 @@ def make_runs(
     seeds: Sequence[int] = (0, 1, 2),
     workloads: Sequence[str] = ("mnist",),
     optimizers: Sequence[str] = ("adam",),
+    sampler: str = "grid",
     **values: Sequence[float],
 ) -> pd.DataFrame:
     """All combinations; ``accuracy(workload, optimizer, seed, **setting)``, None if it diverged.
@@ -52,6 +53,7 @@ def make_runs(
                     "steps": 1000,
                     "epochs": 10.0,
                     "id": f"{len(rows):04d}",
+                    "sampler": sampler,
                     "trial": " ".join(f"{name}={number:g}" for name, number in setting.items()),
                     **setting,
                     "val/accuracy": value,

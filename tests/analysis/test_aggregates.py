@@ -58,47 +58,56 @@ def test_improvement_with_missing_runs():
         aggregates.probability_of_improvement(X, Y[:, :1])
 
 
-@pytest.mark.parametrize("interval_of", ["interquartile_mean", "improvement"])
-def test_intervals_hold_the_estimate_and_follow_the_generator(interval_of: str):
-    def interval(seed: int) -> intervals.Interval:
-        x, y = generator(9).normal(size=(2, 8, 3))
-        if interval_of == "improvement":
-            return aggregates.improvement_interval(x, y, rng=generator(seed))
-        return aggregates.interquartile_mean_interval(x, rng=generator(seed))
+def test_interquartile_mean_leaves_runs_out_within_each_task():
+    scores = generator(9).normal(size=(5, 3))
+    found = aggregates.interquartile_mean_interval(scores)
+    variances = []
+    for task in range(3):
+        without = []
+        for run in range(5):
+            holed = scores.copy()
+            holed[run, task] = np.nan
+            without.append(aggregates.interquartile_mean(holed))
+        variances.append(4 / 5 * np.sum((without - np.mean(without)) ** 2))
+    total = sum(variances)
+    degrees = total**2 / sum(variance**2 / 4 for variance in variances)
+    margin = stats.t.ppf(0.975, degrees) * np.sqrt(total)
+    assert found.estimate == pytest.approx(aggregates.interquartile_mean(scores))
+    assert (found.low, found.high) == pytest.approx(
+        (found.estimate - margin, found.estimate + margin)
+    )
 
-    first = interval(0)
-    assert first.low < first.estimate < first.high
-    assert interval(0) == first
-    assert interval(1) != first
+
+def test_newcombes_interval():
+    """Stays within 0 and 1, has the width of a score interval, and turns with its arguments."""
+    x, y = generator(2).normal(size=(2, 12))
+    found, other = aggregates.improvement_interval(x, y), aggregates.improvement_interval(y, x)
+    assert found.low < found.estimate < found.high
+    turned = (1 - other.estimate, 1 - other.high, 1 - other.low)
+    assert found == pytest.approx(turned, abs=2e-4)
+    always = aggregates.improvement_interval(x, y - 100)
+    assert (always.estimate, always.high) == (1, 1)
+    assert 0.7 < always.low < 0.95
 
 
-def test_one_run_has_no_interval():
+@pytest.mark.parametrize("runs", [1, 2])
+def test_few_runs_have_no_interval(runs: int):
     for found in (
-        aggregates.interquartile_mean_interval(X[:1], rng=generator()),
-        aggregates.improvement_interval(X[:1], Y[:1], rng=generator()),
+        aggregates.interquartile_mean_interval(X[:runs]),
+        aggregates.improvement_interval(X[:runs, 0], Y[:runs, 0]),
+        intervals.mean_interval(X[:runs, 0]),
     ):
         assert np.isfinite(found.estimate)
         assert np.isnan([found.low, found.high]).all()
-    nothing = aggregates.interquartile_mean_interval(np.full((3, 2), np.nan), rng=generator())
+    nothing = aggregates.interquartile_mean_interval(np.full((3, 2), np.nan))
     assert np.isnan(nothing).all()
-    nothing = aggregates.improvement_interval(X, np.full((3, 2), np.nan), rng=generator())
+    nothing = aggregates.improvement_interval(X[:, 0], np.full(3, np.nan))
     assert np.isnan(nothing).all()
 
 
-def test_strata_are_resampled_apart():
-    # Two tasks without spread: every resample has the same runs.
+def test_tasks_without_spread():
     scores = np.tile([0.0, 1.0], (4, 1))
-    found = aggregates.interquartile_mean_interval(scores, rng=generator())
-    assert found == (0.5, 0.5, 0.5)
-
-
-def test_stratified_bootstrap_against_scipy():
-    runs = generator(3).normal(size=12)
-    found = intervals.stratified_bootstrap([runs], np.mean, rng=generator(), resamples=20_000)
-    by_scipy = stats.bootstrap(
-        (runs,), np.mean, method="percentile", n_resamples=20_000, rng=generator(1)
-    ).confidence_interval
-    np.testing.assert_allclose(found[1:], by_scipy, atol=0.03)
+    assert aggregates.interquartile_mean_interval(scores) == (0.5, 0.5, 0.5)
 
 
 def test_mean_interval():
@@ -111,26 +120,36 @@ def test_mean_interval():
     assert intervals.mean_interval(np.array([0.5, np.inf]))[0] == np.inf
 
 
-def test_bootstrap_over_columns():
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = generator(4).normal(size=7)
+    without = intervals.means_without_each(values)
+    found = intervals.jackknife_interval(float(values.mean()), without)
+    assert found == pytest.approx(intervals.mean_interval(values))
+
+
+def test_the_jackknife_of_a_difference_of_means_is_welchs():
+    x, y = generator(5).normal(size=9), 3 * generator(6).normal(size=5)
+    found = intervals.jackknife_interval(
+        float(x.mean() - y.mean()), *map(intervals.means_without_each, (x, y))
+    )
+    oracle = stats.ttest_ind(x, y, equal_var=False).confidence_interval()
+    assert found[1:] == pytest.approx((oracle.low, oracle.high))
+
+
+def test_jackknife_stays_within_its_bounds():
+    values = np.array([0.0, 0.1, 0.9])
+    without = intervals.means_without_each(values)
+    found = intervals.jackknife_interval(float(values.mean()), without, bounds=(0.0, 1.0))
+    assert found[1:] == (0, 1)
+    assert np.isnan(intervals.jackknife_interval(0.5, without[:2])[1:]).all()
+    assert np.isnan(intervals.jackknife_interval(0.5, np.array([1, 2, np.nan]))[1:]).all()
+
+
+def test_means_without_each():
     values = generator(1).normal(size=(4, 3))
     values[2, 0] = np.nan
-
-    def best(means: np.ndarray) -> np.ndarray:  # [B, 4] -> [B]
-        return means[:, [0, 1, 3]].max(axis=1)
-
-    def interval(seed: int, resamples: int = 2000) -> intervals.Interval:
-        return intervals.bootstrap_over_columns(
-            values, best, rng=generator(seed), resamples=resamples
-        )
-
-    found = interval(0)
-    assert found.estimate == pytest.approx(np.nanmean(values, axis=1)[[0, 1, 3]].max())
-    draws = generator(5).integers(3, size=(2000, 3))
-    slow = np.quantile(
-        [values[[0, 1, 3]][:, draw].mean(axis=1).max() for draw in draws], [0.025, 0.975]
-    )
-    np.testing.assert_allclose(found[1:], slow, atol=1e-12)
-    assert interval(0, 7) == interval(0, 7)
-    assert interval(0, 7) != interval(1, 7)
-    alone = intervals.bootstrap_over_columns(values[:, 1:2], best, rng=generator())
-    assert np.isnan(alone[1:]).all()
+    found = intervals.means_without_each(values)
+    for seed in range(3):
+        np.testing.assert_allclose(found[seed], np.nanmean(np.delete(values, seed, 1), axis=1))
+    alone = intervals.means_without_each(np.array([[1.0, np.nan]]))
+    np.testing.assert_array_equal(alone, [[np.nan], [1.0]])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis import budget
+from bench.analysis import budget, intervals
 
 V = np.array([0.1, 0.5, 0.9])
 few_scores = st.lists(st.integers(0, 4).map(float), min_size=1, max_size=5).map(np.array)
@@ -154,34 +154,48 @@ LOG = np.logspace(-5, 0, 16)
 @pytest.mark.parametrize(
     "settings",
     [
-        LOG[:, None],
-        np.delete(LOG, [3, 9])[:, None],
-        np.array([1e-4, 3e-4, 1e-3, 3e-3, 1e-2])[:, None],
-        np.array([1, 2, 5, 10, 20, 50.0])[:, None],
-        np.linspace(0, 0.9, 10)[:, None],
         np.array(list(product(LOG, [0, 1e-4, 1e-2]))),
         np.array(list(product(LOG, [0, 1e-4, 1e-2])))[5:],
-        np.array(list(product(LOG, [0.9]))),
     ],
 )
 def test_grids_are_known(settings: np.ndarray):
-    assert budget.is_grid(settings)
+    assert budget.fills_a_grid(settings)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_random_draws_are_no_grid(seed: int):
     rng = np.random.default_rng(seed)
     lr = 10 ** rng.uniform(-5, 0, 20)
-    assert not budget.is_grid(lr[:, None])
-    assert not budget.is_grid(np.stack([lr, rng.choice([32, 64, 128], 20)], axis=1))
-    assert not budget.is_grid(np.stack([lr, rng.random(20)], axis=1))
+    assert not budget.fills_a_grid(np.stack([lr, rng.choice([32, 64, 128], 20)], axis=1))
+    assert not budget.fills_a_grid(np.stack([lr, rng.random(20)], axis=1))
 
 
 def test_too_few_to_be_a_grid():
-    assert not budget.is_grid(np.array([[0.1], [0.2]]))
-    assert not budget.is_grid(np.full((5, 1), 0.1))
-    assert not budget.is_grid(np.empty((0, 2)))
-    assert not budget.is_grid(np.empty((3, 0)))
+    assert not budget.fills_a_grid(np.array([[0.1], [0.2]]))
+    assert not budget.fills_a_grid(LOG[:, None])
+    assert not budget.fills_a_grid(np.array(list(product(LOG, [0.9]))))
+    assert not budget.fills_a_grid(np.empty((0, 2)))
+    assert not budget.fills_a_grid(np.empty((3, 0)))
+
+
+def test_budgets_that_trials_answer_for():
+    assert [budget.most_trials(n) for n in (1, 11, 12, 18, 19, 30)] == [0, 0, 2, 2, 3, 4]
+
+
+def test_interval_of_the_expected_best():
+    scores = np.random.default_rng(0).normal(size=(30, 2))
+    found = budget.expected_best_interval(scores, [1, 4, 5], bounds=(-0.2, 1.4))
+    plain = [
+        np.mean([budget.expected_best(column, [k], replacement=False) for column in scores.T])
+        for k in (1, 4, 5)
+    ]
+    assert [interval.estimate for interval in found] == pytest.approx(plain)
+    one = intervals.mean_interval(scores.mean(axis=1))
+    assert found[0].low <= max(one.low, -0.2)
+    assert found[0].high >= one.high
+    assert found[0].low >= -0.2
+    assert found[1].high <= 1.4
+    assert np.isnan(found[2][1:]).all()
 
 
 def test_incumbent_over_all_orders():

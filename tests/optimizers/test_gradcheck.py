@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor
 
 from bench import gradcheck
 from bench.command_line import CONF
+from bench.training import step
 
 pytestmark = pytest.mark.usefixtures("fake_data")
 
@@ -40,9 +44,46 @@ class Wrong(torch.autograd.Function):
 
 
 def test_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = gradcheck.penalised
-    monkeypatch.setattr(gradcheck, "penalised", lambda *a: Wrong.apply(right(*a)))
+    right = step.penalised
+    monkeypatch.setattr(step, "penalised", lambda *a: Wrong.apply(right(*a)))
     check = gradcheck.check("mnist_logistic")
     assert not check.agrees
     assert not check.passed
     assert check.error > 1e-3
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr("sys.argv", ["gradcheck", *arguments])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    return gradcheck.main()
+
+
+def test_only_what_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "--workload", "mnist_logistic") == 0
+    said, _ = capsys.readouterr()
+    assert "mnist_logistic" in said
+    assert "agrees" in said
+    assert "mnist_mlp" not in said
+
+
+@pytest.mark.parametrize(
+    ("argument", "status", "said"),
+    [("--help", 0, "--workload NAME"), ("--workload=mnist", 2, "invalid choice: 'mnist'")],
+)
+def test_what_is_computed_waits_until_it_is_asked_for(
+    argument: str, status: int, said: str
+) -> None:
+    code = (
+        "import sys, bench.gradcheck\n"
+        "try: bench.gradcheck.main()\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, argument], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

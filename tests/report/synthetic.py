@@ -75,6 +75,7 @@ def write_run(
     finished: bool = True,
     curves: bool = True,
     metric: Metric = ACCURACY,
+    sampler: str = "",
 ) -> Path:
     """One run's directory, with its curves and, if ``finished``, its record."""
     settings = settings or {}
@@ -136,6 +137,7 @@ def write_run(
             f"test/{metric.name}": None if diverged else float(shown(metric, accuracy[-1] - 0.002)),
         },
         metric=metric.description,
+        search={"sampler": sampler, "prior": {}, "command": []} if sampler else None,
         units={metric.name: metric.unit, "loss": "nats"},
         best={
             f"val/{metric.name}": metric.sign * float((metric.sign * measured).max())

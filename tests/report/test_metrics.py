@@ -1,11 +1,11 @@
 """Studies by metrics of any name, unit and direction: every way out says the same of them."""
 
 import json
+import re
 import warnings
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -76,7 +76,7 @@ def test_several_metrics_in_a_study(tmp_path: Path, few_figures):
     html = page_of(study)
     for said in ("1 point or 1 %", "at most 16 k$", "at most 1.66 bits", "95 % validation acc"):
         assert said in html
-    means = tables.interquartile_means(study.runs, rng=np.random.default_rng(0))
+    means = tables.interquartile_means(study.runs)
     assert means["iqm"].isna().all()
     assert means["normalised"].between(0.9, 1.1).all()
 
@@ -117,23 +117,35 @@ def test_the_same_name_for_two_things(tmp_path: Path):
     }
 
 
-@pytest.mark.parametrize(("metric", "sign"), [(ACCURACY, "≥"), (BITS, "≤")], ids=str)
-def test_the_summary_of_a_run(tmp_path: Path, metric: Metric, sign: str):
-    out = StringIO()
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (ACCURACY, r"completed: validation accuracy 9\d\.\d\d %, test 9\d\.\d\d %; target 95 % "),
+        (
+            BITS,
+            r"completed: validation bits per character 1\.\d{3} bits, test 1\.\d{3} bits; "
+            r"target 1\.\d+ bits ",
+        ),
+    ],
+    ids=str,
+)
+def test_the_result_of_a_run_is_one_line(tmp_path: Path, metric: Metric, said: str):
     record = records.read(write_run(tmp_path, metric=metric) / records.FILE_NAME)
-    Console(file=out, width=100).print(single.summary(record))
-    assert f"val/{metric.name} {sign} " in out.getvalue()
+    line = single.result(record).plain
+    assert re.match(
+        said + r"reached at step [\d,]+ \([\d.]+ s of training\); [\d,]+ steps in ", line
+    )
 
 
-def test_the_summary_of_a_run_without_a_target(tmp_path: Path):
+def test_the_result_of_a_run_without_a_target(tmp_path: Path):
     record = records.read(write_run(tmp_path, metric=PRICE) / records.FILE_NAME)
     record.target["value"] = None
-    record.metrics |= {"train/excess": 2.75e-7}
-    out = StringIO()
-    Console(file=out, width=100).print(single.summary(record))
-    assert "None" not in out.getvalue()
-    assert "2.75e-07" in out.getvalue()
-    assert "train/loss" not in out.getvalue()
+    record.metrics |= {"train/excess": 2.75e-7, "train/grad_norm": 3.0, "test/mae": None}
+    line = single.result(record).plain
+    assert not re.search("None|target|loss|norm|test", line)
+    assert "; excess 2.75e-7; " in line
+    record.status, record.reason, record.metrics = "diverged", "a [bold] word", {}
+    assert single.result(record).plain.startswith("diverged (a [bold] word): ")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar import layout_pb2
 
 from bench import records
 from bench import study as studies
+from bench.board import by_short_names
 from bench.report import __main__ as command
 from bench.report import style, write
 from bench.report.contents import Contents, gather
@@ -57,9 +58,22 @@ def links(page: Path) -> set[str]:
 def test_every_section_is_there(full):
     found = re.findall(r'<section id="(\w+)"', full.page.read_text())
     assert found == [
-        *("summary", "convergence", "sensitivity", "budget", "settings"),
-        *("comparison", "workloads", "trials", "reproduce"),
+        *("summary", "varied", "convergence", "sensitivity", "settings"),
+        *("comparison", "workloads", "trials", "reproduce", "glossary"),
     ]
+
+
+def test_only_drawn_settings_have_a_budget(tmp_path, few_figures):
+    rates = np.logspace(-4, 0, 13).tolist()
+    optimizers = ("adam", "momentum")
+    write_study(tmp_path, optimizers=optimizers, lrs=rates, seeds=(0,), sampler="random")
+    report = write(studies.read(tmp_path))
+    html = report.page.read_text()
+    assert '<section id="budget"' in html
+    assert "One setting drawn at random" in html
+    assert "90 % interval" in html
+    assert set(report.contents.expected["optimizer"]) == {*optimizers}
+    assert not report.contents.differences["p"].isna().all()
 
 
 def test_the_page_needs_nothing_but_itself(full):
@@ -131,42 +145,9 @@ def test_selection_reads_validation_only(tmp_path, few_figures):
     assert best["test"].tolist() == [0.5]
 
 
-# TensorBoard --------------------------------------------------------------------------------------
-
-
 def events(directory: Path) -> EventAccumulator:
     accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0, "tensors": 0})
     return accumulator.Reload()
-
-
-def test_tensorboard_gets_every_figure_a_summary_and_an_overlay(full):
-    directory = full.page.parent
-    found = events(directory)
-    assert directory.name == "report"
-    assert len(found.Tags()["images"]) == len(list(directory.glob("*.png")))
-    (summary,) = found.Tensors("summary")
-    words = summary.tensor_proto.string_val[0].decode()
-    assert "## mnist_mlp" in words
-    assert "momentum" in words
-    (config,) = found.Tensors("custom_scalars__config__")
-    layout = layout_pb2.Layout.FromString(config.tensor_proto.string_val[0])
-    assert len(layout.category) == 3
-    series = layout.category[0].chart[0].margin.series
-    assert [line.value.rpartition("/")[2] for line in series] == ["momentum", "adam"]
-    for line in series:
-        low, mean, high = (found.Scalars(tag) for tag in (line.lower, line.value, line.upper))
-        assert len(mean) == 5
-        assert all(a.value <= b.value <= c.value for a, b, c in zip(low, mean, high, strict=True))
-
-
-def test_a_second_report_replaces_the_first_in_tensorboard(tmp_path, few_figures):
-    write_study(tmp_path, lrs=(1e-3,), seeds=(0,))
-    first = write(studies.read(tmp_path)).page.parent
-    before = list(first.glob("events*"))
-    write(studies.read(tmp_path))
-    after = list(first.glob("events*"))
-    assert len(before) == len(after) == 1
-    assert len(events(first).Tensors("summary")) == 1
 
 
 # Studies with everything wrong in them ------------------------------------------------------------
@@ -324,7 +305,12 @@ def test_optimizers_are_not_ranked_over_different_lengths(tmp_path, capsys, few_
     assert command.main([str(tmp_path)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     html = (tmp_path / "report" / "index.html").read_text()
-    summary = events(tmp_path / "report").Tensors("summary")[0].tensor_proto.string_val[0].decode()
+    summary = (
+        events(tmp_path / "report/figures")
+        .Tensors("summary")[0]
+        .tensor_proto.string_val[0]
+        .decode()
+    )
     said = "Runs of mnist_mlp were given different lengths (5 epochs and 10 epochs): a length is a"
     for shown in (printed, html, summary):
         assert shown.count(said) == 1
@@ -334,11 +320,12 @@ def test_optimizers_are_not_ranked_over_different_lengths(tmp_path, capsys, few_
     assert '<section id="workloads"' not in html
     assert "2 workloads" in html
     contents = gather(studies.read(tmp_path))
-    for table in (contents.tests, contents.expected, contents.best):
+    for table in (contents.differences, contents.expected, contents.best):
         assert set(table["workload"]) <= {
             *("mnist_mlp for 5 epochs", "mnist_mlp for 10 epochs", "cifar10_linear")
         }
-    pairs = contents.tests[contents.tests["workload"] == "mnist_mlp for 5 epochs"]
+    pairs = contents.differences[contents.differences["workload"] == "mnist_mlp for 5 epochs"]
+    pairs = pairs[pairs["quantity"] == "test"]
     assert pairs[["x", "y"]].to_numpy().tolist() == [["adam", "sgd"]]
 
 
@@ -450,7 +437,14 @@ def test_open_shows_the_page_and_starts_tensorboard_on_the_loopback(
     assert command.main([str(tmp_path), "--open"]) == 0
     assert shown == [(tmp_path / "report" / "index.html").as_uri()]
     assert started[0][1:] == [
-        *("-m", "tensorboard.main", "--logdir", str(tmp_path), "--host", "127.0.0.1")
+        *(
+            "-m",
+            "tensorboard.main",
+            "--logdir",
+            str(by_short_names(tmp_path)),
+            "--host",
+            "127.0.0.1",
+        )
     ]
 
 

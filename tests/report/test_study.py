@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from bench import records
 from bench import study as studies
 from bench.errors import BenchError
 from bench.report.contents import gather
+from bench.report.figures import ordered
+from bench.settings import identity
 from tests.report.synthetic import write_run, write_study
 
 
@@ -120,6 +123,14 @@ BROKEN = {
     "no configuration": (
         lambda text: json.dumps(json.loads(text) | {"config": None}),
         "config: null, not an object",
+    ),
+    "a search of another kind": (
+        lambda text: json.dumps(json.loads(text) | {"search": {"sampler": "grid", "by": "hand"}}),
+        "search: no field 'by'; there are sampler, prior, command",
+    ),
+    "a sampler without a name": (
+        lambda text: json.dumps(json.loads(text) | {"search": {"sampler": ""}}),
+        "search.sampler: a text of 0 characters, not within 1 and 200",
     ),
     "a seed in words": (
         lambda text: text.replace('"seed": 0', '"seed": "zero"'),
@@ -289,6 +300,32 @@ def test_a_setting_called_as_a_column_is_another_column(tmp_path):
     assert study.runs["setting.seed"].tolist() == [0.25, 0.75]
 
 
+def searched(run, search):
+    record = records.read(run / "record.json")
+    record.search = search
+    record.config["optimizer"]["sampler"] = record.seed
+    records.write(record, run)
+
+
+def test_how_runs_were_chosen_and_by_which_commands(tmp_path):
+    grid = {"sampler": "grid", "prior": {"optimizer.lr": "1,2"}, "command": ["-m", "seed=0,\x1b"]}
+    single = {"sampler": "single", "prior": {}, "command": ["seed=2"]}
+    for seed, search in enumerate((grid, single, grid, None, {}, {"sampler": "ax"})):
+        searched(write_run(tmp_path, seed=seed), search)
+    study = studies.read(tmp_path)
+    assert study.runs["sampler"].tolist() == ["grid", "single", "grid", "unknown", "unknown", "ax"]
+    assert study.commands == [(["-m", "seed=0, "], 2), (["seed=2"], 1)]
+    assert study.settings == ["setting.sampler"]  # a hyperparameter of that name is another column
+
+
+def test_a_record_from_before_says_nothing_of_it(tmp_path):
+    run = write_run(tmp_path)
+    content = json.loads((run / "record.json").read_text())
+    del content["search"]
+    (run / "record.json").write_text(json.dumps(content))
+    assert records.read(run / "record.json").search is None
+
+
 def test_characters_that_a_terminal_obeys_are_not_passed_on(tmp_path):
     run = write_run(tmp_path)
     record = records.read(run / "record.json")
@@ -434,3 +471,93 @@ def test_a_number_of_which_none_is_better_is_told_as_a_word(tmp_path):
 def test_reading_a_study_needs_no_torch():
     code = "import sys, bench.study, bench.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# What follows from a choice -----------------------------------------------------------------------
+
+CONSTANT = {"name": "constant", "warmup_steps": 0}
+STEP = {"name": "step", "warmup_steps": 0, "every": 1075}
+
+
+def cosine(final: float = 0.0, warmup: int = 0) -> dict:
+    return {"name": "cosine", "warmup_steps": warmup, "total_steps": None, "final": final}
+
+
+# schedules of a study; its settings, and the schedules that it tells apart.
+FOLDED = {
+    "each with its own numbers": ([CONSTANT, STEP, cosine()], ["schedule"], "constant cosine step"),
+    "one with several of a number": (
+        [CONSTANT, STEP, cosine(), cosine(0.1)],
+        ["schedule"],
+        "constant|cosine, final 0|cosine, final 0.1|step",
+    ),
+    "one with several of two numbers": (
+        [CONSTANT, cosine(), cosine(0.1, 50)],
+        ["schedule"],
+        "constant|cosine, final 0, warmup steps 0|cosine, final 0.1, warmup steps 50",
+    ),
+    "a number of all, by itself": (
+        [CONSTANT, CONSTANT | {"warmup_steps": 50}, cosine(), cosine(warmup=50)],
+        ["schedule.warmup_steps", "schedule"],
+        "constant cosine",
+    ),
+    "a number over a range": (
+        [CONSTANT, *(cosine(i / 10) for i in range(8))],
+        ["schedule.final", "schedule"],
+        "constant cosine",
+    ),
+    "no choice": ([cosine(), cosine(0.1)], ["schedule.final"], "cosine"),
+    "a number that one run does not have": (
+        [CONSTANT, {"name": "constant"}],
+        ["schedule.warmup_steps"],
+        "constant",
+    ),
+}
+
+
+@pytest.mark.parametrize(("schedules", "settings", "names"), FOLDED.values(), ids=FOLDED.keys())
+def test_what_follows_from_a_schedule_is_in_its_name(tmp_path, schedules, settings, names):
+    for i, (schedule, optimizer) in enumerate(product(schedules, ("adam", "sgd"))):
+        run = write_run(tmp_path / str(i), optimizer=optimizer)
+        record = records.read(run / "record.json")
+        record.schedule = schedule["name"]
+        record.config["schedule"] = schedule
+        record.hyperparameters |= identity.hyperparameters({"schedule": schedule})
+        record.id = str(i)
+        records.write(record, run)
+    study = studies.read(tmp_path)
+    separator = "|" if "|" in names else " "
+    assert study.settings == settings
+    assert sorted(study.runs["schedule"].unique()) == names.split(separator)
+    assert study.runs["trial"].nunique() == len(schedules)
+    assert not {"schedule.every", "schedule.total_steps"} & set(study.runs)
+    notes = " ".join(gather(study).best["notes"])
+    folded = {"schedule.final", "schedule.every"} - set(settings)
+    assert not any(name in notes for name in folded)
+
+
+def test_what_follows_from_another_choice_is_in_its_name_too(tmp_path):
+    models = [{"init": "default"}, *({"init": "normal", "init_std": s} for s in (0.01, 0.1))]
+    for i, model in enumerate(models):
+        run = write_run(tmp_path / str(i))
+        record = records.read(run / "record.json")
+        record.config["workload"]["model"] = model
+        record.hyperparameters |= {"init_std": model.get("init_std", 0.01)}
+        record.id = str(i)
+        records.write(record, run)
+    study = studies.read(tmp_path)
+    assert study.keys == {"init": "workload.model.init"}
+    assert study.runs["init"].tolist() == ["default", "normal, std 0.01", "normal, std 0.1"]
+
+
+def test_a_number_that_may_be_a_word_is_told_as_one(tmp_path):
+    for i, size in enumerate((128, 32, "full")):
+        run = write_run(tmp_path / str(i))
+        record = records.read(run / "record.json")
+        record.config["workload"]["batch_size"] = size
+        record.hyperparameters = identity.hyperparameters(record.config)
+        record.id = str(i)
+        records.write(record, run)
+    study = studies.read(tmp_path)
+    assert set(study.runs["batch_size"]) == {"128", "32", "full"}
+    assert ordered(study.runs["batch_size"]) == ["32", "128", "full"]

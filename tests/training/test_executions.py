@@ -1,6 +1,6 @@
 """The order of samples and steps, by enumeration."""
 
-from itertools import chain
+from itertools import accumulate, chain
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.training.evaluation import Slices
-from bench.training.executions import Executions, steps_per_execution
+from bench.training.executions import Executions
 from bench.workloads import Arrays
 from bench.workloads.workload import Place
 
@@ -114,22 +114,36 @@ def test_processes_share_each_batch(world_size: int) -> None:
         assert set(chain.from_iterable(parts)) == set(batch)
 
 
-@pytest.mark.parametrize(
-    ("requested", "intervals", "steps"),
-    [
-        ("auto", (None,), 50),
-        ("auto", (430,), 43),
-        ("auto", (430, 7), 1),
-        (7, (None, None), 7),
-        (7, (15,), 5),
-        (1, (10,), 1),
-        (100, (1000, 60), 20),
-    ],
+@given(
+    steps_per_epoch=st.integers(1, 20),
+    steps=st.integers(1, 30),
+    ends=st.sets(st.integers(1, 20)),
+    ends_in=st.dictionaries(st.integers(0, 2), st.sets(st.integers(1, 20)), max_size=3),
+    taken=st.integers(0, 20),
 )
-def test_steps_divide_every_interval(
-    requested: int | str, intervals: tuple[int | None, ...], steps: int
+def test_items_end_where_they_must_and_are_else_as_long_as_they_may_be(
+    steps_per_epoch: int, steps: int, ends: set[int], ends_in: dict[int, set[int]], taken: int
 ) -> None:
-    assert steps_per_execution(requested, *intervals) == steps
+    every = range(1, steps_per_epoch + 1)
+    ends, ends_in = ends & {*every}, {epoch: own & {*every} for epoch, own in ends_in.items()}
+    items = executions(
+        size=10 * steps_per_epoch,
+        steps=steps,
+        ends=sorted(ends),
+        ends_in={epoch: sorted(own) for epoch, own in ends_in.items()},
+    )
+    items.taken = min(taken, steps_per_epoch)
+    most = 0
+    for epoch in range(4):
+        items.set_epoch(epoch)
+        after, must = items.taken, {0, *ends_in.get(epoch, ends)}
+        found = list(accumulate((len(item) for item in items), initial=after))[1:]
+        last = {step: max(end for end in must if end < step) for step in every}
+        may = {step for step in every if (step - last[step]) % steps == 0}
+        expected = sorted(step for step in may | must | {steps_per_epoch} if step > after)
+        assert found == expected
+        most = max(most, len(may | must | {steps_per_epoch}) - 1)
+    assert len(items) == most
 
 
 class Numbers(Arrays):

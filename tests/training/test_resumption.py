@@ -249,6 +249,13 @@ def failed(directory: Path) -> None:
         (["trainer.max_epochs=5"], [], None, "no shorter run"),
         ([], [], failed, "no shorter run"),
         (["schedule=cosine"], ["schedule=cosine"], None, "rates depend on its length.*cosine"),
+        (
+            ["trainer.evaluations=5"],
+            ["trainer.evaluations=5"],
+            None,
+            r"was validated depend on its length \(trainer\.evaluations=5\)",
+        ),
+        (["trainer.evaluations=5"], [], None, "no shorter run"),
         (["trainer.enable_checkpointing=false"], [], None, r"has no checkpoints/last\.ckpt"),
         ([], [], other_torch, r"torch was 1\.0, is"),
         ([], [], stacked, "trained in a stack"),

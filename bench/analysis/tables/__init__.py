@@ -8,13 +8,15 @@ from bench.analysis.tables.comparison import (
     Unit,
     improvements,
     interquartile_means,
-    paired_tests,
     performance_profiles,
     profile_scores,
     ranks,
     times_to_target,
 )
+from bench.analysis.tables.differences import corrected, differences
+from bench.analysis.tables.factors import factor_differences, varied
 from bench.analysis.tables.tuning import (
+    drawn_together,
     expected_best,
     importances,
     interactions,
@@ -26,12 +28,15 @@ from bench.analysis.tables.tuning import (
 
 __all__ = [
     "Unit",
+    "corrected",
+    "differences",
+    "drawn_together",
     "expected_best",
+    "factor_differences",
     "importances",
     "improvements",
     "interactions",
     "interquartile_means",
-    "paired_tests",
     "performance_profiles",
     "probability_best",
     "profile_scores",
@@ -40,4 +45,5 @@ __all__ = [
     "sensitivity",
     "times_to_target",
     "tunability",
+    "varied",
 ]

@@ -116,12 +116,7 @@ def profile_scores(
     return pd.DataFrame(rows, columns=[method, "score", "workloads", "notes"])
 
 
-def interquartile_means(
-    runs: pd.DataFrame,
-    *,
-    rng: np.random.Generator,
-    method: str = "optimizer",
-) -> pd.DataFrame:
+def interquartile_means(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.DataFrame:
     """``aggregates.interquartile_mean`` of the test scores over seeds and workloads.
 
     ``normalised`` is the same of scores on a scale where 0 is what a diverged run counts for
@@ -148,8 +143,8 @@ def interquartile_means(
     rows = []
     for name in _methods(tables):
         scores, relative = _of_method(tables, name), _of_method(scaled, name)  # [S, W]
-        raw = aggregates.interquartile_mean_interval(scores, rng=rng)
-        normalised = aggregates.interquartile_mean_interval(relative, rng=rng)
+        raw = aggregates.interquartile_mean_interval(scores)
+        normalised = aggregates.interquartile_mean_interval(relative)
         low, high = sorted([sign * raw.low, sign * raw.high])
         notes = {
             f"{len(tables) - scores.shape[1]} workloads missing": scores.shape[1] < len(tables),
@@ -164,49 +159,19 @@ def interquartile_means(
     return pd.DataFrame(rows, columns=columns)
 
 
-def improvements(
-    runs: pd.DataFrame,
-    *,
-    rng: np.random.Generator,
-    method: str = "optimizer",
-) -> pd.DataFrame:
-    """``aggregates.probability_of_improvement`` of x over y, on the workloads that both have.
+def improvements(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.DataFrame:
+    """``aggregates.improvement_interval`` of x over y on each workload that both have runs on.
 
     Returns:
-        One row for each pair of methods: ``x``, ``y``, ``probability``, ``low``, ``high``,
-        ``workloads``. That of y over x is one minus it.
+        One row for each workload and pair of methods: ``workload``, ``x``, ``y``, ``probability``,
+        ``low``, ``high``. That of y over x is one minus it.
     """
-    tables = _test_scores(runs, method)
-    rows = []
-    for x, y in combinations(_methods(tables), 2):
-        shared = {w: table for w, table in tables.items() if {x, y} <= set(table.columns)}
-        if not shared:
-            continue
-        interval = aggregates.improvement_interval(
-            _of_method(shared, x), _of_method(shared, y), rng=rng
-        )
-        rows.append((x, y, *interval, len(shared)))
-    return pd.DataFrame(rows, columns=["x", "y", "probability", "low", "high", "workloads"])
-
-
-def paired_tests(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.DataFrame:
-    """``significance.paired`` for each workload and pair of methods, over the seeds they share.
-
-    Returns:
-        ``workload``, ``x``, ``y``, the fields of ``Paired`` (difference is x - y in the metric's
-        units), ``p_t_holm`` and ``p_wilcoxon_holm``, adjusted for all rows of the table.
-    """
-    rows = []
-    of_workload = runs.groupby(runs["workload"].astype(str))["metric"].first()
-    for workload, table in _test_scores(runs, method).items():
-        sign = of_workload[workload].sign
-        for x, y in combinations(table.columns, 2):
-            result = significance.paired(sign * table[x], sign * table[y])
-            rows.append((workload, x, y, *result))
-    tests = pd.DataFrame(rows, columns=["workload", "x", "y", *significance.Paired._fields])
-    for p in ("p_t", "p_wilcoxon"):
-        tests[f"{p}_holm"] = significance.holm(tests[p].to_numpy())
-    return tests
+    rows = [
+        (workload, x, y, *aggregates.improvement_interval(table[x], table[y]))
+        for workload, table in _test_scores(runs, method).items()
+        for x, y in combinations(table.columns, 2)
+    ]
+    return pd.DataFrame(rows, columns=["workload", "x", "y", "probability", "low", "high"])
 
 
 def ranks(

@@ -5,16 +5,19 @@ for is ``selection.score``.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis import budget, importance, selection
 from bench.analysis.interaction import rectangle_distance
-from bench.analysis.intervals import bootstrap_over_columns, mean_interval
+from bench.analysis.intervals import jackknife_interval, means_without_each
 from bench.analysis.selection import GROUP, groups, joined, metric_of, signs
 from bench.analysis.sensitivity import GoodRegion, good_region
+from bench.metrics import Metric
+
+SEARCHES = ("random", "tpe")  # samplers that choose all settings of a trial at once
+DRAWN_CONFIDENCE = 0.9  # of what drawn trials say of others
 
 
 def response(runs: pd.DataFrame, *, name: str = "lr", by: Sequence[str] = GROUP) -> pd.DataFrame:
@@ -39,18 +42,16 @@ def response(runs: pd.DataFrame, *, name: str = "lr", by: Sequence[str] = GROUP)
 def sensitivity(
     runs: pd.DataFrame,
     *,
-    rng: np.random.Generator,
     name: str = "lr",
     deltas: Sequence[float] = (0.005, 0.01, 0.02, 0.05),
     by: Sequence[str] = GROUP,
-    resamples: int = 1000,
 ) -> pd.DataFrame:
     """How wide the region of good values of one hyperparameter is, for several tolerances.
 
-    The region is ``good_region`` of ``response``. The interval of its width is a percentile
-    bootstrap that draws whole seeds, the same for every value; NaN with one seed. It speaks of
+    The region is ``good_region`` of ``response``. The interval of its width is the jackknife's,
+    which leaves out whole seeds, the same for every value; NaN with fewer than three. It speaks of
     other seeds, not of a finer grid. Values that are not positive have no logarithm and are left
-    out.
+    out, and so are settings that were drawn several at once: neighbours differ in all of them.
 
     Returns:
         One row for each group and delta: ``delta``, ``best`` (the value with the best mean score),
@@ -63,14 +64,15 @@ def sensitivity(
     rows = []
     runs = runs[runs[name] > 0] if name in runs else runs.iloc[:0]
     for key, group in groups(runs, by):
-        metric, scores = metric_of(group), _scores_per(group, [name])  # [V, S]
-        if scores.empty:
+        metric, scores = metric_of(group), scores_per(group, [name])  # [V, S]
+        none = scores.empty or not (group["status"] == "completed").any()
+        if none or drawn_together(group):
             continue
         values, mean = scores.index.to_numpy(), scores.mean(axis=1).to_numpy()
+        without = means_without_each(scores.to_numpy())  # [S, V]
         steps = np.diff(np.log10(values))
         gap, seeds = steps.max(initial=0.0), scores.shape[1]
-        settings = _settings(group)
-        drawn = settings.shape[1] > 1 and not budget.is_grid(settings)
+        span = (0.0, float(steps.sum()))
         row = key | {
             "best": values[mean.argmax()],
             "score": metric.sign * mean.max(),
@@ -81,19 +83,14 @@ def sensitivity(
         }
         for delta in deltas:
             region = good_region(values, mean, delta, relative=metric.relative)
-            width = bootstrap_over_columns(
-                scores.to_numpy(),
-                partial(_width, values=values, delta=delta, relative=metric.relative),
-                rng=rng,
-                resamples=resamples,
-            )
+            others = good_region(values, without, delta, relative=metric.relative)
+            width = jackknife_interval(region.width.item(), others.width, bounds=span)
             notes = {
                 "no run did better than chance": metric.chance is not None
                 and np.allclose(mean, metric.sign * metric.chance, atol=0),
                 "reaches the end of the grid: a lower bound": region.open_low or region.open_high,
                 f"in {region.pieces} pieces": region.pieces > 1,
                 f"a gap of {gap:.2f} decades": len(steps) and gap > 1.5 * np.median(steps),
-                "drawn together with other hyperparameters: too narrow": drawn,
                 "one seed": seeds == 1,
             }
             row |= {field: value.item() for field, value in region._asdict().items()}
@@ -102,43 +99,56 @@ def sensitivity(
     return pd.DataFrame(rows, columns=columns)
 
 
+def drawn_together(group: pd.DataFrame) -> bool:
+    """Whether settings were drawn or proposed, so that neighbours in one of them differ in the
+    others too, and other draws would give other values."""
+    if "sampler" in group and group["sampler"].isin(SEARCHES).any():
+        return True
+    names = selection.hyperparameters(group)
+    settings = group.drop_duplicates("trial")[names].to_numpy(dtype=float)
+    return len(names) > 1 and not budget.fills_a_grid(settings)
+
+
 def expected_best(
     runs: pd.DataFrame,
     *,
     by: Sequence[str] = GROUP,
     budgets: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """The expected score of the best of k random trials, and the test score that comes with it.
+    """The expected score of the best of k drawn trials, and the test score that comes with it.
 
-    Each seed is one repetition of the whole search, with one run a trial, as a person would make
-    it; the curve is the mean over seeds and its interval is Student's t. Seeds that at most half
-    of the trials have are left out; if none is left, a trial's score is its mean over seeds. The
-    trials of an adaptive search are no random draws, which the numbers cannot show.
+    Only trials that were drawn at random answer for a budget: a grid was chosen, and a search that
+    learns proposes better trials the later they come. Each seed is one repetition of the whole
+    search, with one run a trial, as a person would make it, and the curve is the mean over seeds;
+    its interval is ``budget.expected_best_interval``, which speaks of other draws. Seeds that at
+    most half of the trials have are left out; if none is left, a trial's score is its mean over
+    seeds.
 
     Returns:
-        For each group, without and with ``replacement`` (see ``budget.expected_best``), a row for
-        each ``k``: ``expected``, ``low``, ``high``, ``spread`` (standard deviation of the best
-        over draws of k trials), ``test``, ``test_low``, ``test_high``, ``trials``, ``seeds``,
-        ``notes``. By default k runs to the number of trials, thinned out beyond 30.
+        For each group a row for each ``k``: ``expected``, ``low``, ``high``, ``spread`` (standard
+        deviation of the best over draws of k trials), ``test``, ``trials``, ``seeds``, ``notes``.
+        By default k runs to the number of trials, thinned out beyond 30.
     """
-    columns = [*by, "replacement", "k", "expected", "low", "high", "spread"]
-    columns += ["test", "test_low", "test_high", "trials", "seeds", "notes"]
+    columns = [*by, "k", "expected", "low", "high", "spread", "test", "trials", "seeds", "notes"]
     rows = []
-    for key, group in groups(runs, by):
-        scores, test = _repetitions(group)  # [N, S]
+    for key, group in groups(_drawn(runs), by):
+        scores, test = repetitions(group)  # [N, S]
         if scores.empty:
             continue
         metric = metric_of(group)
         k = _budgets(_trials_of_each(scores)) if budgets is None else np.asarray(budgets)
         about = {"trials": len(scores), "seeds": scores.shape[1]}
-        about["notes"] = _search_notes(group, scores)
-        for replacement in (False, True):
-            validated, tested, spread = _curves(scores, test, k, replacement=replacement)
-            for i, trials in enumerate(k):
-                row = key | {"replacement": replacement, "k": int(trials)}
-                row |= _interval("expected", metric.sign * validated[:, i], "low", "high")
-                row |= _interval("test", metric.sign * tested[:, i], "test_low", "test_high")
-                rows.append(row | {"spread": spread[:, i].mean()} | about)
+        about["notes"] = _search_notes(scores)
+        _, tested, spread = _curves(scores, test, k)
+        intervals = budget.expected_best_interval(
+            scores.to_numpy(), k, DRAWN_CONFIDENCE, _signed_bounds(metric)
+        )
+        for i, interval in enumerate(intervals):
+            row = key | {"k": int(k[i]), "expected": metric.sign * interval.estimate}
+            ends = sorted((metric.sign * interval.low, metric.sign * interval.high))
+            row |= dict(zip(("low", "high"), ends, strict=True))
+            row |= {"test": metric.sign * tested[:, i].mean(), "spread": spread[:, i].mean()}
+            rows.append(row | about)
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -149,29 +159,30 @@ def tunability(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFrame
     trials of any group on the workload, so that groups compare.
 
     Returns:
-        One row for each group and ``weighting`` ("early", "equal", "late"): ``value``, ``low``,
-        ``high`` (over seeds), ``test`` (the same of the incumbent's test score), ``T``, ``notes``.
+        One row for each group and ``weighting`` ("early", "equal", "late"): ``value``, ``test``
+        (the same of the incumbent's test score), ``T``, ``notes``. Of drawn trials only.
     """
-    columns = [*by, "weighting", "value", "low", "high", "test", "T", "notes"]
+    columns = [*by, "weighting", "value", "test", "T", "notes"]
     rows = []
-    for _, on_workload in groups(runs, ["workload"]):
+    for _, on_workload in groups(_drawn(runs), ["workload"]):
         metric = metric_of(on_workload)
-        searches = [(key, group, *_repetitions(group)) for key, group in groups(on_workload, by)]
+        searches = [(key, group, *repetitions(group)) for key, group in groups(on_workload, by)]
         searches = [search for search in searches if len(search[2])]
         last = min((_trials_of_each(scores) for _, _, scores, _ in searches), default=0)
-        for key, group, scores, test in searches:
-            curves = _curves(scores, test, np.arange(1, last + 1), replacement=False)
+        for key, _group, scores, test in searches:
+            curves = _curves(scores, test, np.arange(1, last + 1))
             validated, tested = (budget.tunability(metric.sign * curve) for curve in curves[:2])
-            notes = _search_notes(group, scores)
+            notes = _search_notes(scores)
             for weighting in budget.Tunability._fields:
-                row = key | _interval("value", getattr(validated, weighting), "low", "high")
+                row = key | {"value": getattr(validated, weighting).mean()}
                 row |= {"weighting": weighting, "test": getattr(tested, weighting).mean()}
                 rows.append(row | {"T": last, "notes": notes})
     return pd.DataFrame(rows, columns=columns)
 
 
 def probability_best(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.DataFrame:
-    """The chance that a method's best of k random trials beats that of every other method.
+    """The chance that a method's best of k drawn trials beats that of every other method: an
+    estimate without an interval.
 
     ``budget.probability_best`` without replacement, by validation score, for each seed that most
     trials of every method have, and the mean over these seeds; if there is none, of the trials'
@@ -181,9 +192,9 @@ def probability_best(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.Dat
         One row for each workload, method and ``k``: ``probability``, ``seeds``, ``notes``.
     """
     rows = []
-    for key, on_workload in groups(runs, ["workload"]):
+    for key, on_workload in groups(_drawn(runs), ["workload"]):
         searches = {one[method]: group for one, group in groups(on_workload, [method])}
-        scores = {name: _repetitions(group)[0] for name, group in searches.items()}
+        scores = {name: repetitions(group)[0] for name, group in searches.items()}
         scores = {name: table for name, table in scores.items() if len(table)}
         if not scores:
             continue
@@ -191,16 +202,16 @@ def probability_best(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.Dat
         if not seeds:
             scores = {name: table.mean(axis=1).to_frame() for name, table in scores.items()}
         k = _budgets(min(_trials_of_each(table) for table in scores.values()))
-        repetitions = [
+        searched = [
             [table[seed] if seeds else table.iloc[:, 0] for table in scores.values()]
             for seed in seeds or [None]
         ]
         chances = np.mean(
-            [budget.probability_best(tables, k, replacement=False) for tables in repetitions],
+            [budget.probability_best(tables, k, replacement=False) for tables in searched],
             axis=0,
         )
         for name, chance in zip(scores, chances.T, strict=True):
-            notes = _search_notes(searches[name], scores[name])
+            notes = _search_notes(scores[name])
             about = key | {method: name, "seeds": len(seeds) or 1, "notes": notes}
             rows += [
                 about | {"k": int(trials), "probability": p}
@@ -212,17 +223,15 @@ def probability_best(runs: pd.DataFrame, *, method: str = "optimizer") -> pd.Dat
 def interactions(
     runs: pd.DataFrame,
     *,
-    rng: np.random.Generator,
     x: str = "lr",
     y: str = "weight_decay",
     deltas: Sequence[float] = (0.01, 0.02, 0.05),
     by: Sequence[str] = GROUP,
-    resamples: int = 1000,
 ) -> pd.DataFrame:
     """``interaction.rectangle_distance`` over the grid of two hyperparameters.
 
-    A cell's score is the mean over seeds of the best trial there. The interval is a percentile
-    bootstrap that draws whole seeds. Groups that are not a grid in x and y have no row.
+    A cell's score is the mean over seeds of the best trial there. The interval is the jackknife's,
+    which leaves out whole seeds. Groups that are not a grid in x and y have no row.
 
     Returns:
         One row for each group and ``delta``: ``distance``, ``low``, ``high``, ``good`` (cells),
@@ -232,22 +241,24 @@ def interactions(
     rows = []
     runs = runs[runs[[x, y]].notna().all(axis=1)] if {x, y} <= set(runs) else runs.iloc[:0]
     for key, group in groups(runs, by):
-        if min(group[x].nunique(), group[y].nunique()) < 2 or not budget.is_grid(group[[x, y]]):
+        if min(group[x].nunique(), group[y].nunique()) < 2 or not budget.fills_a_grid(
+            group[[x, y]]
+        ):
             continue
-        relative, scores = metric_of(group).relative, _scores_per(group, [x, y])
+        relative, scores = metric_of(group).relative, scores_per(group, [x, y])
         if scores.empty:
             continue
         cube = np.stack([scores[seed].unstack(y) for seed in scores])  # [S, X, Y]
         cells = np.moveaxis(cube, 0, -1)
         seeds, known = len(cube), int((~np.isnan(cells)).any(axis=-1).sum())
         mean = scores.mean(axis=1).unstack(y).to_numpy()
+        without = means_without_each(cells)  # [S, X, Y]
         for delta in deltas:
             found = rectangle_distance(mean, delta, relative=relative)
-            interval = bootstrap_over_columns(
-                cells,
-                partial(_distance, delta=delta, relative=relative),
-                rng=rng,
-                resamples=resamples,
+            interval = jackknife_interval(
+                found.distance.item(),
+                rectangle_distance(without, delta, relative=relative).distance,
+                bounds=(0.0, 1.0),
             )
             good, holes = found.good.item(), mean.size - known
             notes = {
@@ -292,7 +303,9 @@ def importances(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFram
         shares = _importance(cells[names].to_numpy(), metric.sign * cells["score"].to_numpy())
         for (kind, function), by_axes in shares.items():
             notes = {
-                "not applicable: too few trials, or all alike": np.isnan([*by_axes.values()]).all(),
+                f"{len(trials)} trials are too few, or all alike": np.isnan(
+                    [*by_axes.values()]
+                ).all(),
                 f"{at_floor:.0%} of trials at {worst} weigh in": kind == "global" and at_floor,
             }
             about = key | {"kind": kind, "method": function, "trials": len(trials)}
@@ -305,15 +318,17 @@ def importances(runs: pd.DataFrame, *, by: Sequence[str] = GROUP) -> pd.DataFram
     return pd.DataFrame(rows, columns=columns)
 
 
-def _width(scores: np.ndarray, *, values: np.ndarray, delta: float, relative: bool) -> np.ndarray:
-    return good_region(values, scores, delta, relative=relative).width
+def _drawn(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[runs["sampler"] == "random"] if "sampler" in runs else runs.iloc[:0]
 
 
-def _distance(scores: np.ndarray, *, delta: float, relative: bool) -> np.ndarray:
-    return rectangle_distance(scores, delta, relative=relative).distance
+def _signed_bounds(metric: Metric) -> tuple[float, float]:
+    """What a score, higher is better, cannot leave."""
+    low, high = sorted(metric.sign * end for end in metric.bounds)
+    return low, high
 
 
-def _scores_per(group: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def scores_per(group: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Scores, higher is better, of the best trial at each setting of names: ``[settings, S]``."""
     best = selection.best_trials(selection.trials(group, by=names), by=names)
     scored = group.assign(score=signs(group) * selection.score(group))
@@ -321,7 +336,7 @@ def _scores_per(group: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return chosen.groupby([*names, "seed"])["score"].mean().unstack("seed")
 
 
-def _repetitions(group: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def repetitions(group: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores and test scores, higher is better, of trials by seeds: ``[N, S]`` each.
 
     Only seeds that more than half of the trials have; without any, one column of means.
@@ -343,34 +358,24 @@ def _trials_of_each(scores: pd.DataFrame) -> int:
     return int(scores.notna().sum().min())
 
 
-def _curves(
-    scores: pd.DataFrame, test: pd.DataFrame, k: np.ndarray, *, replacement: bool
-) -> np.ndarray:
+def _curves(scores: pd.DataFrame, test: pd.DataFrame, k: np.ndarray) -> np.ndarray:
     """Of each seed's best of k trials: mean score, mean test score, spread: ``[3, S, K]``."""
     seeds = list(zip(scores.to_numpy().T, test.to_numpy().T, strict=True))
     return np.array(
         [
-            [budget.expected_best(score, k, replacement=replacement) for score, _ in seeds],
-            [budget.expected_best(score, k, replacement=replacement, of=t) for score, t in seeds],
-            [budget.spread_of_best(score, k, replacement=replacement) for score, _ in seeds],
+            [budget.expected_best(score, k, replacement=False) for score, _ in seeds],
+            [budget.expected_best(score, k, replacement=False, of=t) for score, t in seeds],
+            [budget.spread_of_best(score, k, replacement=False) for score, _ in seeds],
         ]
     )
 
 
-def _settings(group: pd.DataFrame) -> np.ndarray:
-    """The hyperparameters that vary, of each trial: ``[N, H]``."""
-    return group.drop_duplicates("trial")[selection.hyperparameters(group)].to_numpy(dtype=float)
-
-
-def _search_notes(group: pd.DataFrame, scores: pd.DataFrame) -> str:
-    settings = _settings(group)
-    listed = settings.shape[1] == 0  # only names vary, and names are not drawn
+def _search_notes(scores: pd.DataFrame) -> str:
+    few = len(scores) < budget.FEWEST_DRAWN
     return joined(
         {
-            "assumes random trials; given a grid": listed or budget.is_grid(settings),
-            f"only {len(scores)} trials": len(scores) < 10,
+            f"only {len(scores)} trials drawn: no interval": few,
             "trials have different seeds: their means are used": "mean" in scores,
-            "one seed": scores.shape[1] == 1 and "mean" not in scores,
         }
     )
 
@@ -381,15 +386,11 @@ def _budgets(trials: int) -> np.ndarray:
     return np.unique(np.append(k, np.geomspace(k[-1], trials, 30).round().astype(int)))
 
 
-def _interval(name: str, values: np.ndarray, low: str, high: str) -> dict[str, float]:
-    return dict(zip((name, low, high), mean_interval(values), strict=True))
-
-
 def _importance(
     settings: np.ndarray, scores: np.ndarray
 ) -> dict[tuple[str, str], dict[tuple[int, ...], float]]:
     """Shares by sets of axes, under their kind and the function that they come from."""
-    if not budget.is_grid(settings):
+    if not budget.fills_a_grid(settings):
         effects = importance.main_effects(settings, scores)
         around = importance.local_shares_of_surrogate(settings, scores)
         return {

@@ -3,9 +3,11 @@
 Hydra imports this file at every start, so it imports nothing heavy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Optional
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Optional
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
@@ -15,12 +17,21 @@ from omegaconf import MISSING, DictConfig
 
 from bench.settings.schema import accepts, checked
 
+if TYPE_CHECKING:
+    from bench.sweeps.sweep import Sweep
+
 STRATEGIES = ("parallel", "stacked", "auto")
 
 
 class MachineLauncher(Launcher):
     """Runs the jobs of a sweep in processes of this machine: each alone (``parallel``), those that
-    differ only in numbers as stacks (``stacked``), or as was measured to be faster (``auto``)."""
+    differ only in numbers as stacks (``stacked``), or as was measured to be faster (``auto``).
+
+    Attributes:
+        searches: how each of the jobs that come next was chosen, if the sweeper says.
+    """
+
+    searches: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,
@@ -29,12 +40,13 @@ class MachineLauncher(Launcher):
         threads: Optional[int],  # noqa: UP045
         max_stack: Optional[int],  # noqa: UP045
     ) -> None:
-        self.options = {
+        self.options: dict[str, Any] = {
             "strategy": strategy,
             "workers": n_jobs,
             "threads": threads,
             "max_stack": max_stack,
         }
+        self.whole: Optional[Sweep] = None  # noqa: UP045
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -44,22 +56,40 @@ class MachineLauncher(Launcher):
         checked(config.hydra.launcher, "hydra.launcher.")
         self.composer = Composer(hydra_context.config_loader, config)
 
+    @contextmanager
+    def one_sweep(self) -> Iterator["Sweep"]:
+        """Whatever is launched herein is shown and summed up as one."""
+        from bench.sweeps.sweep import Sweep
+
+        if self.whole is not None:
+            yield self.whole
+            return
+        try:
+            with Sweep(**self.options) as self.whole:
+                yield self.whole
+        finally:
+            self.whole = None
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        from rich.console import Console
         from rich.progress import track
 
         from bench.settings.jobs import plan
-        from bench.sweeps import sweep
 
-        console = Console(stderr=True)
-        shown: dict[str, Any] = {"transient": True, "disable": not console.is_terminal}
-        jobs = [
-            plan(*self.composer.compose(overrides))
-            for overrides in track(job_overrides, "configurations", console=console, **shown)
-        ]
-        records = sweep.run(jobs, **self.options)  # type: ignore[arg-type]
+        with self.one_sweep() as sweep:
+            tracked = track(
+                job_overrides,
+                f"{len(job_overrides):,} runs: reading their settings",
+                console=sweep.console,
+                transient=True,
+                disable=sweep.display.live.is_started or not sweep.display.is_live,
+            )
+            jobs = [
+                plan(*self.composer.compose(overrides), search)
+                for overrides, search in zip_longest(tracked, self.searches)
+            ]
+            records = sweep.run(jobs)
         return [
             JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=record)
             for overrides, record in zip(job_overrides, records, strict=True)

@@ -16,23 +16,25 @@ Hydra imports this file at every start, so it imports nothing heavy.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice, product
 from math import inf
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Optional, TypeVar, Union
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, ValueType
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from bench.metrics import Metric
+from bench.settings.jobs import Job
 from bench.settings.jobs import plain_hydra as plain
 from bench.settings.overrides import check, usable
 from bench.settings.schema import accepts, checked
@@ -51,13 +53,15 @@ T = TypeVar("T")
 
 
 class SpaceSweeper(Sweeper):
-    """Reads what is to be swept.
+    """Reads what is to be swept. ``sampler`` is how records call the way in which it chooses.
 
     Args:
         params: the values of each key.
         when: from conditions, such as ``optimizer=adam`` or ``workload=mnist_mlp optimizer=adam``,
             to params that hold where all of them do; later ones win over earlier ones.
     """
+
+    sampler: ClassVar[str]
 
     def __init__(
         self,
@@ -110,15 +114,51 @@ class SpaceSweeper(Sweeper):
                     space = space | own
             yield space | without(left_out, said) | self._parse(choice)
 
-    def launch(self, jobs: Iterable[Iterable[str]]) -> Sequence[JobReturn]:
+    def launch(
+        self, jobs: Iterable[tuple[Iterable[str], Mapping[str, str]]]
+    ) -> Sequence[JobReturn]:
         """All at once: the launcher decides what runs side by side.
+
+        Args:
+            jobs: the overrides of each, and what was said of the keys that were searched for it.
 
         Raises:
             HydraException: there are too many.
         """
         assert self.launcher is not None
-        some = at_most(MOST_RUNS, map(list, jobs), "this sweep")
-        return self.launcher.launch(some, initial_job_idx=0)
+        some = at_most(MOST_RUNS, jobs, "this sweep")
+        lines = [list(job) for job, _ in some]
+        if isinstance(self.launcher, MachineLauncher):
+            self.launcher.searches = [
+                {"sampler": self.sampler, "prior": prior} for _, prior in some
+            ]
+            return self.launcher.launch(lines, initial_job_idx=0)
+        return self._launch_by_others(self.launcher, lines)
+
+    def _launch_by_others(
+        self, launcher: Launcher, lines_of_jobs: Sequence[list[str]]
+    ) -> Sequence[JobReturn]:
+        """By a launcher that is not ours, and shows nothing of the whole."""
+        from bench.settings.jobs import plan
+        from bench.sweeps.composition import Composer
+        from bench.sweeps.sweep import Launched
+
+        composer = Composer(self.config_loader, self.composed)
+        jobs = [plan(*composer.compose(said)) for said in lines_of_jobs]
+        said_of = dict(zip((job.directory for job in jobs), lines_of_jobs, strict=True))
+        returned: list[JobReturn] = []
+
+        def launch(some: Sequence[Job]) -> None:
+            said = [said_of[job.directory] for job in some]
+            made = launcher.launch(said, initial_job_idx=len(returned))
+            returned.extend(made)
+            for job in made:
+                _ = job.return_value  # raises what went wrong
+
+        name = str(self.composed.hydra.runtime.choices["hydra/launcher"])
+        with Launched(launch, launcher=name, in_turn=name == "basic") as sweep:
+            sweep.run(jobs)
+        return returned
 
     def _parse(self, lines: Iterable[str]) -> Space:
         """By key; what is said later replaces what was said before."""
@@ -168,6 +208,18 @@ def listed(space: Space, key: str) -> list[str]:
     if TARGET not in space and isinstance(space[key].value(), Glob):
         return [assignment for assignment in found if assignment != CUSTOM]
     return found
+
+
+NAMED = ("workload", "optimizer", "schedule", "seed")  # by fields of a record's own
+
+
+def as_said(space: Space, types: Container[ValueType]) -> dict[str, str]:
+    """What was said of the keys that are searched in one of these ways, word by word."""
+    return {
+        key: str(override.input_line).partition("=")[2]
+        for key, override in space.items()
+        if key not in NAMED and override.value_type in types
+    }
 
 
 def lines(params: Mapping[str, Any]) -> list[str]:
@@ -229,9 +281,11 @@ class GridSweeper(SpaceSweeper):
     once, which composes each a single time.
     """
 
+    sampler = "grid"
+
     def sweep(self, arguments: list[str]) -> Any:
         return self.launch(
-            job
+            (job, as_said(space, set(ValueType) - {ValueType.ELEMENT}))
             for space in self.spaces(arguments)
             for job in product(*(listed(space, key) for key in space))
         )
@@ -311,11 +365,13 @@ def prior(override: Override) -> Prior:
 
 @dataclass(frozen=True)
 class Search:
-    """Trials of one kind: what they share, what is drawn for each, and its repetitions."""
+    """Trials of one kind: what they share, what is drawn for each, ``said`` word by word, and its
+    repetitions."""
 
     fixed: Assignments
     optimizer: str
     priors: Mapping[str, Prior]
+    said: Mapping[str, str]
     seeds: Sequence[Assignments]
 
     def runs(self, trial: Mapping[str, str]) -> list[Assignments]:
@@ -355,7 +411,7 @@ class SearchSweeper(SpaceSweeper):
                     f"{optimizer}: nothing to draw; give a prior, such as "
                     "optimizer.lr=tag(log,interval(1e-5,1))"
                 )
-            yield Search(fixed, optimizer, drawn, seeds)
+            yield Search(fixed, optimizer, drawn, as_said(space, PRIORS), seeds)
 
     def _usual_optimizer(self) -> str:
         return f"optimizer={self.composed.hydra.runtime.choices.optimizer}"
@@ -378,9 +434,11 @@ class RandomSweeper(SearchSweeper):
     was drawn before is left out, so that all are different.
     """
 
+    sampler = "random"
+
     def sweep(self, arguments: list[str]) -> Any:
         return self.launch(
-            run
+            (run, search.said)
             for search in self.searches(arguments)
             for trial in self.trials(search)
             for run in search.runs(dict(trial))
@@ -420,6 +478,8 @@ class OptunaSweeper(SearchSweeper):
     the study's report. Divergence ends a run early anyway.
     """
 
+    sampler = "tpe"
+
     def __init__(self, n_parallel: int, **options: Any) -> None:
         super().__init__(**options)
         self.n_parallel = n_parallel
@@ -443,9 +503,12 @@ class OptunaSweeper(SearchSweeper):
             for search in self.searches(arguments)
         ]
         returned: list[JobReturn] = []
-        for start in range(0, self.n_trials, self.n_parallel):
-            n = min(self.n_parallel, self.n_trials - start)
-            returned += self._advance([study for study in studies for _ in range(n)])
+        with self.launcher.one_sweep() as sweep:
+            for start in range(0, self.n_trials, self.n_parallel):
+                n = min(self.n_parallel, self.n_trials - start)
+                runs = sum(len(search.seeds) for search, _ in studies)
+                sweep.more = (self.n_trials - start - n) * runs
+                returned += self._advance([study for study in studies for _ in range(n)])
         return returned
 
     def _sampler(self, search: Search) -> Any:
@@ -456,12 +519,13 @@ class OptunaSweeper(SearchSweeper):
     def _advance(self, turns: Sequence[tuple[Search, Any]]) -> Sequence[JobReturn]:
         """One more trial for each turn, all side by side."""
         asked = []
+        jobs: dict[Assignments, Mapping[str, str]] = {}
         for search, study in turns:
             trial = study.ask({key: prior.distribution() for key, prior in search.priors.items()})
             drawn = {key: prior.text(trial.params[key]) for key, prior in search.priors.items()}
             asked.append((study, trial, search.runs(drawn)))
-        jobs = dict.fromkeys(run for *_, runs in asked for run in runs)  # may propose one twice
-        returned = self.launch(jobs)
+            jobs |= dict.fromkeys(search.runs(drawn), search.said)  # may propose one twice
+        returned = self.launch(jobs.items())
         values = {
             job: worth(result.return_value) for job, result in zip(jobs, returned, strict=True)
         }

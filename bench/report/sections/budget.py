@@ -17,14 +17,10 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     gallery.csv(contents.probability_best, "probability_best")
     gallery.csv(contents.tunability, "tunability")
     paragraphs = [
-        "If k settings are drawn at random from those that were tried, and the best of them by "
-        "validation is kept: what score to expect, and which optimizer is likely to win."
+        "If k settings are drawn at random, and the best of them by validation is kept: what score "
+        "to expect. Only settings that were drawn at random can answer; the interval speaks of "
+        "other draws from the same priors, and ends where so few trials stop telling."
     ]
-    if contents.expected["notes"].str.contains("given a grid").any():
-        paragraphs.append(
-            "The settings here are a grid, not random draws: the curves say what picking from this "
-            "grid buys, and a grid that is centred on the good region flatters an optimizer."
-        )
     return Section(
         anchor="budget",
         title="What tuning buys",
@@ -45,7 +41,6 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
 
 def _panels(contents: Contents, gallery: Gallery, workload: str) -> list[Panel]:
     expected = contents.of(contents.expected, workload)
-    chances = contents.of(contents.probability_best, workload)
     metric = contents.metric(workload)
     panels = []
     if not expected.empty:
@@ -54,20 +49,9 @@ def _panels(contents: Contents, gallery: Gallery, workload: str) -> list[Panel]:
         panels.append(
             Panel(
                 title=f"Expected best {text.name(metric)}",
-                caption="Each seed is one repetition of the search; the band is a 95 % interval of "
-                "their mean. Drawn without replacement.",
+                caption="Each seed is one repetition of the search. The band is a 90 % interval "
+                "for other draws of the trials; beyond it the curve says what these draws gave.",
                 views=[gallery.figure(drawn, f"expected_best_{workload}", title=title)],
-            )
-        )
-    if chances["optimizer"].nunique() > 1:
-        drawn = figures.chance_of_best(chances, looks=contents.looks)
-        title = f"{workload}: probability of being best after k trials each"
-        panels.append(
-            Panel(
-                title="Probability of being best",
-                caption="The chance that an optimizer's best of k random trials beats the best of "
-                "k of every other, by validation.",
-                views=[gallery.figure(drawn, f"probability_best_{workload}", title=title)],
             )
         )
     return panels
@@ -78,28 +62,20 @@ def _table(contents: Contents, workload: str, file: str) -> page.Table:
     rows = expected.drop_duplicates("optimizer")
     metric = contents.metric(workload)
     show = partial(text.value, metric)
-    sign = "" if metric.higher_is_better else "-"
     columns = [words.OPTIMIZER]
     for k in BUDGETS:
         at = expected.loc[expected["k"] == k, ["optimizer", "expected", "low", "high"]]
-        if at.empty:
+        if at.empty or (at["low"].isna().all() and k > 1):
             break
         names = {name: f"{name}_{k}" for name in ("expected", "low", "high")}
-        rows = rows.merge(at.rename(columns=names), on="optimizer", how="left")
-        columns.append(
-            words.plain(f"expected_{k}", text.count(k, "trial"), show, f"{sign}expected_{k}")
-        )
-    tunability = contents.of(contents.tunability, workload)
-    for weighting in ("early", "late"):
-        at = tunability.loc[tunability["weighting"] == weighting, ["optimizer", "value"]]
-        rows = rows.merge(at.rename(columns={"value": weighting}), on="optimizer", how="left")
-        columns.append(words.plain(weighting, f"{weighting} tunability", show, sign + weighting))
-    columns.append(Column("trials", lambda row: text.number(row["trials"])))
+        rows = rows.merge(at.rename(columns=names), on="optimizer", how="left", suffixes=("_", ""))
+        cell = words.with_interval(f"expected_{k}", f"low_{k}", f"high_{k}", show)
+        columns.append(Column(text.count(k, "trial"), cell))
+    columns.append(Column("trials drawn", lambda row: text.number(row["trials"])))
     return page.table(
         rows,
-        columns,
-        title=f"Expected best {figures.measured(metric)} after k random trials",
-        caption="Tunability is the mean of the whole curve up to the smallest number of trials of "
-        "any optimizer, weighted towards its first trials (early) or its last (late).",
+        [*columns, *words.notes(rows)],
+        title=f"Expected best {figures.measured(metric)} after k drawn trials",
+        caption="With a 90 % interval for other draws of the trials.",
         file=file,
     )

@@ -54,6 +54,7 @@ def _of_workload(contents: Contents, gallery: Gallery, workload: str) -> Block:
                 views.append(gallery.figure(drawn, name, title=title, label=word))
         if views:
             title = name_of_y.partition(" (")[0].capitalize()
+            title += f", {workload}" if len(contents.workloads) > 1 else ""
             panels.append(Panel(title=title, caption=_caption(runs), views=views))
     return Block(heading=workload, panels=panels, tables=_times(contents, gallery, workload))
 
@@ -82,7 +83,7 @@ def _times(contents: Contents, gallery: Gallery, workload: str) -> list[page.Tab
     rows["notes"] = rows["notes"].mask(rows["reached"] == 0, "")
     columns = [
         words.OPTIMIZER,
-        *(Column(unit, _time(unit), best=f"-{unit}_time") for unit in UNITS),
+        *(_time(unit) for unit in UNITS),
         Column("seeds that reach it", lambda row: f"{row['reached']} of {row['seeds']}"),
         Column("fastest setting", _setting(contents), kind="word"),
         *words.notes(rows),
@@ -103,15 +104,7 @@ def _setting(contents: Contents) -> Callable[[dict[str, Any]], str]:
     return lambda row: words.setting(contents, row) if row["reached"] else text.NOTHING
 
 
-def _time(unit: str) -> Any:
+def _time(unit: str) -> Column:
     form = text.seconds if unit == "seconds" else text.number
-
-    def show(row: dict[str, Any]) -> str:
-        time, low, high = (row[f"{unit}_{name}"] for name in ("time", "low", "high"))
-        if text.missing(time) or time == float("inf"):
-            return "not reached"
-        if low == high:
-            return form(time)
-        return f"{form(time)} ({form(low)} to {'never' if high == float('inf') else form(high)})"
-
-    return show
+    names = (f"{unit}_{name}" for name in ("time", "low", "high"))
+    return Column(unit, words.time_to_target(form, *names), best=f"-{unit}_time")

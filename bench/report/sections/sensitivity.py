@@ -50,8 +50,10 @@ def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel:
         if at_random
         else f"Mean over seeds{rest}; the band spans all of them"
     )
+    name = figures.measured(metric).partition(" (")[0].capitalize()
+    several = len(contents.workloads) > 1
     return Panel(
-        title=workload,
+        title=f"{name} against learning rate" + (f", {workload}" if several else ""),
         caption=f"{shown}. The ring is the selected value. A diverged run counts as "
         f"{words.floor(metric)}; {text.CROSS} marks where runs diverged, fainter where only "
         "some did.",
@@ -93,7 +95,8 @@ def _widths(contents: Contents, gallery: Gallery) -> page.Table:
         columns,
         title="How wide the region of good learning rates is",
         caption=f"Decades within {_near(metric)} the optimizer's own best, with a "
-        "95 % bootstrap interval over seeds; ≥ where the region reaches the end of the values "
+        "95 % jackknife interval over seeds; ≥ where the region reaches the end of the values "
         "tried, so that its width is a lower bound.",
         file=file,
+        by="width",
     )

@@ -1,12 +1,12 @@
-"""What else was varied: each setting alone, with the learning rate, and how much it decides."""
+"""What else was varied, but not on purpose (`questions` has those): each setting alone and with the
+learning rate; and how much each setting decides."""
 
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from bench.analysis import selection, tables
+from bench.analysis import importance, selection, tables
 from bench.report import figures, page, text
 from bench.report.contents import PAIR, Contents
 from bench.report.page import Block, Column, Gallery, Panel, Section
@@ -20,14 +20,17 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     others = [name for name in contents.study.settings if name != "lr"]
     if not others:
         return None
+    varied = tables.varied(contents.study.runs, contents.study.settings)
+    elsewhere = set(zip(varied["workload"], varied["factor"], strict=True))
     blocks = []
     for workload in contents.workloads:
         runs = contents.study.runs
         runs = runs[runs["workload"] == workload]
         panels: list[Panel] = []
-        for name in others[:MOST_SETTINGS]:
-            panels += _alone(contents, gallery, runs, workload, name)
-            panels += _with_lr(contents, gallery, runs, workload, name)
+        rest = [name for name in others if (workload, name) not in elsewhere]
+        for name in rest[:MOST_SETTINGS]:
+            panels += alone(contents, gallery, runs, workload, name)
+            panels += with_lr(contents, gallery, runs, workload, name)
         if panels:
             blocks.append(Block(heading=workload, panels=panels))
     shown = [*_interactions(contents, gallery, others), *_importances(contents, gallery)]
@@ -40,12 +43,12 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         blocks=[
             Block(paragraphs=["What else was varied, and how it acts with the learning rate."]),
             *blocks,
-            Block(tables=shown),
+            Block(paragraphs=[said for said in [_untold(contents)] if said], tables=shown),
         ],
     )
 
 
-def _alone(
+def alone(
     contents: Contents, gallery: Gallery, runs: pd.DataFrame, workload: str, name: str
 ) -> Iterator[Panel]:
     known = runs[runs[name].notna()]
@@ -71,7 +74,7 @@ def _alone(
     )
 
 
-def _with_lr(
+def with_lr(
     contents: Contents, gallery: Gallery, runs: pd.DataFrame, workload: str, name: str
 ) -> Iterator[Panel]:
     if "lr" not in contents.study.settings:
@@ -118,6 +121,7 @@ def _with_lr(
             title=f"{optimizer}: learning rate and {figures.label(name)}",
             caption=f"{caption} All optimizers share the colour scale.",
             views=[gallery.figure(drawn, file, title=title)],
+            optimizer=optimizer,
         )
 
 
@@ -135,8 +139,7 @@ def _cells(runs: pd.DataFrame, name: str) -> pd.DataFrame:
 def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> list[page.Table]:
     if "weight_decay" not in others:
         return []
-    rng = np.random.default_rng(0)
-    found = tables.interactions(contents.study.runs, by=PAIR, rng=rng)
+    found = tables.interactions(contents.study.runs, by=PAIR)
     if found.empty:
         return []
     file = gallery.csv(found, "lr_weight_decay_interaction")
@@ -162,7 +165,7 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
             columns,
             title="Do learning rate and weight decay have to be tuned together?",
             caption="How far the region within so much of the best is from a rectangle on "
-            "the grid: 0 means that each can be tuned by itself. With a 95 % bootstrap interval "
+            "the grid: 0 means that each can be tuned by itself. With a 95 % jackknife interval "
             "over seeds.",
             file=file,
         )
@@ -171,11 +174,12 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
 
 def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
     found = tables.importances(contents.study.runs, by=PAIR)
-    if found.empty:
+    known = found[found["share"].notna()]
+    if known.empty:
         return []
     file = gallery.csv(found, "importance")
     keys = [*PAIR, "hyperparameter"]
-    wide = found.pivot_table(index=keys, columns="kind", values="share", sort=False).reset_index()
+    wide = known.pivot_table(index=keys, columns="kind", values="share", sort=False).reset_index()
     wide = wide.reindex(columns=[*keys, "global", "local"])
     columns = [
         *words.workload(contents),
@@ -191,10 +195,34 @@ def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
             title=f"How much of {words.the_score(contents.one_metric)} each number decides",
             caption=f"Shares of the variance of {words.score(contents.one_metric)} over all "
             "trials, and over the lines through the best trial. The two disagree where a setting "
-            "decides whether training works at all, but little among those that do.",
+            "decides whether training works at all, but little among those that do. "
+            + _noted(contents, known[known["kind"] == "global"]),
             file=file,
         )
     ]
+
+
+def _noted(contents: Contents, found: pd.DataFrame) -> str:
+    """The notes of a table, each with whom it is of: ``sgd: 21% of trials at chance weigh in.``"""
+    of: dict[str, dict[str, None]] = {}
+    for row in found.itertuples():
+        where = f" on {row.workload}" if len(contents.workloads) > 1 else ""
+        if row.notes:
+            of.setdefault(row.notes, {})[f"{row.optimizer}{where}"] = None
+    return " ".join(f"{text.listed(list(names))}: {note}." for note, names in of.items())
+
+
+def _untold(contents: Contents) -> str:
+    """For which optimizers importances are left out."""
+    found = tables.importances(contents.study.runs, by=PAIR)
+    none = found.groupby([*PAIR, "trials"])["share"].apply(lambda share: share.isna().all())
+    fewest = sorted({trials for (_, _, trials), untold in none.items() if untold})
+    if not fewest or fewest[-1] >= importance.FEWEST_DRAWN:
+        return ""
+    return (
+        f"How much each number decides is not said of optimizers with fewer than "
+        f"{importance.FEWEST_DRAWN} trials that were drawn: so few cannot tell."
+    )
 
 
 def _setting(row: dict[str, Any]) -> str:

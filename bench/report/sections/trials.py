@@ -39,10 +39,11 @@ def section(contents: Contents, gallery: Gallery) -> Section:
         ("diverged", {}),
     ]
     columns += [(name, {}) for name in ("failed", "missing") if shown[name].any()]
-    data = page.explorer_data(shown, columns, style.variables(contents.looks))
+    data = page.explorer_data(shown, columns, style.places(contents.looks))
     lead = (
-        "One row a setting. Sort by a heading; filter by words, and by comparisons such as "
-        "lr<0.01 or diverged=0."
+        "One row a setting. Sort by a heading; filter by words and comparisons, such as "
+        "optimizer = adam or momentum, lr < 0.01. All must hold; 'or' joins "
+        "what stands beside it."
     )
     explorer = page.Explorer(
         caption="Means over seeds; a diverged run counts as "

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.budget import is_grid
+from bench.analysis.tables import drawn_together
 from bench.metrics import Metric
 from bench.report import figures, text
 from bench.report.contents import DELTAS, Contents, setting_names
@@ -30,16 +30,10 @@ def workload(contents: Contents) -> list[Column]:
 
 
 def at_random(contents: Contents, workload: str) -> bool:
-    """Whether settings were drawn at random, several at once, so that neighbours differ in all."""
-    trials = contents.trials[contents.trials["workload"] == workload]
-    names = [
-        name
-        for name in contents.study.settings
-        if pd.api.types.is_numeric_dtype(trials[name]) and trials[name].nunique() > 1
-    ]
-    return len(names) > 1 and not any(
-        is_grid(rows[names].to_numpy()) for _, rows in trials.groupby("optimizer")
-    )
+    """Whether settings were drawn several at once, so that neighbours differ in all of them."""
+    runs = contents.study.runs
+    by_optimizer = runs[runs["workload"] == workload].groupby("optimizer")
+    return any(drawn_together(group) for _, group in by_optimizer)
 
 
 def notes(frame: pd.DataFrame) -> list[Column]:
@@ -67,6 +61,27 @@ def with_interval(value: str, low: str, high: str, form: Callable[[float], str])
         if text.missing(row[low]):
             return form(row[value])
         return f"{form(row[value])} ({form(row[low])} to {form(row[high])})"
+
+    return show
+
+
+def time_to_target(
+    form: Callable[[float], str], time: str = "time", low: str = "low", high: str = "high"
+) -> Callable[[dict[str, Any]], str]:
+    """``3 (2 to 4)``; where some seeds do not get there, how many do."""
+
+    def show(row: dict[str, Any]) -> str:
+        if text.missing(row["reached"]):
+            return text.NOTHING  # there was no target
+        if not row["reached"]:
+            return "not reached"
+        share = f"{row['reached']:.0f} of {row['seeds']:.0f} seeds"
+        if text.missing(row[time]):
+            return share
+        if text.missing(row[high]):
+            return f"{form(row[time])} (at best {form(row[low])}; {share})"
+        alike = row[low] == row[high]
+        return form(row[time]) if alike else with_interval(time, low, high, form)(row)
 
     return show
 
@@ -111,7 +126,7 @@ def target(metric: Metric, times: pd.DataFrame) -> str:
 def width_caption(metric: Metric | None) -> str:
     return (
         f"Good learning rates: the decades within which {score(metric)} stays within "
-        f"{tolerance(DELTAS[0], metric)} of the optimizer's own best, with a 95 % bootstrap "
+        f"{tolerance(DELTAS[0], metric)} of the optimizer's own best, with a 95 % jackknife "
         "interval over seeds; ≥ where the region reaches the end of the values tried."
     )
 

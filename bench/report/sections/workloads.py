@@ -16,7 +16,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     if not contents.compares_workloads:
         return None
     runs = contents.study.runs
-    means = tables.interquartile_means(runs, rng=np.random.default_rng(0))
+    means = tables.interquartile_means(runs)
     ranks = tables.ranks(runs)
     if means.empty:
         return None
@@ -46,7 +46,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         title="Tuned optimizers over all workloads",
         caption=f"Interquartile mean of test {_scores(contents)} over seeds and workloads, where 0 "
         f"is {words.floor(contents.lacking_chance)} and 1 the best optimizer of the workload, with "
-        "a 95 % stratified bootstrap interval. Rank 1 is the best. Profile score: the area under "
+        "a 95 % jackknife interval. Rank 1 is the best. Profile score: the area under "
         f"the performance profile up to {UP_TO:g} times the fastest, from 0 to 1.",
         file=file,
     )
@@ -77,7 +77,6 @@ def _profiles(contents: Contents, gallery: Gallery) -> Panel | None:
         drawn = figures.profile(profile, looks=contents.looks, up_to=UP_TO)
         title = f"Performance profiles by {unit} to target"
         views.append(gallery.figure(drawn, f"profiles_by_{unit}", title=title, label=unit))
-        gallery.csv(profile, f"profiles_by_{unit}")
     if not views:
         return None
     return Panel(

@@ -1,0 +1,50 @@
+"""What a sweep ends with: the table of its study, and where to see more."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from bench import records
+from bench.board import shown_from
+from bench.settings.jobs import reason
+
+MOST_RUNS = 2000  # beyond, the statistics would take longer than a person waits for them
+
+
+def show(directories: Sequence[Path], notes: Console) -> bool:
+    """Prints the result table of each study, and the two commands that show more. Whatever goes
+    wrong, the runs are made: it is a note.
+
+    Returns:
+        Whether every table was printed.
+    """
+    console, whole = Console(), True
+    for directory in directories:
+        try:
+            whole &= _table(directory, console)
+        except (Exception, KeyboardInterrupt) as error:
+            said = reason(error) if isinstance(error, Exception) else "interrupted"
+            note = Text(f"{directory}: no table here ({said})", style="yellow")
+            notes.print(note, highlight=False, soft_wrap=True)
+            whole = False
+        for line in (
+            f"report:  python -m bench.report {directory}",
+            f"curves:  tensorboard --logdir {shown_from(directory)}",
+        ):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return whole
+
+
+def _table(directory: Path, console: Console) -> bool:
+    found = directory.glob(f"*/*/*/{records.FILE_NAME}")
+    if sum(1 for _ in islice(found, MOST_RUNS + 1)) > MOST_RUNS:
+        return False
+    from bench import study
+    from bench.report import terminal
+    from bench.report.contents import gather
+
+    terminal.show(gather(study.read(directory)), console)
+    return True
