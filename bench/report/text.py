@@ -96,6 +96,13 @@ def number(value: Any, *, digits: int = 3) -> str:
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 
+def p(value: float) -> str:
+    """How unlikely, as tests have it."""
+    if missing(value):
+        return NOTHING
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
 def seconds(value: float) -> str:
     if missing(value):
         return NOTHING
