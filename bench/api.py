@@ -67,10 +67,11 @@ def sweep(*overrides: str) -> Path:
     command = [sys.executable, "-m", "bench", "-m", *overrides]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     said = ""
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
+    streams: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, env=environment, **streams) as process:
+        assert process.stdout is not None
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        while chunk := os.read(process.stderr.fileno(), 1 << 16):  # as it comes: a bar is one line
+        while chunk := os.read(process.stdout.fileno(), 1 << 16):  # as it comes
             text = decode(chunk)
             sys.stderr.write(text)
             sys.stderr.flush()

@@ -13,9 +13,11 @@ from hydra.errors import HydraException
 
 import bench
 from bench import records
-from bench.command_line import choose_custom, quoted, read
+from bench.command_line import CONF, choose_custom, quoted, read
 from bench.errors import BenchError
+from bench.settings import help
 from bench.sweeps.composition import parse
+from tests.conftest import config_names
 
 Shell = Callable[..., tuple[int, str]]
 SMALL = [
@@ -153,6 +155,69 @@ def test_help_names_our_flags(shell: Shell) -> None:
     for flag in ("--repeat", "--anyway", "--version", "--config-dir", "--multirun", "searchpath"):
         assert flag in output
     assert "cifar10_cnn" in output
+
+
+def test_help_says_what_there_is_and_nothing_of_our_insides(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output = shell("--help")
+    assert "schema/" not in output
+    assert "bench.experiments" not in output
+    assert max(map(len, output.splitlines())) <= 80
+    said = " ".join(output.split())
+    assert "lr_sensitivity How much the learning rate matters: 399 runs, about 6 minutes" in said
+    assert "hydra/sweeper grid, optuna, random ==" in said
+    for example in re.findall(r"^  python -m bench (.*)", output, re.MULTILINE):
+        first_of_each = [word.partition(",")[0] for word in example.split() if word != "-m"]
+        assert shell(*first_of_each, "--cfg", "job")[0] == 0
+
+
+@pytest.mark.parametrize("name", sorted(set(config_names("experiment")) - {"quickstart"}))
+def test_every_experiment_says_what_it_asks_and_costs(name: str) -> None:
+    said = help.about((CONF / "experiment" / f"{name}.yaml").read_text())
+    what, _, cost = said.rpartition(": ")
+    assert 10 < len(what) < 110
+    assert re.fullmatch(r"[\d,]+ runs, about (an|\d+) \w+", cost)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# @package _global_\n# What (it) is. More.\nstudy: a", "What is"),
+        (
+            "# About 1/(1 - m), and\n# so on: 3,000 runs.\n",
+            "About 1/(1 - m), and so on: 3,000 runs",
+        ),
+        ("# One. 1 run, about half an hour", "One: 1 run, about half an hour"),
+        ("study: a\n# later", ""),
+    ],
+)
+def test_what_is_said_of_an_experiment(text: str, said: str) -> None:
+    assert help.about(text) == said
+
+
+def test_dollars_and_own_experiments_in_the_help(shell: Shell, own: Path) -> None:
+    path = own / "experiment/own.yaml"
+    path.write_text("# Costs $PATH and ${seed}. 2 runs\n" + path.read_text())
+    status, output = shell("--help", "--config-dir=my_conf")
+    assert status == 0
+    assert re.search(r"own +Costs \$PATH and \$\{seed\}: 2 runs", output)
+
+
+def test_a_run_says_what_it_is_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['optimizer.lr=0.1', 'seed=3']\n"
+        "from bench.__main__ import main; main()"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    said = "mnist_mlp, adam, lr 0.1, 5 epochs (2,150 steps), seed 3 -> runs/default/mnist_mlp/adam/"
+    assert made.stdout.startswith(said)
+    assert "torch" in made.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 PLACES = ["--config-dir=my_conf", "hydra.searchpath=[file://my_conf]", "hydra.searchpath=[my_conf]"]

@@ -144,7 +144,7 @@ def test_odd_invocations(tmp_path: Path) -> None:
         (1, "error: one line", [], None),
         (1, "error: one line", ["runs"], "leaves"),
         (1, "", [], "0 lines"),
-        (1, "a\nb\nc\nd", [], "4 lines"),
+        (1, "a\nb\nc\nd\ne\nf", [], "6 lines"),
         (1, "Traceback ...", [], "status 1"),
         (-11, "", [], "status -11"),
         (None, "", [], "hangs"),

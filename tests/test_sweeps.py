@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,13 +10,16 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench import records
 from bench.data import Dataset
+from bench.sweeps import outcome
 from bench.sweeps.workers import gpu_in_turn
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +50,45 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = bench(place, *SWEEP, *SHORT)
     assert made.returncode == 0, made.stderr
     return place
+
+
+def test_it_ends_with_its_table_and_where_to_see_more(swept: Path) -> None:
+    """Though nothing is to be run; without PyTorch in the process that shows it."""
+    code = (
+        f"import sys; sys.argv[1:] = {[*SWEEP, *SHORT]}\nfrom bench.__main__ import main\n"
+        "main(); assert 'torch' not in sys.modules"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], cwd=swept, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "8 runs, already made; nothing to run -> runs/s" in made.stderr
+    assert "mnist_mlp; momentum, adam; lr 0.001, 1e+20; 20 steps; seeds 0, 1" in made.stderr
+    assert "\x1b" not in made.stdout + made.stderr
+    assert made.stdout.isascii()
+    assert re.search(r"adam +\|? *0.001 *\|? *\d\d\.\d\d \+- ", made.stdout)
+    *_, report, curves = made.stdout.splitlines()
+    assert report == "report:  python -m bench.report runs/s"
+    assert curves == "curves:  tensorboard --logdir runs/s"
+
+
+@pytest.mark.parametrize("error", [KeyError("broken"), KeyboardInterrupt()])
+def test_what_goes_wrong_with_the_table_is_a_note(
+    swept: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(*_: Any) -> None:
+        raise error
+
+    notes = StringIO()
+    monkeypatch.setattr("bench.report.terminal.show", fail)
+    assert not outcome.show([swept / "runs" / "s"], Console(file=notes))
+    assert "no table here" in notes.getvalue()
+    assert "python -m bench.report" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.setattr(outcome, "MOST_RUNS", 7)
+    assert not outcome.show([swept / "runs" / "s"], Console(file=notes))
 
 
 def times(place: Path) -> dict[Path, int]:

@@ -36,15 +36,20 @@ class Point(NamedTuple):
 
 
 def write(
-    directory: Path, points: Iterable[Point], *, kind: str, began: float | None = None
+    directory: Path,
+    points: Iterable[Point],
+    *,
+    kind: str,
+    began: float | None = None,
+    restarts: bool = False,
 ) -> None:
     """Writes one event file, in the place of those of its kind.
 
-    A TensorBoard that shows the directory follows no file that is written over; it sees a new one,
-    whose first step makes it forget what it knew from there on.
+    A TensorBoard that shows the directory follows no file that is written over; it sees a new one.
 
     Args:
         kind: a word; a directory may hold a file of each kind.
+        restarts: whether what the directory's earlier files had at any step is to be forgotten.
         began: seconds since 1970, by which TensorBoard orders runs, and so colours them.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -54,8 +59,9 @@ def write(
         records = RecordWriter(file)
         start = Event(wall_time=now if began is None else began, file_version="brain.Event:2")
         records.write(start.SerializeToString())
-        restart = SessionLog(status=SessionLog.START)
-        records.write(Event(wall_time=now, session_log=restart).SerializeToString())
+        if restarts:
+            log = SessionLog(status=SessionLog.START)
+            records.write(Event(wall_time=start.wall_time, session_log=log).SerializeToString())
         for value, step, when in points:
             event = Event(wall_time=now if when is None else when, step=step)
             event.summary.value.append(value)

@@ -21,7 +21,7 @@ from typing import Any
 from unittest.mock import patch
 
 SECONDS = 60.0  # until it hangs
-LINES = 3  # of a refusal
+LINES = 5  # of a refusal, and of what was to be made before it
 MEMORY = 4 * 2**30  # bytes that one may have beyond what was imported
 
 KEYS = [

@@ -87,7 +87,13 @@ class Overview:
             points = list(_points(study, best, found, optimizer, since=began[optimizer]))
             if points:
                 shown.add(folder := _folder(optimizer))
-                events.write(report / folder, points, kind="curves", began=began[optimizer])
+                events.write(
+                    report / folder,
+                    points,
+                    kind="curves",
+                    began=began[optimizer],
+                    restarts=True,
+                )
         for path in report.glob("*/events.out.tfevents.0.*.curves"):
             if path.parent.name not in shown:
                 path.unlink(missing_ok=True)

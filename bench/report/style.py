@@ -17,6 +17,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.report import pdf
+
 WIDTH, HEIGHT = 4.4, 2.95  # inches: a column of a paper, a phone held upright
 PNG_DPI = 200
 LONGEST_WORDS = 32  # characters of a name in a figure
@@ -50,7 +52,7 @@ RC: Any = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
     "svg.fonttype": "none",  # text stays text: searchable, editable, in the reader's own font
-    "pdf.fonttype": 42,  # and in a paper, whose printers refuse Type 3
+    **pdf.RC,
 }
 
 
@@ -254,8 +256,7 @@ def save(drawing: Figure, path: Path, *, title: str) -> str:
         drawing.savefig(
             text, format="svg", metadata={"Date": None, "Creator": None, "Title": title}
         )
-        anonymous = {"CreationDate": None, "Creator": None, "Producer": None, "Title": title}
-        drawing.savefig(path.with_suffix(".pdf"), metadata=anonymous)
+        pdf.save(drawing, path.with_suffix(".pdf"), title=title)
         drawing.savefig(path.with_suffix(".png"), dpi=PNG_DPI, metadata={"Software": None})
     svg = re.sub(r'<g id="(series-\d+)"', r'<g class="\1"', text.getvalue())
     path.with_suffix(".svg").write_text(svg, encoding="utf-8")

@@ -89,11 +89,18 @@ def number(value: Any, *, digits: int = 3) -> str:
         return NOTHING
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if float(value).is_integer() and abs(value) < 1e6:
-        return f"{int(value):,}"
+    if (float(value).is_integer() and abs(value) < 1e6) or 10**digits <= abs(value) < 1e6:
+        return f"{value:,.0f}"
     if 1 - 10.0**-digits < value < 1:
         digits = -math.floor(math.log10(1 - value))
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def p(value: float) -> str:
+    """How unlikely, as tests have it."""
+    if missing(value):
+        return NOTHING
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def seconds(value: float) -> str:

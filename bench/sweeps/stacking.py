@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count, pairwise
+from math import gcd
 from typing import Any, Literal
 
 from bench.settings.identity import NEUTRAL, leaves
@@ -82,7 +83,8 @@ def tasks(
     Args:
         strategy: ``parallel`` leaves every job alone.
         device: ``cpu`` or ``cuda``.
-        workers: how many tasks run at a time; there are enough stacks to keep them all busy.
+        workers: how many tasks run at a time; the last stacks are smaller, so
+            that they end together.
         max_stack: the most runs of a stack; None for as many as memory holds.
         capacity: how many that are; called as `most_that_fit`.
         refusal_of_workload: called as `own_refusal`.
@@ -122,14 +124,13 @@ def tasks(
         like_it = f" and {others} more" if others else ""
         say(f"{name}{like_it}: {sum(map(len, refusals))} run(s) not stacked: {reason}")
     stacks = sum(map(len, stacked.values()))
-    parts = next(n for n in count(1) if -(-n * stacks // workers) * workers <= SLACK * n * stacks)
+    over = stacks % workers  # when each process has had as many; each of these is for several
+    place, parts = count(over - stacks), workers // gcd(over, workers)
     for key, whole in stacked.items():
-        stacked[key] = [part for runs in whole for part in divided(runs, parts)]
+        stacked[key] = [
+            part for runs in whole for part in divided(runs, parts if next(place) >= 0 else 1)
+        ]
     return [*chain.from_iterable(stacked.values()), *alone]
-
-
-# How much longer than by even shares processes may take: smaller stacks would cost more.
-SLACK = 1.15
 
 
 def _name(config: Mapping[str, Any]) -> str:

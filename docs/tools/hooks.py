@@ -1,5 +1,5 @@
-"""What mkdocs is told beside mkdocs.yml. The pages are written for the forge, too, where they link to
-source files; on the site such a link is its text, which names the file anyway."""
+"""What mkdocs is told beside mkdocs.yml. The pages are written for the forge, too, where they link
+to source files; on the site such a link is its text, which names the file anyway."""
 
 import re
 from pathlib import Path

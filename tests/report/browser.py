@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ import aiohttp
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 # What can be read on the page, in the shadows of its elements, too.
-WORDS = """
-(() => {
+WORDS = """(() => {
   const found = [];
   const walk = (node) => {
     if (node.nodeType === Node.TEXT_NODE) found.push(node.textContent.trim());
@@ -26,8 +25,7 @@ WORDS = """
   };
   walk(document.body);
   return found.filter(Boolean).join('\\n');
-})()
-"""
+})()"""
 
 
 class Tab:
@@ -59,14 +57,14 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    async def words_with(self, *wanted: str, seconds: float = 60) -> str:
-        """All that can be read, once it has these words."""
+    async def words(self, when: Callable[[str], bool], seconds: float = 90) -> str:
+        """All that can be read, once that holds of it."""
         deadline = time.monotonic() + seconds
         while True:
-            words = str(await self.run(f"document.body ? {WORDS.strip()} : ''"))
-            if all(word in words for word in wanted):
+            words = str(await self.run(f"document.body ? {WORDS} : ''"))
+            if when(words):
                 return words
-            assert time.monotonic() < deadline, (wanted, words)
+            assert time.monotonic() < deadline, words
             await asyncio.sleep(0.5)
 
     def _listen(self, message: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def test_each_optimizer_is_compared_with_itself_over_the_seeds_that_both_have(tm
             best = own.groupby("lr")["score"].mean().idxmax()
             scores[name] = own[own["lr"] == best].set_index("seed")["test"].loc[[1, 2, 3, 4]]
         oracle = stats.ttest_rel(scores["after"], scores["before"])
-        interval = oracle.confidence_interval(1 - 0.05 / len(found))
+        interval = oracle.confidence_interval(0.95)
         assert row["seeds"] == 4
         assert row["difference"] == pytest.approx((scores["after"] - scores["before"]).mean())
         assert (row["low"], row["high"]) == pytest.approx(tuple(interval))
@@ -76,20 +76,14 @@ def test_studies_that_are_the_same_do_not_differ(tmp_path):
     contents = gather(joined.read([before, after]))
     found = differences.table(contents)
     assert (found["difference"] == 0).all()
-    assert "No optimizer's result differs" in differences.headline(contents)
+    assert "cannot be told apart" in differences.headline(contents)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "said"),
-    [
-        (((0, 1, 2), (3, 4, 5)), "too few shared seeds"),
-        (((0, 1), (0, 1)), "too few shared seeds"),
-    ],
-)
-def test_without_shared_seeds_nothing_is_claimed(tmp_path, seeds, said):
+@pytest.mark.parametrize("seeds", [((0, 1, 2), (3, 4, 5)), ((0, 1), (0, 1))])
+def test_without_shared_seeds_nothing_is_claimed(tmp_path, seeds):
     contents = gather(joined.read(before_and_after(tmp_path, seeds=seeds)))
     assert differences.table(contents)["low"].isna().all()
-    assert said in differences.headline(contents)
+    assert "cannot be compared" in differences.headline(contents)
 
 
 def test_three_studies_of_the_same_name_are_told_apart(tmp_path, capsys):

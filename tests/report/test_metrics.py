@@ -120,10 +120,11 @@ def test_the_same_name_for_two_things(tmp_path: Path):
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
-        (ACCURACY, r"completed: validation accuracy 9\d\.\d\d %, test 9\d\.\d\d %; target 97 % "),
+        (ACCURACY, r"completed: validation accuracy 9\d\.\d\d %, test 9\d\.\d\d %; target 95 % "),
         (
             BITS,
-            r"completed: validation bits 1\.\d{3} bits, test 1\.\d{3} bits; target 1\.\d+ bits ",
+            r"completed: validation bits per character 1\.\d{3} bits, test 1\.\d{3} bits; "
+            r"target 1\.\d+ bits ",
         ),
     ],
     ids=str,

@@ -3,10 +3,13 @@
 from itertools import combinations
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
+from fontTools import subset
+from matplotlib.backends import _backend_pdf_ps
 
-from bench.report import page, style, text
+from bench.report import page, pdf, style, text
 from tests.report.synthetic import BEST_LR
 
 # Machado, Oliveira & Fernandes 2009, table 1, severity 1: what is seen of linear RGB.
@@ -87,6 +90,10 @@ def test_an_optimizer_looks_the_same_in_every_company():
         (1e-5, "1e-5"),
         (128.0, "128"),
         (1290, "1,290"),
+        (2519.7, "2,520"),
+        (2.5e7, "2.5e7"),
+        (float("inf"), text.NOTHING),
+        (-float("inf"), text.NOTHING),
         (float("nan"), text.NOTHING),
         (None, text.NOTHING),
         ("cosine", "cosine"),
@@ -110,6 +117,28 @@ def test_times_have_units(seconds, said):
 )
 def test_names_are_listed(names, said):
     assert text.listed(names) == said
+
+
+def test_a_pdf_has_fonts_that_papers_take_without_what_nothing_reads(tmp_path, monkeypatch):
+    tables = []
+
+    def font_as_file(font, write=_backend_pdf_ps.font_as_file):
+        tables.append(set(font.keys()))
+        return write(font)
+
+    monkeypatch.setattr(_backend_pdf_ps, "font_as_file", font_as_file)
+    with mpl.rc_context(style.RC):
+        drawing = style.figure()
+        drawing.add_subplot().set_title("words")
+        style.save(drawing, tmp_path / "a", title="words")
+        first = (tmp_path / "a.pdf").read_bytes()
+        style.save(drawing, tmp_path / "a", title="words")
+    assert (tmp_path / "a.pdf").read_bytes() == first
+    assert b"/FontFile2" in first
+    assert b"/Type3" not in first
+    assert tables
+    assert all("glyf" in found and not found & {*pdf.LAYOUT} for found in tables)
+    assert not {*pdf.LAYOUT} & {*subset.Options()._drop_tables_default}
 
 
 def test_labels_may_leave_no_room(tmp_path: Path) -> None:

@@ -301,9 +301,11 @@ def grid_of_jobs(*, seeds: int, rates: int, more: Sequence[str] = ()) -> list[Jo
         (4, 3, {"capacity": lambda *_, **__: 1}, [1] * 12),
         (4, 3, {"strategy": "parallel"}, [1] * 12),
         (4, 3, {"strategy": "auto"}, [3, 3, 3, 3]),
-        (3, 4, {"strategy": "auto"}, [2] * 6),  # three would leave a process without work
+        (3, 4, {"strategy": "auto"}, [4, 4, 2, 2]),  # the third is for both processes
         (1, 8, {"strategy": "auto"}, [4, 4]),
-        (9, 2, {"strategy": "auto"}, [2] * 9),  # the process that is left waiting waits little
+        (9, 2, {"strategy": "auto"}, [2] * 8 + [1, 1]),
+        (2, 12, {"strategy": "auto", "workers": 6}, [4] * 6),
+        (5, 8, {"strategy": "auto", "workers": 4}, [8] * 4 + [2] * 4),
         (8, 1, {"strategy": "auto"}, [1] * 8),  # nothing is shared
         (8, 1, {}, [4, 4]),
         (4, 3, {"device": "cuda"}, [6, 6]),

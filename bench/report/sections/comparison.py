@@ -44,7 +44,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         Column("better", lambda row: row["better"], kind="optimizer"),
         Column("than", lambda row: row["worse"], kind="optimizer"),
         Column("by (95 % interval)", _lead(contents)),
-        words.plain("p_holm", "p, corrected", _p),
+        words.plain("p_holm", "p, corrected", text.p),
         words.plain("pairs", "seeds or draws"),
     ]
     table = page.table(
@@ -54,7 +54,6 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         caption="Mean difference paired by seed with its 95 % t interval; of widths by the "
         "jackknife, of drawn trials by Welch's. p-values are two-sided.",
         file=file,
-        by="-difference",
     )
     return Section(
         anchor="comparison",
@@ -106,9 +105,3 @@ def _lead(contents: Contents) -> Callable[[dict[str, Any]], str]:
         return f"{said[0]} ({said[1]} to {said[2]}) {unit}".rstrip()
 
     return show
-
-
-def _p(value: float) -> str:
-    if text.missing(value):
-        return text.NOTHING
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

@@ -1,11 +1,11 @@
 """What differs between studies that are set against each other: results, then configurations."""
 
+from itertools import product
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from bench.analysis.intervals import mean_interval
+from bench.analysis.tables.differences import CLEAR
 from bench.metrics import Metric
 from bench.report import figures, page, text
 from bench.report.contents import Contents
@@ -15,8 +15,6 @@ from bench.report.sections import words
 from bench.settings.identity import NEUTRAL
 from bench.study import Study
 
-LEVEL = 0.05
-FEWEST = 3  # seeds, for an interval
 NEVER = "varied"
 NOT_COMPARED = (*NEUTRAL, "workload.name", "optimizer.name", "experiment")
 
@@ -28,7 +26,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     found = table(contents)
     blocks = []
     if not found.empty:
-        file = gallery.csv(found, "differences")
+        file = gallery.csv(found, "between_studies")
         panels = [
             _panel(contents, gallery, found[found["workload"] == workload], str(workload))
             for workload in found["workload"].unique()
@@ -43,72 +41,65 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
 
 
 def headline(contents: Contents) -> str:
-    """Whether any optimizer's result differs by more than luck."""
+    """Whether any optimizer's result differs, by the one correction that the report has."""
     found = table(contents)
     if found.empty:
         return ""
-    clear = found[(found["low"] > 0) | (found["high"] < 0)]
-    if not len(clear):
-        if found["low"].isna().all():
-            return "One cannot tell whether any difference is more than luck: too few shared seeds."
-        return "No optimizer's result differs between the studies by more than luck would explain."
+    clear = found[found["p"] < CLEAR]
+    if clear.empty:
+        names = list(dict.fromkeys(found["optimizer"]))
+        parts = text.listed(list(dict.fromkeys([*found["against"], *found["study"]])))
+        if found["p"].isna().all():
+            return f"{parts} cannot be compared: {found['why_not'].iloc[0]}."
+        return f"What {text.listed(names)} reached in {parts} cannot be told apart."
     said = []
     for row in clear.to_dict("records"):
         metric = contents.metric(row["workload"])
         better = metric.sign * row["difference"] > 0
         where = f" on {row['workload']}" if len(contents.workloads) > 1 else ""
-        unit = text.difference_unit(metric)
+        size = text.difference(metric, abs(row["difference"]))
         said.append(
             f"{row['optimizer']} does {'better' if better else 'worse'} in {row['study']} than in "
-            f"{row['against']}{where}, by {text.difference(metric, abs(row['difference']))} {unit}"
+            f"{row['against']}{where}, by {size} {text.difference_unit(metric)}".rstrip()
         )
-    return f"{text.listed(said)}."
+    return f"{'; '.join(said)}."
 
 
 def table(contents: Contents) -> pd.DataFrame:
-    """Test scores at the best setting of each optimizer in each study, less those in the first.
-
-    Intervals are Student's, over the seeds that both have, and hold all at once: each is of the
-    level that Bonferroni's correction gives it.
-    """
+    """Test scores at the best setting of each optimizer in each study, less those in the first, as
+    ``contents.differences`` has them."""
     study, rows = contents.study, []
     assert isinstance(study, Joined)
     first, *others = study.parts
-    selected = contents.selected.assign(seed=contents.selected["seed"].astype(int))
-    scores = {
-        key: group.set_index("seed")["test"]
-        for key, group in selected.groupby(["workload", "optimizer"])
-    }
     best = contents.best.set_index(["workload", "optimizer"])
-    pairs = [
-        (workload, optimizer, other)
-        for workload in contents.workloads
-        for optimizer in dict.fromkeys(study.parts[first].runs["optimizer"])
-        for other in others
-        if {(workload, named(optimizer, part)) for part in (first, other)} <= scores.keys()
-    ]
-    for workload, optimizer, other in pairs:
-        keys = [(workload, named(optimizer, part)) for part in (first, other)]
-        before, after = (scores[key].dropna() for key in keys)
-        paired = (after - before).dropna()
-        low = high = np.nan
-        difference = after.mean() - before.mean()
-        if len(paired) >= FEWEST:
-            difference, low, high = mean_interval(paired.to_numpy(), 1 - LEVEL / len(pairs))
+    compared = contents.differences[contents.differences["quantity"] == "test"]
+    known = {(row["workload"], row["x"], row["y"]): row for row in compared.to_dict("records")}
+    for workload, optimizer, other in product(
+        contents.workloads, dict.fromkeys(study.parts[first].runs["optimizer"]), others
+    ):
+        new, old = named(optimizer, other), named(optimizer, first)
+        row, sign = known.get((workload, new, old)), 1
+        if row is None:
+            row, sign = known.get((workload, old, new)), -1
+        if row is None:
+            continue
+        before, after = best.loc[(workload, old)], best.loc[(workload, new)]
         rows.append(
             {
                 "workload": workload,
                 "optimizer": optimizer,
                 "study": other,
                 "against": first,
-                "difference": difference,
-                "low": low,
-                "high": high,
-                "seeds": len(paired),
-                "before": before.mean(),
-                "after": after.mean(),
-                "before_setting": words.setting(contents, best.loc[keys[0]]),
-                "after_setting": words.setting(contents, best.loc[keys[1]]),
+                "difference": sign * row["difference"],
+                "low": min(sign * row["low"], sign * row["high"]),
+                "high": max(sign * row["low"], sign * row["high"]),
+                "p": row["p_holm"],
+                "seeds": row["pairs"],
+                "why_not": row["why_not"],
+                "before": before["test"],
+                "after": after["test"],
+                "before_setting": words.setting(contents, before),
+                "after_setting": words.setting(contents, after),
             }
         )
     return pd.DataFrame(rows)
@@ -128,6 +119,7 @@ def _results(contents: Contents, found: pd.DataFrame, file: str) -> page.Table:
         said = words.with_interval("difference", "low", "high", signed)(row)
         return f"{said} {text.difference_unit(metric)}".rstrip()
 
+    any_not = found["why_not"].fillna("").ne("").any()
     columns = [
         *words.workload(contents),
         Column("optimizer", lambda row: named(row["optimizer"], row["study"]), kind="optimizer"),
@@ -137,15 +129,20 @@ def _results(contents: Contents, found: pd.DataFrame, file: str) -> page.Table:
         Column("at", lambda row: row["before_setting"], kind="long"),
         Column("test", lambda row: form(row, "before")),
         Column("difference", difference),
+        Column("p, corrected", lambda row: text.p(row["p"])),
         Column("seeds shared", lambda row: text.number(row["seeds"])),
+        *(
+            [Column("not compared", lambda row: row["why_not"] or "", kind="long")]
+            if any_not
+            else []
+        ),
     ]
     return page.table(
         found,
         columns,
         title="Each optimizer at its best setting in both studies",
-        caption="Difference: mean over the seeds that both have, with an interval by Student's t; "
-        "together the intervals hold with 95 % confidence (Bonferroni). None where fewer than "
-        f"{FEWEST} seeds are shared.",
+        caption="Difference: mean over the seeds that both have, with its 95 % t interval; p is "
+        "corrected for every difference that this report mentions.",
         file=file,
     )
 
