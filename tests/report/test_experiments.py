@@ -35,6 +35,19 @@ BEST_LR = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adagrad": 0.01, "muo
 LUCK = 1e-3  # standard deviation of a run's accuracy
 JOBS: dict[str, list[Job]] = {}
 
+TWO = ["optimizer=sgd,adam"]
+REDUCED = {  # what of a study is enough
+    "random_search": [*TWO, "hydra.sweeper.n_trials=8"],
+    "tuned": [*TWO, "hydra.sweeper.n_trials=8"],
+    "adam_paper": ["optimizer=nesterov,adam"],
+    "adam_betas": [],
+    "lr_x_batch_size": [],
+    "lr_x_momentum": [],
+    "lr_x_weight_decay": [],
+    "quickstart": [],
+    "schedules": [*TWO, "schedule=constant,step,cosine"],
+}
+
 
 def near(config: dict[str, Any], times: float = 1.0) -> float:
     """An accuracy that is best, 0.97, at the optimizer's usual learning rate, so many times it."""
@@ -164,8 +177,7 @@ def jobs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[
 
     def compose(name: str) -> list[Job]:
         if name not in JOBS:
-            few = ["hydra.sweeper.n_trials=8"] if name in ("random_search", "tuned") else []
-            status, output = shell(f"experiment={name}", "seed=0", *few)
+            status, output = shell(f"experiment={name}", "seed=0", *REDUCED.get(name, TWO))
             assert status == 0, output
             JOBS[name] = composed
         return JOBS[name]
