@@ -63,7 +63,8 @@ def tuned(contents: Contents, workload: str) -> Finding | None:
     at = f"{words.setting(contents, first)}"
     if len(names) == 1:
         return Finding(
-            about="Tuned", sentence=f"{names[0]} gives {_score(contents, workload, first)}, at {at}."
+            about="Tuned",
+            sentence=f"{names[0]} gives {_score(contents, workload, first)}, at {at}.",
         )
     seen = compared(contents, workload, "test", names, metric.sign)
     show = partial(_difference, metric)
