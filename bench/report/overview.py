@@ -26,7 +26,7 @@ from bench.board import by_short_names, events
 from bench.errors import BenchError
 from bench.report import curves, style
 from bench.settings.identity import shown_settings
-from bench.study import REPORT_DIRECTORY, Study
+from bench.study import Study
 
 PAIR = ("workload", "optimizer")
 SPLITS = {"train": "training", "val": "validation"}
@@ -75,7 +75,7 @@ class Overview:
         Raises:
             OSError: it cannot be written into the study. Beside the study, it is left out.
         """
-        report = study.directory / REPORT_DIRECTORY
+        report = study.report_directory
         looks = style.looks(study.runs["optimizer"].unique())
         best = selection.select(study.runs, by=PAIR)
         found, _ = curves.read(study, best)
@@ -163,7 +163,7 @@ class Overview:
 
     def _by_short_names(self, study: Study, runs: Mapping[str, str], shown: Iterable[str]) -> None:
         place = by_short_names(study.directory)
-        report = study.directory / REPORT_DIRECTORY
+        report = study.report_directory
         wanted = {_link(report / name, place / name) for name in shown}
         for name, directory in runs.items():
             run = study.directory / directory
