@@ -276,7 +276,10 @@ def _forgiving(contents: Contents, workload: str, name: str, runs: pd.DataFrame)
 
 def _region(region: Region) -> str:
     """``from 1e-5 to 0.01 (3 decades, best at 0.001)``; an end of the values tried is called so."""
-    low, high = text.number(region.low), text.number(region.high)
+    low, high = (
+        text.number(end, digits=3 if end in (*region.tried, region.best) else 2)
+        for end in (region.low, region.high)
+    )
     if region.low == region.high:
         return f"at {low} only"
     if region.open_low and region.open_high:
