@@ -178,7 +178,7 @@ def test_every_experiment_says_what_it_asks_and_costs(name: str) -> None:
     said = help.about((CONF / "experiment" / f"{name}.yaml").read_text())
     what, _, cost = said.rpartition("? ")
     assert 10 < len(what) < 120
-    assert re.fullmatch(r"[\d,]+ runs, about (an|\d+) \w+", cost)
+    assert re.fullmatch(r"[\d,]+ runs, about (an?|\d+) \w+", cost)
 
 
 @pytest.mark.parametrize(
