@@ -64,7 +64,7 @@ def test_it_ends_with_its_table_and_where_to_see_more(swept: Path) -> None:
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "8 runs, already made; nothing to run -> runs/s" in made.stderr
-    assert "mnist_mlp; momentum, adam; lr 1e-3, 1e20; 20 steps; seeds 0, 1" in made.stderr
+    assert "mnist_mlp; momentum, adam; lr 0.001, 1e+20; 20 steps; seeds 0, 1" in made.stderr
     assert "\x1b" not in made.stdout + made.stderr
     assert made.stdout.isascii()
     assert re.search(r"adam +\|? *0.001 *\|? *\d\d\.\d\d \+- ", made.stdout)

@@ -3,13 +3,17 @@ with a known truth, and a figure has what it varied on its axes."""
 
 import math
 import re
+import sys
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from matplotlib.figure import Figure
 
 from bench import records
@@ -18,9 +22,9 @@ from bench.records import Record
 from bench.report import style
 from bench.report.contents import Contents, gather
 from bench.report.page import Gallery
-from bench.report.sections import questions
+from bench.report.sections import budget, convergence, questions, sensitivity, summary
 from bench.settings.identity import record_fields
-from bench.settings.jobs import Job
+from bench.settings.jobs import Job, plan
 from tests.conftest import config_names
 from tests.report.synthetic import ACCURACY, BITS
 
@@ -142,17 +146,28 @@ QUESTIONS: dict[str, tuple[Truth, str, set[tuple[str, str]], str, set[str]]] = {
 def jobs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Job]]:
     """The jobs of a ready study, of its first seed: composed once."""
 
-    def compose(name: str) -> list[Job]:
-        def run(jobs: Sequence[Job], **options: Any) -> list[Record]:
-            del options
-            JOBS.setdefault(name, []).extend(jobs)
-            return [made(job, near, 0) for job in jobs]
+    Plugins.instance()
 
+    def launch(self: Any, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
+        del initial_job_idx
+        made_now = [
+            plan(*self.composer.compose(said), search)
+            for said, search in zip_longest(overrides, self.searches)
+        ]
+        composed.extend(made_now)
+        records = [made(job, near, 0) for job in made_now]
+        return [JobReturn(_return_value=r, status=JobStatus.COMPLETED) for r in records]
+
+    composed: list[Job] = []
+    launcher = sys.modules["hydra_plugins.bench_launchers"].MachineLauncher
+    monkeypatch.setattr(launcher, "launch", launch)
+
+    def compose(name: str) -> list[Job]:
         if name not in JOBS:
-            monkeypatch.setattr("bench.sweeps.sweep.run", run)
             few = ["hydra.sweeper.n_trials=8"] if name in ("random_search", "tuned") else []
             status, output = shell(f"experiment={name}", "seed=0", *few)
             assert status == 0, output
+            JOBS[name] = composed
         return JOBS[name]
 
     return compose
@@ -175,18 +190,26 @@ def made(job: Job, truth: Truth, seed: int) -> Record:
         metric=metric.description,
         units={metric.name: metric.unit},
         best={f"val/{metric.name}": None, "epoch": None},
-        target={"metric": f"val/{metric.name}", "value": None, "step": None, "seconds": None},
+        target={"metric": f"val/{metric.name}", "value": 0.9, "step": 500, "seconds": 1.0},
         timing={"train_seconds": 1.0, "eval_seconds": 1.0, "total_seconds": 2.0},
         environment={"device": "cpu"},
     )
 
 
-def contents_of(jobs: Sequence[Job], truth: Truth, directory: Path, seeds: int = 5) -> Contents:
+def contents_of(
+    jobs: Sequence[Job], truth: Truth, directory: Path, *, seeds: int = 5, curves: bool = False
+) -> Contents:
     for i, job in enumerate(jobs):
         for seed in range(seeds):
             place = directory / f"{i}_{seed}"
             place.mkdir(parents=True)
-            records.write(made(job, truth, seed), place)
+            record = made(job, truth, seed)
+            records.write(record, place)
+            if curves:
+                row = f"{{}},{{}},{record.metrics['val/accuracy']}"
+                lines = [row.format(step, step / 500) for step in (500, 1000)]
+                curve = "\n".join(["step,epoch,val/accuracy", *lines])
+                (place / "metrics.csv").write_text(curve)
     return gather(studies.read(directory))
 
 
@@ -229,10 +252,33 @@ def test_what_was_varied_on_purpose_is_answered_first(
     assert not any(finding.ranks for finding in nothing)
 
 
+# What the others ask of the optimizers, and a section with a figure that has this on an axis.
+ASKED = {
+    "convergence": ("Speed", "Steps to 90 % validation accuracy", convergence, "epochs"),
+    "lr_sensitivity": (
+        "Learning rate",
+        "Decades of the learning rate",
+        sensitivity,
+        "learning rate",
+    ),
+    "random_search": ("Untuned", "One setting drawn at random", budget, "trials"),
+}
+USUAL = ("Tuned", "on test", sensitivity, "learning rate")
+
+
 @pytest.mark.parametrize("name", sorted({*config_names("experiment")} - {*QUESTIONS}))
-def test_where_optimizers_are_the_question_no_other_is_invented(
-    tmp_path: Path, jobs: Callable[[str], list[Job]], name: str
+def test_where_optimizers_are_the_question_it_is_what_they_were_asked(
+    tmp_path: Path, jobs: Callable[[str], list[Job]], drawn: list[set[str]], name: str
 ) -> None:
-    contents = contents_of(jobs(name), near, tmp_path / "none", seeds=2)
+    about, said, shown, axis = ASKED.get(name, USUAL)
+    curves = shown is convergence
+    contents = contents_of(jobs(name), near, tmp_path / "none", seeds=2, curves=curves)
     assert not any(questions.findings(contents, workload) for workload in contents.workloads)
-    assert questions.section(contents, Gallery(tmp_path)) is None
+    first = summary.findings(contents, contents.workloads[0])[0]
+    assert (first.about, first.ranks) == (about, ())
+    assert said in first.sentence
+    (tmp_path / "report").mkdir()
+    gallery = Gallery(tmp_path / "report")
+    assert questions.section(contents, gallery) is None
+    shown.section(contents, gallery)
+    assert any(axis in labels for labels in drawn), drawn

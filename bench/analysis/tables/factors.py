@@ -177,8 +177,8 @@ def exponent(rates: pd.DataFrame, name: str) -> tuple[float, float, float]:
     """The power of ``name`` that the best learning rate goes with: an estimate and its interval.
 
     The slope of least squares through ``best_rates`` on logarithmic scales. The interval is a
-    jackknife over seeds, widened by as much as half a gap of the grid at every point can turn the
-    line: between two rates that were tried, seeds alone cannot tell.
+    jackknife over seeds, widened as if each rate were anywhere within half a gap of the grid around
+    its place: between two rates that were tried, seeds alone cannot tell.
     """
     x = np.log10(rates[name].to_numpy(dtype=float))
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
@@ -186,7 +186,8 @@ def exponent(rates: pd.DataFrame, name: str) -> tuple[float, float, float]:
     seeds = set.intersection(*(set(without) for without in rates["without"]))
     left = [weights @ [without[seed] for without in rates["without"]] for seed in sorted(seeds)]
     error, degrees = jackknife_error(np.array(left))
-    margin = t_quantile(0.975, degrees) * error + np.abs(weights) @ rates["gap"] / 2
+    grid = np.sqrt((weights**2) @ rates["gap"] ** 2 / 12)
+    margin = np.hypot(t_quantile(0.975, degrees) * error, t_quantile(0.975, np.inf) * grid)
     return slope, slope - float(margin), slope + float(margin)
 
 

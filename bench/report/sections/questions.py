@@ -15,6 +15,7 @@ from bench.report.findings import Finding
 from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import commands, settings, words
 
+MANY_RATES = 10  # of each optimizer: more than finding the best one takes
 FEWEST_VALUES = 3  # of a number, to say how something goes with it
 MOST_LISTED = 2  # differences with an interval each; more are summed up
 OF_THE_PROBLEM = ("workload.", "trainer.")  # keys of what is trained; the others are of how
@@ -33,6 +34,19 @@ def findings(contents: Contents, workload: str) -> list[Finding]:
         if rates and (_of_the_problem(contents, name) or _move(rates)):
             said.append(_moving(contents, workload, name, rates))
     return [finding for finding in said if finding is not None]
+
+
+def of_the_optimizers(contents: Contents, workload: str) -> str:
+    """What they were asked, as findings say what they are about: what a draw gives, how fast they
+    are at settings of their own, how much the learning rate matters; else which does best."""
+    runs = contents.study.runs[contents.study.runs["workload"] == workload]
+    by_optimizer = runs.groupby("optimizer")
+    if (runs["sampler"] == "random").all():
+        return "Untuned"
+    if (by_optimizer["trial"].nunique() == 1).all():
+        return "Speed"
+    rates = by_optimizer["lr"].nunique() if "lr" in runs else pd.Series([0])
+    return "Learning rate" if (rates >= MANY_RATES).all() else "Tuned"
 
 
 def section(contents: Contents, gallery: Gallery) -> Section | None:
@@ -262,7 +276,10 @@ def _forgiving(contents: Contents, workload: str, name: str, runs: pd.DataFrame)
 
 def _region(region: Region) -> str:
     """``from 1e-5 to 0.01 (3 decades, best at 0.001)``; an end of the values tried is called so."""
-    low, high = text.number(region.low), text.number(region.high)
+    low, high = (
+        text.number(end, digits=3 if end in (*region.tried, region.best) else 2)
+        for end in (region.low, region.high)
+    )
     if region.low == region.high:
         return f"at {low} only"
     if region.open_low and region.open_high:

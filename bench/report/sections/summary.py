@@ -53,14 +53,24 @@ def facts(contents: Contents) -> list[str]:
 
 
 def findings(contents: Contents, workload: str) -> list[Finding]:
-    """What one workload shows, in sentences with intervals: what was varied on purpose first."""
-    return [*questions.findings(contents, workload), *verdicts.of_workload(contents, workload)]
+    """What one workload shows, in sentences with intervals: what was varied on purpose first, and
+    of the optimizers what they were asked."""
+    asked = questions.of_the_optimizers(contents, workload)
+    found = verdicts.of_workload(contents, workload)
+    return [
+        *questions.findings(contents, workload),
+        *sorted(found, key=lambda finding: finding.about != asked),
+    ]
 
 
 def headline(contents: Contents) -> str:
     """The answer in one sentence, for the first screen."""
-    found = questions.findings(contents, contents.workloads[0])
-    return found[0].sentence if found else verdicts.headline(contents)
+    workload = contents.workloads[0]
+    found = findings(contents, workload)
+    of_both = questions.of_the_optimizers(contents, workload) in ("Tuned", "Learning rate")
+    if not found or (of_both and not questions.findings(contents, workload)):
+        return verdicts.headline(contents)
+    return found[0].sentence
 
 
 def warnings(contents: Contents) -> list[str]:
