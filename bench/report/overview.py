@@ -77,7 +77,7 @@ class Overview:
         """
         report = study.report_directory
         looks = style.looks(study.runs["optimizer"].unique())
-        best = selection.select(study.runs, by=PAIR)
+        best = _best(study)
         found, _ = curves.read(study, best)
         runs = self._runs(study, best)
         real = {name: self._began(study.directory / path) for name, path in runs.items()}
@@ -189,6 +189,16 @@ class Overview:
         points = [events.Point(value, record.steps, ended) for value in values]
         events.write(target, points, kind="session", began=began)
         return events.files(target, "session")[-1]
+
+
+def _best(study: Study) -> pd.DataFrame:
+    """The trial to show of each optimizer: the selected one, or the only one."""
+    best = selection.select(study.runs, by=PAIR)
+    trials = study.runs.groupby(list(PAIR))["trial"].agg(["first", "nunique"])
+    only = trials.loc[trials["nunique"] == 1, "first"].rename("only").astype(object)
+    best = best.merge(only.reset_index(), on=list(PAIR), how="left")
+    selected = best["trial"].astype(object)
+    return best.assign(trial=selected.where(selected.notna(), best["only"]).astype(object))
 
 
 def _link(source: Path, link: Path) -> Path:
