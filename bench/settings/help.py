@@ -27,7 +27,7 @@ def groups() -> str:
         {
             group: ", ".join(
                 option
-                for option in sorted(loader.get_group_options(group))
+                for option in hydra.options(loader, group)
                 if option not in NOT_OURS.get(group, ())
             )
             for group in GROUPS
@@ -41,7 +41,7 @@ def experiments() -> str:
     return table(
         {
             name: about(hydra.text_of(loader, f"experiment/{name}"))
-            for name in sorted(loader.get_group_options("experiment"))
+            for name in hydra.options(loader, "experiment")
         }
     )
 
