@@ -19,7 +19,8 @@ from bench.board import by_short_names
 from bench.report import __main__ as command
 from bench.report import style, write
 from bench.report.contents import Contents, gather
-from bench.report.sections import convergence
+from bench.report.page import Gallery
+from bench.report.sections import convergence, settings
 from tests.report import synthetic
 from tests.report.synthetic import BEST_LR, write_run, write_study
 
@@ -488,3 +489,20 @@ def test_reproduce_says_what_was_swept_on_what_and_with_which_data(tmp_path, few
     assert facts["time"].replace("\N{NO-BREAK SPACE}", " ") == "2.0 min of computing, added up"
     assert facts["checksum of mnist_mlp&#39;s"] == "5c2571cecdd0b409"
     assert facts["report"] == f"python -m bench.report {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"), [(20, "fewer than 50 trials that were drawn"), (60, "at chance weigh in")]
+)
+def test_how_much_a_number_decides_is_said_of_enough_trials_only(
+    tmp_path, monkeypatch, trials, said
+):
+    rng = np.random.default_rng(0)
+    for lr, weight_decay in 10 ** rng.uniform((-5, -4), (1, 0), (trials, 2)):
+        write_run(tmp_path, lr=lr, weight_decay=weight_decay, curves=False)
+    monkeypatch.setattr(style, "save", lambda *_, **__: "<svg></svg>")
+    (tmp_path / "report").mkdir()
+    found = settings.section(gather(studies.read(tmp_path)), Gallery(tmp_path / "report"))
+    words = [block.paragraphs for block in found.blocks]
+    words += [table.caption for block in found.blocks for table in block.tables]
+    assert said in str(words)

@@ -126,7 +126,7 @@ def _worth(contents: Contents, workload: str, name: str) -> Finding | None:
     rows = rows.assign(gain=metric.sign * rows["difference"])
     certain = rows[rows["p_holm"] < CLEAR]
     label, yes_or_no = figures.label(name), _is_truth(rows)
-    about, subject = label.capitalize(), label if yes_or_no else f"each {label}"
+    about, subject = label.capitalize(), _subject(rows, label)
     held_to = "" if yes_or_no else f" against {rows['y'].iloc[0]}"
     if certain.empty:
         largest = _largest(contents, workload, rows, held_to)
@@ -169,6 +169,13 @@ def _worth(contents: Contents, workload: str, name: str) -> Finding | None:
 
 def _is_truth(rows: pd.DataFrame) -> bool:
     return set(rows["x"]) | set(rows["y"]) == {"True", "False"}
+
+
+def _subject(rows: pd.DataFrame, label: str) -> str:
+    """``each schedule``, ``each value of hidden sizes``; of what is or is not, itself."""
+    if _is_truth(rows):
+        return label
+    return f"each value of {label}" if label.endswith("s") else f"each {label}"
 
 
 def _with(row: pd.Series) -> str:
@@ -404,9 +411,10 @@ def _panels(
     rows = rows[(rows["workload"] == workload) & (rows["quantity"] == f"test by {name}")]
     drawn = figures.worth(rows, name=name, metric=metric, looks=contents.looks)
     if drawn is not None:
-        title = f"{workload}: what the {label} is worth on test"
+        subject = _subject(rows, label)
+        title = f"{workload}: what {subject} is worth on test"
         yield Panel(
-            title=f"What the {label} is worth",
+            title=f"What {subject} is worth",
             caption="The difference over pairs of runs that share a seed, with its 95 % interval; "
             "the other settings at their best on validation for each value.",
             views=[gallery.figure(drawn, f"worth_{workload}_{name}", title=title)],

@@ -33,7 +33,8 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
             panels += with_lr(contents, gallery, runs, workload, name)
         if panels:
             blocks.append(Block(heading=workload, panels=panels))
-    shown = [*_interactions(contents, gallery, others), *_importances(contents, gallery)]
+    shares = tables.importances(contents.study.runs, by=PAIR)
+    shown = [*_interactions(contents, gallery, others), *_importances(contents, gallery, shares)]
     if not blocks and not shown:
         return None
     return Section(
@@ -43,7 +44,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         blocks=[
             Block(paragraphs=["What else was varied, and how it acts with the learning rate."]),
             *blocks,
-            Block(paragraphs=[said for said in [_untold(contents)] if said], tables=shown),
+            Block(paragraphs=[said for said in [_untold(shares)] if said], tables=shown),
         ],
     )
 
@@ -172,8 +173,7 @@ def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> li
     ]
 
 
-def _importances(contents: Contents, gallery: Gallery) -> list[page.Table]:
-    found = tables.importances(contents.study.runs, by=PAIR)
+def _importances(contents: Contents, gallery: Gallery, found: pd.DataFrame) -> list[page.Table]:
     known = found[found["share"].notna()]
     if known.empty:
         return []
@@ -212,9 +212,8 @@ def _noted(contents: Contents, found: pd.DataFrame) -> str:
     return " ".join(f"{text.listed(list(names))}: {note}." for note, names in of.items())
 
 
-def _untold(contents: Contents) -> str:
+def _untold(found: pd.DataFrame) -> str:
     """For which optimizers importances are left out."""
-    found = tables.importances(contents.study.runs, by=PAIR)
     none = found.groupby([*PAIR, "trials"])["share"].apply(lambda share: share.isna().all())
     fewest = sorted({trials for (_, _, trials), untold in none.items() if untold})
     if not fewest or fewest[-1] >= importance.FEWEST_DRAWN:
