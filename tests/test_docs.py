@@ -32,7 +32,7 @@ from bench.records import Record
 from bench.report import __main__ as report_command
 from bench.settings import jobs
 from bench.settings.jobs import Job
-from bench.sweeps import sweep
+from bench.sweeps.sweep import Sweep
 from optimizers import stubs
 from optimizers.rules import RULES
 from tests.data.fake_data import FAKES, fake_cache
@@ -66,23 +66,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MADE: dict[tuple[str, str], tuple[Record, Path]] = {}
 
 
-def carried_out(planned: Sequence[Job], **options: object) -> list[Record]:
-    """In place of `sweep.run`."""
-    records_of = []
-    for job in planned:
-        optimizer = job.config["optimizer"]
-        like = job.config["workload"]["name"], optimizer["_target_"].split(".")[0]
-        if (record := job.finished()) is None:
-            if like not in MADE:
-                (record,) = jobs.run([job])
-                assert record.status == "completed", record.reason
-                MADE[like] = record, job.directory.resolve()
-            elif len(planned) <= MOST_COPIED:
-                record = copied(*MADE[like], job)
-            else:
-                record, _ = MADE[like]
-        records_of.append(record)
-    return records_of
+def carried_out(sweep: Sweep, missing: Sequence[Job]) -> None:
+    """In place of `Sweep._make`."""
+    for job in missing:
+        like = job.config["workload"]["name"], job.config["optimizer"]["_target_"].split(".")[0]
+        if like not in MADE:
+            (record,) = jobs.run([job])
+            assert record.status == "completed", record.reason
+            MADE[like] = record, job.directory.resolve()
+        elif len(missing) <= MOST_COPIED:
+            record = copied(*MADE[like], job)
+        else:
+            record, _ = MADE[like]
+        sweep._add(job, record)
 
 
 WHAT_WAS_DONE: set[str] = set()
@@ -97,6 +93,10 @@ def only_once(action: Callable[..., None], *arguments: str) -> None:
 
 def report_on(study: str) -> None:
     assert report_command.main([study]) == 0
+
+
+def report_on_several(*studies: str) -> None:
+    assert report_command.main([*studies]) == 0
 
 
 def copied(record: Record, directory: Path, job: Job) -> Record:
@@ -123,7 +123,7 @@ def typed(
     if not with_kernels.exists():
         with_kernels.symlink_to(kernels / "kernels")
     monkeypatch.setenv("XDG_CACHE_HOME", str(data))
-    monkeypatch.setattr(sweep, "run", carried_out)
+    monkeypatch.setattr(Sweep, "_make", carried_out)
     monkeypatch.delitem(sys.modules, "houses", raising=False)
     own = shutil.ignore_patterns("__pycache__", "runs")
     shutil.copytree(ROOT / "docs/own", tmp_path / "docs/own", ignore=own)
@@ -138,9 +138,9 @@ def typed(
                 only_once(bench_command, "--help")
             case ["python", "-m", "bench", *arguments] | ["bench", *arguments]:
                 bench_command(*arguments)
-            case ["python", "-m", "bench.report", study]:
-                assert len(bench.read_study(study)) > 1
-                only_once(report_on, study)
+            case ["python", "-m", "bench.report", *studies]:
+                assert all(len(bench.read_study(study)) > 1 for study in studies)
+                only_once(report_on if len(studies) == 1 else report_on_several, *studies)
             case ["python", "-m", "bench.data", *arguments]:
                 for name in (names := [a for a in arguments if not a.startswith("-")]):
                     specification(name)

@@ -38,6 +38,20 @@ def test_what_loggers_go_by_and_when_validation_comes() -> None:
     assert trainer.val_check_batch > 10**9
 
 
+def test_callbacks_ask_whether_validation_ends_an_epoch() -> None:
+    early = lightning.pl.callbacks.EarlyStopping("loss", check_on_train_epoch_end=None)
+    trainer = lightning.pl.Trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[early]
+    )
+    module = lightning.pl.LightningModule()
+    early.setup(trainer, module, "fit")
+    assert early._check_on_train_epoch_end
+    early._check_on_train_epoch_end = None
+    lightning.validate_within_epochs(trainer)
+    early.setup(trainer, module, "fit")
+    assert not early._check_on_train_epoch_end
+
+
 def test_hydra_parses_finds_and_sets() -> None:
     said = hydra.flags().parse_args(["-m", "a=1"])
     assert (said.multirun, said.overrides) == (True, ["a=1"])

@@ -285,6 +285,7 @@ def test_tensorboard_shows_every_run_and_its_hyperparameters(tensorboard: str) -
 def test_two_processes_train_as_one(tmp_path: Path, sweep: list[str]) -> None:
     """DDP on the CPU: each process takes half of every batch, and gradients are averaged."""
     common = ["trainer.max_steps=50", "trainer.accelerator=cpu", "optimizer=momentum"]
+    common += ["trainer.evaluations=4"]
     for devices in (1, 2):
         made = bench(tmp_path, *sweep, f"study=d{devices}", f"trainer.devices={devices}", *common)
         assert made.returncode == 0, made.stderr

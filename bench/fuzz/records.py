@@ -21,6 +21,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from bench import records
+from bench.board import by_short_names
 from bench.metrics import Description
 from bench.report import page
 
@@ -436,13 +437,13 @@ def _faults(seed: int, numbers: Sequence[int]) -> list[str]:
                 metric=metric,
             )
             done.append(f"{number} ({damage(rng, run)})")
-        before = _outside(Path(parent), study / "report")
+        before = _outside(Path(parent), study)
         found = _report(study, damaged=len(done))
         if not found:
             found += _missing(study, healthy)
             found += check_page(study / "report" / page.FILE_NAME)
-        if _outside(Path(parent), study / "report") != before:
-            found.append("something was written outside the report's folder")
+        if _outside(Path(parent), study) != before:
+            found.append("something was written outside the report's folders")
     return [f"records {seed}: {', '.join(done)}: {line}" for line in found]
 
 
@@ -471,12 +472,16 @@ def _missing(study: Path, healthy: list[Path]) -> list[str]:
     return [f"healthy runs are not in the report: {sorted(missing)}"] if missing else []
 
 
-def _outside(parent: Path, report: Path) -> set[str]:
+def _outside(parent: Path, study: Path) -> set[Path]:
+    """What there is but for the report, and the short names that TensorBoard is shown."""
+    names = by_short_names(study)
+    own = {study / "report", names, names.parent}
     return {
-        os.path.join(where, name)
-        for where, directories, names in os.walk(parent)
-        for name in (*directories, *names)
-        if Path(where) != report and Path(where, name) != report
+        Path(where, name)
+        for where, directories, files in os.walk(parent)
+        if not own & {Path(where), *Path(where).parents}
+        for name in (*directories, *files)
+        if Path(where, name) not in own
     }
 
 

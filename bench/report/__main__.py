@@ -55,11 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped: {problem}", file=sys.stderr)
     terminal.show(report.contents, Console())
     print(f"report   {report.page}")
-    places = list(map(shown_from, options.directories))
-    for place in places:
-        print(f"curves   tensorboard --logdir {place}")
+    curves = shown_from(study.directory)
+    print(f"curves   tensorboard --logdir {curves}")
     if options.open:
-        return _open(report.page, places[0])
+        return _open(report.page, curves)
     return 0
 
 

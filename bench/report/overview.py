@@ -26,7 +26,7 @@ from bench.board import by_short_names, events
 from bench.errors import BenchError
 from bench.report import curves, style
 from bench.settings.identity import shown_settings
-from bench.study import REPORT_DIRECTORY, Study
+from bench.study import Study
 
 PAIR = ("workload", "optimizer")
 SPLITS = {"train": "training", "val": "validation"}
@@ -75,9 +75,9 @@ class Overview:
         Raises:
             OSError: it cannot be written into the study. Beside the study, it is left out.
         """
-        report = study.directory / REPORT_DIRECTORY
+        report = study.report_directory
         looks = style.looks(study.runs["optimizer"].unique())
-        best = selection.select(study.runs, by=PAIR)
+        best = _best(study)
         found, _ = curves.read(study, best)
         runs = self._runs(study, best)
         real = {name: self._began(study.directory / path) for name, path in runs.items()}
@@ -163,7 +163,7 @@ class Overview:
 
     def _by_short_names(self, study: Study, runs: Mapping[str, str], shown: Iterable[str]) -> None:
         place = by_short_names(study.directory)
-        report = study.directory / REPORT_DIRECTORY
+        report = study.report_directory
         wanted = {_link(report / name, place / name) for name in shown}
         for name, directory in runs.items():
             run = study.directory / directory
@@ -189,6 +189,16 @@ class Overview:
         points = [events.Point(value, record.steps, ended) for value in values]
         events.write(target, points, kind="session", began=began)
         return events.files(target, "session")[-1]
+
+
+def _best(study: Study) -> pd.DataFrame:
+    """The trial to show of each optimizer: the selected one, or the only one."""
+    best = selection.select(study.runs, by=PAIR)
+    trials = study.runs.groupby(list(PAIR))["trial"].agg(["first", "nunique"])
+    only = trials.loc[trials["nunique"] == 1, "first"].rename("only").astype(object)
+    best = best.merge(only.reset_index(), on=list(PAIR), how="left")
+    selected = best["trial"].astype(object)
+    return best.assign(trial=selected.where(selected.notna(), best["only"]).astype(object))
 
 
 def _link(source: Path, link: Path) -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -71,14 +70,13 @@ class Column:
     """One column of a table: its heading, and what it says of a row.
 
     Attributes:
-        best: the field by which rows are compared, with "-" before it if less is better; the best
-            row's text is emphasised.
+        rank: the field by which rows may be ordered, with "-" before it if less is better.
         kind: how it looks; "optimizer" puts the colour before the name, "long" wraps.
     """
 
     title: str
     show: Callable[[dict[str, Any]], str]
-    best: str = ""
+    rank: str = ""
     kind: Literal["number", "word", "optimizer", "long"] = "number"
 
 
@@ -86,7 +84,6 @@ class Column:
 class Cell:
     text: str
     kind: str
-    best: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,15 +184,13 @@ def table(
     by: str = "",
 ) -> Table:
     """``frame`` as text, a row a row: from best to worst ``by`` a field that is like
-    ``Column.best``, or else by the first column that has one."""
-    frame = _ranked(frame, [by, *(column.best for column in columns)])
-    best = {column.best: _best(frame, column.best) for column in columns if column.best}
+    ``Column.rank``, or else by the first column that has one."""
+    frame = _ranked(frame, [by, *(column.rank for column in columns)])
     rows = [
         [
             Cell(
                 text=column.show({str(key): value for key, value in row.items()}),
                 kind=column.kind,
-                best=bool(column.best) and row[column.best.removeprefix("-")] == best[column.best],
             )
             for column in columns
         ]
@@ -215,15 +210,6 @@ def _ranked(frame: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
         keys = {"workload": pd.Series(pd.factorize(frame["workload"])[0], frame.index)} | keys
     order = pd.DataFrame(keys).reset_index(drop=True).sort_values(list(keys), kind="stable").index
     return frame.iloc[order]
-
-
-def _best(frame: pd.DataFrame, field: str) -> float:
-    """The best value, or NaN, which equals none, where there is nothing to tell apart."""
-    values = frame[field.removeprefix("-")].astype(float)
-    values = values[np.isfinite(values)]
-    if values.nunique() < 2:
-        return float("nan")
-    return float(values.min() if field.startswith("-") else values.max())
 
 
 def explorer_data(

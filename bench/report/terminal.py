@@ -13,7 +13,7 @@ from rich.text import Text
 from bench.metrics import Metric
 from bench.report import text
 from bench.report.contents import Contents, setting_names
-from bench.report.sections import summary
+from bench.report.sections import summary, verdicts
 
 MOST_COLUMNS = 2  # of settings, beside five others, in 80 characters
 WIDEST = 64  # characters of all learning rates
@@ -79,7 +79,8 @@ def _table(contents: Contents, workload: str, best: pd.DataFrame, *, most: int =
     scores = [(text.heading(split, metric), 12) for split in ("validation", "test")]
     for heading, width in (*scores, ("seeds", 5), ("diverged", 8))[:most]:
         table.add_column(Text(heading), justify="right", min_width=width)
-    for place, (_, row) in enumerate(best.iterrows()):
+    ahead = verdicts.clearly_best(contents, workload)
+    for _, row in best.iterrows():
         values = [text.number(_known(row[name])) for name in names]
         if headings != names:
             values = ["\n".join(map("=".join, zip(names, values, strict=True)))]
@@ -91,7 +92,7 @@ def _table(contents: Contents, workload: str, best: pd.DataFrame, *, most: int =
         ]
         table.add_row(
             *map(Text, (row["optimizer"], *values, *results[:most])),
-            style="bold" if place == 0 and _is_ahead(best["score"]) else None,
+            style="bold" if row["optimizer"] == ahead else None,
         )
     return table
 
@@ -99,12 +100,6 @@ def _table(contents: Contents, workload: str, best: pd.DataFrame, *, most: int =
 def _known(value: Any) -> Any:
     """Missing, where it is no finite number."""
     return math.nan if isinstance(value, float) and math.isinf(value) else value
-
-
-def _is_ahead(scores: pd.Series) -> bool:
-    """Whether the first of several is better than every other, by more than rounding."""
-    first, others = scores.iloc[0], scores.iloc[1:].dropna()
-    return bool(len(others) and not np.isclose(others, first, rtol=1e-9, atol=0).any())
 
 
 def _plot(

@@ -27,7 +27,7 @@ def groups() -> str:
         {
             group: ", ".join(
                 option
-                for option in sorted(loader.get_group_options(group))
+                for option in hydra.options(loader, group)
                 if option not in NOT_OURS.get(group, ())
             )
             for group in GROUPS
@@ -41,19 +41,20 @@ def experiments() -> str:
     return table(
         {
             name: about(hydra.text_of(loader, f"experiment/{name}"))
-            for name in sorted(loader.get_group_options("experiment"))
+            for name in hydra.options(loader, "experiment")
         }
     )
 
 
 def about(text: str) -> str:
-    """``What it asks: 36 runs, about 2 minutes``"""
+    """``What does it ask? 36 runs, about 2 minutes``"""
     said = comment(text)
-    first = re.split(r"[.:](?:\s|$)", re.sub(r"\s\([^)]*\)", "", said), maxsplit=1)[0]
+    plain = re.sub(r"\s\([^)]*\)", "", said)
+    first, mark, *_ = [*re.split(r"([.:?])(?:\s|$)", plain, maxsplit=1), ""]
     runs = re.search(r"\d[\d,]* runs?", said)
     time = re.search(r"about ((half )?an? \w+|\d+ \w+)", said)
     cost = ", ".join(found[0] for found in (runs, time) if found)
-    return ": ".join(filter(None, (first, cost)))
+    return f"{first}{'?' if mark == '?' else ':' if cost else ''} {cost}".strip()
 
 
 def comment(text: str) -> str:

@@ -38,6 +38,13 @@ def source(scheme: str, path: str) -> Any:
     return _sources().resolve(scheme)("", f"{scheme}://{path}")
 
 
+def options(loader: Any, group: str) -> list[str]:
+    """Of a group, sorted; without composing anything, which Hydra's own question for them does."""
+    from hydra.core.object_type import ObjectType
+
+    return sorted(loader.repository.get_group_options(group, ObjectType.CONFIG))
+
+
 def text_of(loader: Any, name: str) -> str:
     """What stands in a configuration's file, comments too; nothing where it has none."""
     for source in loader.get_sources():

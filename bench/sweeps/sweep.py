@@ -127,7 +127,7 @@ class Sweep:
             made = ", already made; nothing to run"
         places = text.listed(list(map(str, studies(jobs))))
         self.say(f"{text.count(whole, 'run')}{made} -> {places}")
-        self.say(what(jobs))
+        self.say(f"{'the first of them: ' if self.more else ''}{what(jobs)}")
 
     def say(self, line: str) -> None:
         """Once, though several parts have it to say."""

@@ -27,7 +27,7 @@ from bench.settings.schema import multipliers
 from bench.settings.workloads import workload_of
 from bench.training import extensions
 from bench.training.environment import environment
-from bench.training.lightning import StepProgressBar
+from bench.training.lightning import StepProgressBar, validate_within_epochs
 from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
@@ -301,6 +301,8 @@ def make_trainer(
         placement = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
         given = "trainer.callbacks" if "callback" in said else placement
         raise BenchError(f"{given}: {said}") from error
+    if options["evaluations"] is not None or options["val_check_interval"] is not None:
+        validate_within_epochs(trainer)
     cores = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         raise BenchError(f"trainer.devices={options['devices']}: there are {cores} processors")

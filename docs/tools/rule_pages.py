@@ -5,8 +5,8 @@ docs/results show it. What stands between
 # ruff: noqa: RUF001 -- the pages have signs of their own
 
 import inspect
+import json
 import re
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from optimizers.rules import RULES
 PLACE = Path(__file__).parents[1] / "optimizers"
 RESULTS = PLACE.parent / "results"
 COARSE = RESULTS / "quickstart"
+METHODS = ("coefficients", "update", "iterate")
 
 
 def current(page: Path, parts: Mapping[str, str]) -> str:
@@ -63,15 +64,14 @@ def sensitivity(name: str) -> str:
 def rule_text(rule: type[Rule]) -> str:
     """Docstring, slots and maths, as they stand in the source."""
     doc = inspect.getdoc(rule) or ""
-    shown = [
-        source(rule, name) for name in ("coefficients", "update", "iterate") if own(rule, name)
-    ]
-    shown += [inspect.getsource(helper) for helper in helpers(shown)]
-    slots = f"slots = {list(rule.slots)}\n\n" if rule.slots else ""
-    maths = "\n".join(shown).rstrip()
+    methods = [source(rule, name) for name in METHODS if own(rule, name)]
+    slots = [f"    slots = {json.dumps(list(rule.slots))}"] if rule.slots else []
+    head = f"class {rule.__name__}({', '.join(base.__name__ for base in rule.__bases__)}):"
+    whole = "\n".join([head, "\n\n".join(slots + methods)])
+    maths = "\n\n\n".join([whole, *(inspect.getsource(h).strip() for h in helpers(methods))])
     decay = "decoupled" if issubclass(rule, Decoupled) else "L2, in the gradient"
     return (
-        f"{doc}\n\n```py\n{slots}{maths}\n```\n\n"
+        f"{doc}\n\n```py\n{maths}\n```\n\n"
         f"Weight decay: {decay}. State: {len(rule.slots)} × the parameters."
     )
 
@@ -82,9 +82,9 @@ def own(rule: type[Rule], name: str) -> bool:
 
 
 def source(rule: type[Rule], name: str) -> str:
-    text = textwrap.dedent(inspect.getsource(getattr(rule, name)))
+    text = inspect.getsource(getattr(rule, name)).rstrip()
     home = getattr(rule, name).__qualname__.split(".")[0]
-    return f"# {home}'s\n{text}" if home != rule.__name__ else text
+    return text if home == rule.__name__ else f"    # {home}'s\n{text}"
 
 
 def helpers(shown: list[str]) -> list:

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bench import records, single
 from bench import study as studies
+from bench.board import by_short_names
 from bench.fuzz import records as fuzzing
 from bench.report import __main__ as command
 from bench.report import style
@@ -90,8 +91,12 @@ def json_text(text: str) -> str:
 def test_nothing_is_written_elsewhere(hostile):
     report, written = hostile
     assert written
-    assert all(path == report or path.parent == report for path in written)
-    assert all(re.fullmatch(r"[\w.-]{,160}", path.name) for path in written - {report})
+    board = by_short_names(report.parent)
+    places = {report, board, board.parent}
+    assert all(places & {path, *path.parents} for path in written)
+    files = [path for path in written if path.parent == report and path.is_file()]
+    assert all(re.fullmatch(r"[\w.-]{,160}", path.name) for path in files)
+    assert all(path.name.isprintable() and len(path.name) <= 160 for path in written)
 
 
 def test_the_page_and_its_figures_hold_no_script_of_anothers(hostile):

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from rich.console import Console
 
 from bench import letters
 from bench import study as studies
+from bench.calibration.studies import as_study, draw, specs
 from bench.metrics import Metric
 from bench.report import terminal
 from bench.report.contents import Contents, gather
@@ -49,14 +49,14 @@ def bold(contents: Contents) -> list[str]:
     return re.findall(r"\x1b\[1m *(\w+) ", said)
 
 
-def test_only_one_that_is_ahead_of_others_is_bold(contents: Contents, tmp_path: Path) -> None:
-    assert len([name for name in bold(contents) if name in contents.looks]) == 1
-    ahead = terminal._is_ahead
-    assert ahead(pd.Series([0.9, 0.8, np.nan]))
-    assert not ahead(pd.Series([0.9, 0.9 - 1e-16]))
-    assert not ahead(pd.Series([0.9]))
-    assert not ahead(pd.Series([0.9, np.nan]))
-    assert not ahead(pd.Series([np.nan, np.nan]))
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("one better, 10 seeds", ["adam"]), ("all the same, 3 seeds", []), ("one optimizer", [])],
+)
+def test_only_one_that_is_clearly_ahead_of_all_is_bold(name: str, expected: list[str]) -> None:
+    (spec,) = (spec for spec in specs() if spec.name == name)
+    contents = gather(as_study(draw(spec, np.random.default_rng(0)), spec))
+    assert [word for word in bold(contents) if word in contents.looks] == expected
 
 
 def test_what_is_no_number_is_a_dash(contents: Contents) -> None:

@@ -353,6 +353,26 @@ def test_lightnings_callbacks_do_what_they_do(train: Train) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization:UserWarning")
+@pytest.mark.parametrize(
+    ("when", "steps"), [("evaluations=5", [1, 6, 18]), ("val_check_interval=15", [15, 30, 55])]
+)
+def test_lightnings_callbacks_act_at_each_validation(
+    train: Train, when: str, steps: list[int]
+) -> None:
+    early = "{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/accuracy"
+    best = "{_target_: pytorch_lightning.callbacks.ModelCheckpoint, monitor: val/accuracy"
+    directory, record = train(
+        f"trainer.callbacks=[{early}, mode: max, min_delta: 2, patience: 2}},"
+        f"{best}, mode: max, save_top_k: -1, filename: '{{step}}'}}]",
+        "trainer.enable_checkpointing=false",
+        f"trainer.{when}",
+    )
+    assert record.steps == steps[-1]
+    made = {path.name for path in (directory / "checkpoints").iterdir()}
+    assert made == {f"step={step}.ckpt" for step in steps}
+
+
+@pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization:UserWarning")
 @pytest.mark.parametrize("ours", ["true", "false"])
 def test_checkpoints_of_a_persons_own(train: Train, ours: str) -> None:
     lightnings = "pytorch_lightning.callbacks.ModelCheckpoint"

@@ -107,4 +107,4 @@ def _setting(contents: Contents) -> Callable[[dict[str, Any]], str]:
 def _time(unit: str) -> Column:
     form = text.seconds if unit == "seconds" else text.number
     names = (f"{unit}_{name}" for name in ("time", "low", "high"))
-    return Column(unit, words.time_to_target(form, *names), best=f"-{unit}_time")
+    return Column(unit, words.time_to_target(form, *names), rank=f"-{unit}_time")

@@ -65,7 +65,7 @@ def _commands(contents: Contents) -> list[tuple[str, str]]:
 
 
 def report_command(study: Study) -> str:
-    return f"python -m bench.report {' '.join(map(str, study.sources))}"
+    return f"python -m bench.report {shlex.join(map(str, study.sources))}"
 
 
 def _swept(contents: Contents) -> list[tuple[str, str]]:

@@ -106,6 +106,13 @@ def tuned(contents: Contents, workload: str) -> Finding | None:
     )
 
 
+def clearly_best(contents: Contents, workload: str) -> str | None:
+    """The optimizer that leads all others, if any does."""
+    found = tuned(contents, workload)
+    others = contents.of(contents.best, workload)["score"].notna().sum() - 1
+    return found.ranks[0][0] if found and 0 < others == len(found.ranks) else None
+
+
 def forgiving(contents: Contents, workload: str) -> Finding | None:
     rows = contents.of(contents.sensitivity, workload)
     rows = rows[rows["delta"] == DELTAS[0]].dropna(subset=["width"])

@@ -17,9 +17,9 @@ OPTIMIZER = Column("optimizer", lambda row: row["optimizer"], kind="optimizer")
 
 
 def plain(
-    name: str, title: str, form: Callable[[Any], str] = text.number, best: str = ""
+    name: str, title: str, form: Callable[[Any], str] = text.number, rank: str = ""
 ) -> Column:
-    return Column(title, lambda row: form(row[name]), best=best)
+    return Column(title, lambda row: form(row[name]), rank=rank)
 
 
 def workload(contents: Contents) -> list[Column]:

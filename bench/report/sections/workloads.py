@@ -29,10 +29,10 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         Column(
             "interquartile mean",
             words.with_interval("normalised", "normalised_low", "normalised_high", "{:.3f}".format),
-            best="normalised",
+            rank="normalised",
         ),
-        words.plain("mean_rank", "mean rank", best="-mean_rank"),
-        words.plain("score", "profile score, steps", _three_digits, best="score"),
+        words.plain("mean_rank", "mean rank", rank="-mean_rank"),
+        words.plain("score", "profile score, steps", _three_digits, rank="score"),
         words.plain("workloads", "workloads"),
         words.plain("runs", "runs"),
         *words.notes(rows),
