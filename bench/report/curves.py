@@ -20,7 +20,8 @@ def read(study: Study, best: pd.DataFrame) -> tuple[dict[str, dict[str, pd.DataF
     """
     keys = ["workload", "optimizer", "trial"]
     completed = study.runs[study.runs["status"] == "completed"]
-    runs = completed.merge(best[keys].dropna(), on=keys)
+    selected = best[keys].dropna().astype({"trial": completed["trial"].dtype})  # floats, if none
+    runs = completed.merge(selected, on=keys)
     curves: dict[str, dict[str, pd.DataFrame]] = {}
     problems = []
     for (workload, optimizer), rows in runs.groupby(keys[:2]):
