@@ -1,11 +1,10 @@
 """Keeps a study's overview up to date while its runs are made, in a process of its own.
 
-It takes a thirtieth of a processor at most, once it is ready, and less priority than the training.
+It takes a thirtieth of a processor at most, once it has imported what it needs.
 What cannot be shown never stops a sweep.
 """
 
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -38,7 +37,6 @@ def following(studies: Sequence[Path]) -> Iterator[None]:
 
 def _follow(studies: Sequence[Path], parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
-    os.nice(5)
     with suppress(Exception):
         from bench import study as reading
         from bench.report.overview import Overview

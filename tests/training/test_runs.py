@@ -76,14 +76,16 @@ def test_tensorboard_has_one_file_with_every_curve(train: Train) -> None:
     events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0}).Reload()
     tags = events.Tags()
     assert {
-        "lr",
+        "train/lr",
         "train/loss",
         "train/grad_norm",
         "train/update_norm",
         "val/loss",
         "val/accuracy",
         "test/accuracy",
+        "end/best accuracy",
     } <= set(tags["scalars"])
+    assert "lr" not in tags["scalars"]  # which HParams has already
     assert [event.step for event in events.Scalars("val/accuracy")] == [40, 80]
     assert events.Scalars("val/accuracy")[-1].value == pytest.approx(
         record.metrics["val/accuracy"], rel=1e-6
