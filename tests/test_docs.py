@@ -51,7 +51,8 @@ def pages() -> Iterator[Any]:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         if any(match["reason"] is None for match in BLOCK.finditer(path.read_text())):
             name = str(path.relative_to(ROOT))
-            slow = [pytest.mark.slow] if "results" in path.parts else []
+            others = path.parent.name == "optimizers" and path.stem != "adam"  # say the same
+            slow = [pytest.mark.slow] if others or "results" in path.parts else []
             yield pytest.param(path, id=name, marks=slow)
 
 
