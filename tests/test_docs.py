@@ -24,6 +24,7 @@ from hydra import initialize_config_dir
 
 import bench
 from bench import api, records
+from bench.board import by_short_names
 from bench.command_line import CONF
 from bench.data import __main__ as data_command
 from bench.data import specification
@@ -146,8 +147,10 @@ def typed(
                     assert check("linear_regression").passed  # all take a minute
             case ["python", "-m", "optimizers.stubs"]:
                 assert stubs.STUB.read_text() == stubs.text()
-            case ["tensorboard", "--logdir", study]:
-                assert list(Path(study).rglob("events.out.*"))
+            case ["tensorboard", "--logdir", place]:
+                study = Path("runs", Path(place).name)
+                assert list(study.rglob("events.out.*"))
+                assert Path(place) in (study, by_short_names(study))
             case ["cd", place]:
                 os.chdir(place)
             case ["source", ".venv/bin/activate"]:

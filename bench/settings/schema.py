@@ -30,6 +30,7 @@ from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
 
 DEFAULT_EPOCHS = 5
+PLACES = ("tensorboard", "compare")  # of ``runs_dir``, which hold what reports make of studies
 MOST_STEPS = 100_000_000  # the learning rates of all steps are computed at once
 
 
@@ -371,6 +372,8 @@ def _check_together(config: Mapping[str, Any]) -> None:
             raise BenchError(
                 f"{key}={name}: must be a plain directory name (letters, digits, . _ + -)"
             )
+    if study in PLACES:
+        raise BenchError(f"study={study}: that place beside studies is taken; choose another name")
     own = workload_of(config)
     own.check()
     if "_target_" in config["schedule"]:
