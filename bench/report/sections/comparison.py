@@ -41,9 +41,9 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     columns = [
         *words.workload(contents),
         Column("of", _about, kind="word"),
-        Column("better", lambda row: row["better"], kind="optimizer"),
-        Column("than", lambda row: row["worse"], kind="optimizer"),
-        Column("by (95 % interval)", _lead(contents)),
+        Column("one", lambda row: row["better"], kind="optimizer"),
+        Column("other", lambda row: row["worse"], kind="optimizer"),
+        Column("lead of the one (95 % interval)", _lead(contents)),
         words.plain("p_holm", "p, corrected", text.p),
         words.plain("pairs", "seeds or draws"),
     ]
