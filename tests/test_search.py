@@ -280,7 +280,7 @@ def test_how_each_run_was_chosen_is_noted(
         made = SimpleNamespace(status="completed", metric=ACCURACY.description, metrics=values)
         return [made for _ in jobs]
 
-    monkeypatch.setattr("bench.sweeps.sweep.run", run)
+    monkeypatch.setattr("bench.sweeps.sweep.Sweep.run", lambda _, jobs: run(jobs))
     monkeypatch.setattr("bench.single.main", lambda job: run([job]))
     status, output = shell(*said.split())
     assert status == 0, output

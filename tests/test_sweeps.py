@@ -70,7 +70,7 @@ def test_it_ends_with_its_table_and_where_to_see_more(swept: Path) -> None:
     assert re.search(r"adam +\|? *0.001 *\|? *\d\d\.\d\d \+- ", made.stdout)
     *_, report, curves = made.stdout.splitlines()
     assert report == "report:  python -m bench.report runs/s"
-    assert curves == "curves:  tensorboard --logdir runs/s"
+    assert curves == "curves:  tensorboard --logdir runs/tensorboard/s"
 
 
 @pytest.mark.parametrize("error", [KeyError("broken"), KeyboardInterrupt()])

@@ -6,7 +6,7 @@ from pathlib import Path
 import bench
 
 PACKAGE = Path(bench.__file__).parent
-APART = ("workloads", "data", "throughput")
+APART = ("workloads", "data", "throughput", "calibration")
 WORDS = re.compile(r"accuracy|cross_entropy")
 
 

@@ -30,7 +30,10 @@ def following(studies: Sequence[Path]) -> Iterator[None]:
     theirs.close()
     try:
         yield
-    finally:
+    except BaseException:  # whoever interrupts does not wait
+        follower.terminate()
+        raise
+    else:
         ours.close()
         follower.join(PATIENCE)
 

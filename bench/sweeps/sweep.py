@@ -78,9 +78,9 @@ class Sweep:
     def __enter__(self) -> "Sweep":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
         self.display.stop()
-        self.following.close()
+        self.following.__exit__(kind, *about)
         if kind is None or issubclass(kind, SweepError):
             self._sum_up()
         elif self.done:
