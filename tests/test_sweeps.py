@@ -192,7 +192,7 @@ def test_gpus_are_taken_in_turn(
 
 def test_interrupted_it_goes_on(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    arguments = ["-m", "study=s", "seed=range(0,6)", "trainer.max_steps=400"]
+    arguments = ["-m", "study=s", "seed=range(0,6)", "trainer.max_steps=1000"]
     process = subprocess.Popen(
         command(*arguments), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
