@@ -17,12 +17,12 @@ from bench import records
 from bench.sweeps.workers import METHOD
 
 FIRST, REST = 2.0, 30  # seconds; how many times as long as it took to compute
-PATIENCE = 60  # seconds, for the last time
+PATIENCE = 5  # seconds, for its end
 
 
 @contextmanager
 def following(studies: Sequence[Path]) -> Iterator[None]:
-    """Writes the overview of each study after runs have ended, and when all have."""
+    """Writes the overview of each study after runs have ended; whoever ends it writes the last."""
     context: Any = multiprocessing.get_context(METHOD)
     ours, theirs = context.Pipe()
     follower = context.Process(target=_follow, args=(list(studies), theirs), daemon=True)
@@ -30,11 +30,9 @@ def following(studies: Sequence[Path]) -> Iterator[None]:
     theirs.close()
     try:
         yield
-    except BaseException:  # whoever interrupts does not wait
-        follower.terminate()
-        raise
-    else:
+    finally:
         ours.close()
+        follower.terminate()
         follower.join(PATIENCE)
 
 

@@ -1,13 +1,11 @@
 """What a sweep ends with: the table of its study, and where to see more."""
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from bench import records
 from bench.board import shown_from
 from bench.settings.jobs import reason
 
@@ -39,12 +37,13 @@ def show(directories: Sequence[Path], notes: Console) -> bool:
 
 
 def _table(directory: Path, console: Console) -> bool:
-    found = directory.glob(f"*/*/*/{records.FILE_NAME}")
-    if sum(1 for _ in islice(found, MOST_RUNS + 1)) > MOST_RUNS:
-        return False
     from bench import study
     from bench.report import terminal
     from bench.report.contents import gather
+    from bench.report.overview import Overview
 
-    terminal.show(gather(study.read(directory)), console)
-    return True
+    found = study.read(directory)
+    if few := len(found.runs) <= MOST_RUNS:
+        terminal.show(gather(found), console)
+    Overview(directory).write(found)
+    return few

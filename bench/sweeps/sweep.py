@@ -28,11 +28,12 @@ from bench.settings.schema import as_yaml
 from bench.settings.workloads import workload_of
 from bench.single import duration
 from bench.sweeps import outcome
-from bench.sweeps.display import Display, what
+from bench.sweeps.display import Display, Running, what
 from bench.sweeps.stacking import Strategy, most_that_fit, own_refusal, tasks
 from bench.sweeps.workers import Pool, ask, start_importing
 
 MOST_FAILURES = 10  # that are named
+LONG = 10  # seconds, after which TensorBoard's overview is kept up to date
 
 
 class SweepError(BenchError):
@@ -72,15 +73,16 @@ class Sweep:
         self.console = Console(stderr=True)
         self.display = Display(self.console)
         self.said: set[str] = set()
+        self.followed = False
         self.following = ExitStack()
         self.done: dict[Path, Record] = {}
 
     def __enter__(self) -> "Sweep":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.display.stop()
-        self.following.__exit__(kind, *about)
+        self.following.close()
         if kind is None or issubclass(kind, SweepError):
             self._sum_up()
         elif self.done:
@@ -140,11 +142,15 @@ class Sweep:
         self.done[job.directory] = record
         self.display.add(job, record)
 
+    def _show(self, running: Iterable[Running]) -> None:
+        if not self.followed and time.monotonic() - self.began > LONG:
+            self.followed = True
+            self.following.enter_context(following(studies(self.display.jobs)))
+        self.display.show(running)
+
     def _make(self, missing: Sequence[Job]) -> None:
         start_importing(self.threads)
-        if not self.made:
-            self.made = True
-            self.following.enter_context(following(studies(missing)))
+        self.made = True
         try_extensions(missing)
         fetch_data(missing)
         device, gpus = accelerator(missing[0])
@@ -171,7 +177,7 @@ class Sweep:
         workers = min(workers, len(plan))
         self._say_how(plan, workers=workers)
         pool = Pool(
-            workers=workers, threads=self.threads, gpus=gpus, add=self._add, show=self.display.show
+            workers=workers, threads=self.threads, gpus=gpus, add=self._add, show=self._show
         )
         pool.run(plan)
 
@@ -223,6 +229,12 @@ class Launched(Sweep):
         self.launcher = launcher
         self.in_turn = in_turn
         self.display.is_live = False
+
+    def _show(self, running: Iterable[Running]) -> None:
+        if not self.followed and time.monotonic() - self.began > LONG:
+            self.followed = True
+            self.following.enter_context(following(studies(self.display.jobs)))
+        self.display.show(running)
 
     def _make(self, missing: Sequence[Job]) -> None:
         self.say(f"launcher {self.launcher}{': one after the other' if self.in_turn else ''}")

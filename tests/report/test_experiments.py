@@ -278,7 +278,13 @@ ASKED = {
 USUAL = ("Tuned", "on test", sensitivity, "learning rate")
 
 
-@pytest.mark.parametrize("name", sorted({*config_names("experiment")} - {*QUESTIONS}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ASKED else pytest.mark.slow)
+        for name in sorted({*config_names("experiment")} - {*QUESTIONS})
+    ],
+)
 def test_where_optimizers_are_the_question_it_is_what_they_were_asked(
     tmp_path: Path, jobs: Callable[[str], list[Job]], drawn: list[set[str]], name: str
 ) -> None:

@@ -260,7 +260,8 @@ def test_the_start(fake: Path) -> None:
 
 def test_gradients(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "bench.settings.workloads.workload_of", lambda config: workload_of({**config, "data_dir": str(fake)})
+        "bench.settings.workloads.workload_of",
+        lambda config: workload_of({**config, "data_dir": str(fake)}),
     )
     result = check("linear_regression")
     assert result.passed
