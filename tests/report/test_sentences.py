@@ -68,6 +68,17 @@ def test_a_sentence_that_cannot_tell_names_the_sweep_that_would():
     assert "optimizer=momentum optimizer.lr=0.032,0.1" in first
 
 
+def test_what_is_like_the_first_need_not_be_alike():
+    """The best by validation lies between two on test, which differ clearly from one another."""
+    contents = drawn(SPECS["one better, 10 seeds"])
+    rows = contents.differences
+    first = rows["x"].eq("adam") | rows["y"].eq("adam")
+    contents.differences = rows.assign(p_holm=rows["p_holm"].mask(first, 1.0).where(first, 0.001))
+    (said,) = (f for f in verdicts.of_workload(contents, "synthetic") if f.about == "Tuned")
+    assert said.sentence.startswith("adam cannot be told from ")
+    assert not said.ranks
+
+
 def test_commands_give_a_key_once():
     contents = drawn(SPECS["all the same, 3 seeds"])
     contents.study.commands[:] = [(["experiment=quickstart", "seed=0,1", "optimizer.lr=1"], 9)]

@@ -82,8 +82,8 @@ def tuned(contents: Contents, workload: str) -> Finding | None:
     elif open_to:
         together = [first["optimizer"], *open_to]
         said.append(
-            f"{text.listed(together)} cannot be told apart: {values(together)} on test, each at "
-            "its best setting by validation."
+            f"{_alike(contents, workload, together)}: {values(together)} on test, each at its best "
+            "setting by validation."
         )
         rest = seen[seen["other"].isin(open_to)]
         widest = rest.loc[rest["lead"].abs().idxmax()]
@@ -144,7 +144,7 @@ def forgiving(contents: Contents, workload: str) -> Finding | None:
         unclear = list(tested.loc[~tested["ahead"], "other"])
         if unclear:
             said.append(
-                f"Which of {text.listed([names[0], *unclear])} forgives more, these runs cannot "
+                f"Whether {names[0]} forgives more than {text.listed(unclear)}, these runs cannot "
                 "tell."
             )
             command = commands.more_seeds(contents, int(rows["seeds"].min()))
@@ -200,7 +200,7 @@ def fast(contents: Contents, workload: str) -> Finding | None:
         unclear = list(seen.loc[~seen["ahead"] & (seen["why_not"] == ""), "other"])
         if unclear:
             said.append(
-                f"Which of {text.listed([names[0], *unclear])} is faster, these runs cannot tell."
+                f"Whether {names[0]} is faster than {text.listed(unclear)}, these runs cannot tell."
             )
             command = commands.more_seeds(contents, int(reached["seeds"].min()))
         said += _not_compared(seen)
@@ -240,8 +240,8 @@ def untuned(contents: Contents, workload: str) -> Finding | None:
         unclear = list(seen.loc[~seen["ahead"] & (seen["why_not"] == ""), "other"])
         if unclear:
             said.append(
-                f"Which of {text.listed([names[0], *unclear])} promises more, so few draws cannot "
-                "tell."
+                f"Whether {names[0]} promises more than {text.listed(unclear)}, so few draws "
+                "cannot tell."
             )
         said += _not_compared(seen)
     return Finding(about="Untuned", sentence=" ".join(said), ranks=tuple(ranks))
@@ -273,7 +273,7 @@ def headline(contents: Contents) -> str:
             f"Tuned, {names[0]} is ahead of {text.listed(behind)} on {workload} ({reach} on test)"
         )
     else:
-        said = f"Tuned, {text.listed(names)} cannot be told apart on {workload} ({reach} on test)"
+        said = f"Tuned, {_alike(contents, workload, names)} on {workload} ({reach} on test)"
     width = found.get("Learning rate")
     if width is not None and width.ranks:
         worse = text.listed([other for _, other in width.ranks])
@@ -281,6 +281,16 @@ def headline(contents: Contents) -> str:
     elif width is not None:
         said += "; which forgives a wrong learning rate more, these runs cannot tell"
     return f"{said}."
+
+
+def _alike(contents: Contents, workload: str, names: list[str]) -> str:
+    """That the first is like the others; that all are like one another, if they are."""
+    rows = contents.differences
+    rows = rows[(rows["workload"] == workload) & (rows["quantity"] == "test")]
+    among = rows[rows["x"].isin(names) & rows["y"].isin(names) & (rows["group"] == "")]
+    if (among["p_holm"] < CLEAR).any():
+        return f"{names[0]} cannot be told from {text.listed(names[1:])}"
+    return f"{text.listed(names)} cannot be told apart"
 
 
 def _score(contents: Contents, workload: str, row: pd.Series) -> str:
