@@ -44,6 +44,7 @@ BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?```(?P<kind>sh|python)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+FIRST = ("README.md", "docs/start.md", "docs/running.md", "docs/optimizers/adam.md")
 MOST_COPIED = 64  # runs of a sweep; of larger ones nobody reads them
 Shell = Callable[..., tuple[int, str]]
 
@@ -52,8 +53,7 @@ def pages() -> Iterator[Any]:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         if any(match["reason"] is None for match in BLOCK.finditer(path.read_text())):
             name = str(path.relative_to(ROOT))
-            others = path.parent.name == "optimizers" and path.stem != "adam"  # say the same
-            slow = [pytest.mark.slow] if others or "results" in path.parts else []
+            slow = [] if name in FIRST else [pytest.mark.slow]
             yield pytest.param(path, id=name, marks=slow)
 
 

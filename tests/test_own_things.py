@@ -71,8 +71,10 @@ def _home() -> dict[str, str]:
     ("optimizer", "launcher", "together"),
     [
         ("optimizer._target_=houses.Signs", "parallel", {1}),
-        ("optimizer._target_=houses.Signs", "stacked", {1}),  # only rules of ours can be stacked
-        ("optimizer=adam", "stacked", {2, 3, 4, 5, 6}),
+        pytest.param(  # only rules of ours can be stacked
+            "optimizer._target_=houses.Signs", "stacked", {1}, marks=pytest.mark.slow
+        ),
+        pytest.param("optimizer=adam", "stacked", {2, 3, 4, 5, 6}, marks=pytest.mark.slow),
     ],
 )
 def test_a_sweep_of_own_things_from_a_wheel(

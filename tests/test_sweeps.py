@@ -144,6 +144,7 @@ def test_again_runs_what_is_missing_and_nothing_else(swept: Path) -> None:
     assert {path for path in before if after[path] != before[path]} == {gone}
 
 
+@pytest.mark.slow
 def test_longer_runs_go_on_from_those_that_can_be_continued(tmp_path: Path) -> None:
     sweep = ["-m", "study=s", "optimizer.lr=1e-3,1e20", *SHORT[1:], "hydra.launcher.n_jobs=1"]
     steps = "trainer.max_steps=20", "trainer.max_steps=40"
@@ -192,7 +193,7 @@ def test_gpus_are_taken_in_turn(
 
 def test_interrupted_it_goes_on(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    arguments = ["-m", "study=s", "seed=range(0,6)", "trainer.max_steps=1000"]
+    arguments = ["-m", "study=s", "seed=range(0,6)", "trainer.max_steps=600"]
     process = subprocess.Popen(
         command(*arguments), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )

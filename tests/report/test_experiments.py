@@ -245,7 +245,13 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     return labels
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+QUICK = ("schedules", "lr_x_weight_decay", "lr_x_batch_size")  # one of each kind of factor
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in QUESTIONS],
+)
 def test_what_was_varied_on_purpose_is_answered_first(
     tmp_path: Path, jobs: Callable[[str], list[Job]], drawn: list[set[str]], name: str
 ) -> None:

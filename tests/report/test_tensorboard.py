@@ -398,7 +398,9 @@ async def look(url: str, profile: Path, optimizers: list[str]) -> None:
     [(4, 3), pytest.param(20, 5, marks=pytest.mark.slow)],
     ids=["36 runs", "300 runs"],
 )
-@pytest.mark.parametrize("command", ["the study", "by short names"])
+@pytest.mark.parametrize(
+    "command", [pytest.param("the study", marks=pytest.mark.slow), "by short names"]
+)
 def test_in_a_browser(tmp_path, lrs, seeds, command):
     study = tmp_path / "s"
     rates = [10 ** (-4 + 3 * number / (lrs - 1)) for number in range(lrs)]

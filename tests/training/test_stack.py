@@ -88,7 +88,12 @@ def test_every_number_may_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workload", "exclude"), [("mnist_mlp", ""), ("mnist_mlp", "5.*"), ("cifar10_cnn", "0.weight")]
+    ("workload", "exclude"),
+    [
+        ("mnist_mlp", ""),
+        ("mnist_mlp", "5.*"),
+        pytest.param("cifar10_cnn", "0.weight", marks=pytest.mark.slow),
+    ],
 )
 def test_rules_on_matrices(tmp_path: Path, workload: str, exclude: str) -> None:
     """Also where numbers of iterations differ; and what is excluded is so in the stack, too."""

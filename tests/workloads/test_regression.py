@@ -113,7 +113,7 @@ def test_curvature_is_that_of_the_hessian(data_dir: Path | None) -> None:
     assert condition["none"] > 1000 * condition["feature"]
 
 
-@pytest.mark.parametrize("precision", ["64-true", "32-true"])
+@pytest.mark.parametrize("precision", [pytest.param("64-true", marks=pytest.mark.slow), "32-true"])
 def test_the_best_step_reaches_the_closed_form(
     data_dir: Path | None, precision: str, tmp_path: Path
 ) -> None:
