@@ -8,6 +8,8 @@ from scipy import stats
 
 from bench.analysis.intervals import FEWEST, Interval, jackknife_interval
 
+FEWEST_OF_A_TASK = 5  # runs, for an interval of their interquartile mean
+
 
 def interquartile_mean(scores: np.ndarray) -> float:
     """The mean of the middle half of all scores, pooled over runs and tasks.
@@ -24,6 +26,7 @@ def interquartile_mean_interval(scores: np.ndarray, confidence: float = 0.95) ->
     """``interquartile_mean`` with a jackknife interval, runs left out one by one within each task.
 
     Agarwal et al. 2021 draw runs anew within each task, which covers too little with few of them.
+    So does this one with three (85 % in place of 95): it is NaN below ``FEWEST_OF_A_TASK``.
     """
     tasks = [task[~np.isnan(task)] for task in np.asarray(scores, dtype=float).T]
     tasks = [task for task in tasks if task.size]
@@ -31,7 +34,7 @@ def interquartile_mean_interval(scores: np.ndarray, confidence: float = 0.95) ->
         return Interval(np.nan, np.nan, np.nan)
     pooled = np.concatenate(tasks)
     estimate = float(_trimmed(pooled))
-    if min(task.size for task in tasks) < FEWEST:
+    if min(task.size for task in tasks) < FEWEST_OF_A_TASK:
         return Interval(estimate, np.nan, np.nan)
     without = _trimmed(np.stack([np.delete(pooled, i) for i in range(pooled.size)]))
     ends = np.cumsum([task.size for task in tasks])[:-1]

@@ -106,7 +106,7 @@ def test_few_runs_have_no_interval(runs: int):
 
 
 def test_tasks_without_spread():
-    scores = np.tile([0.0, 1.0], (4, 1))
+    scores = np.tile([0.0, 1.0], (6, 1))
     assert aggregates.interquartile_mean_interval(scores) == (0.5, 0.5, 0.5)
 
 

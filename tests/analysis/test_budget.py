@@ -179,15 +179,15 @@ def test_too_few_to_be_a_grid():
 
 
 def test_budgets_that_trials_answer_for():
-    assert [budget.most_trials(n) for n in (1, 11, 12, 18, 19, 30)] == [0, 0, 2, 2, 3, 4]
+    assert [budget.most_trials(n) for n in (1, 11, 12, 18, 19, 30)] == [0, 0, 1, 2, 2, 3]
 
 
 def test_interval_of_the_expected_best():
     scores = np.random.default_rng(0).normal(size=(30, 2))
-    found = budget.expected_best_interval(scores, [1, 4, 5], bounds=(-0.2, 1.4))
+    found = budget.expected_best_interval(scores, [1, 3, 4], bounds=(-0.2, 1.4))
     plain = [
         np.mean([budget.expected_best(column, [k], replacement=False) for column in scores.T])
-        for k in (1, 4, 5)
+        for k in (1, 3, 4)
     ]
     assert [interval.estimate for interval in found] == pytest.approx(plain)
     one = intervals.mean_interval(scores.mean(axis=1))

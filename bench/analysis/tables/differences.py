@@ -40,7 +40,7 @@ def differences(
     - ``width``: decades of good learning rates, within delta of the best, paired by seed.
     - ``budget``: the score of one drawn trial, mean over seeds.
 
-    ``difference`` is x - y, with its 95 % t interval, by the jackknife for widths and Welch's for
+    ``difference`` is x - y, with its 95 % t interval, by the jackknife for widths and unpaired for
     drawn trials. ``p`` is two-sided and not corrected (``corrected`` does); NaN where the two were
     not compared, for the reason in ``why_not``: fewer than three seeds, unequal numbers of
     settings, a region that the values tried cut off, values at other distances, unequal numbers of
@@ -172,7 +172,8 @@ def _compare_draws(x: Method, y: Method) -> Row | None:
     sizes = sorted((x.draws.size, y.draws.size))
     why_not = "" if sizes[0] == sizes[1] else f"{sizes[1]} draws against {sizes[0]}"
     estimate = metric_of(x.runs).sign * float(x.draws.mean() - y.draws.mean())
-    error, degrees = jackknife_error(means_without_each(x.draws), means_without_each(y.draws))
+    error, _ = jackknife_error(means_without_each(x.draws), means_without_each(y.draws))
+    degrees = sizes[0] - 1  # scores of draws are skew: Welch's, which are more, cover too little
     return _row(estimate, error, degrees, pairs=sizes[0], why_not=why_not, of="draw")
 
 

@@ -52,7 +52,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
         columns,
         title="Differences between optimizers, the clearest first",
         caption="Mean difference paired by seed with its 95 % t interval; of widths by the "
-        "jackknife, of drawn trials by Welch's. p-values are two-sided.",
+        "jackknife, of drawn trials unpaired. p-values are two-sided.",
         file=file,
     )
     return Section(
