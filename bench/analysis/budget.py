@@ -66,7 +66,8 @@ def most_trials(drawn: int) -> int:
     """The largest budget that so many drawn trials answer for, with an interval that covers.
 
     The best of k depends on what the upper 1/k of trials is like, of which few are seen. Simulated
-    coverage falls below 90 % from about a seventh of the trials on; below 12 there is none at all.
+    coverage falls below 90 % from about a seventh of the trials on, so an eighth is the end; below
+    12 trials there is none at all.
     """
     return drawn // 8 if drawn >= FEWEST_DRAWN else 0
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.analysis import aggregates, selection, tables
 from bench.analysis.intervals import mean_interval
+from bench.analysis.tables.differences import FEWEST_COMPARED
 from bench.calibration.studies import SAME, Spec, Truth, draw
 from bench.report.contents import PAIR
 
@@ -108,8 +109,11 @@ def _over_draws(trials: int, repeats: int, rng: np.random.Generator) -> Iterator
     shape, seeds, k = min(shares, key=lambda key: shares[key])
     where = f"{trials} draws of a {shape} region, {seeds} seeds, k = {k}"
     yield Coverage("expected best of k", 0.9, shares[shape, seeds, k], where, repeats)
-    differences = _difference_of_draws(trials, repeats, rng)
-    yield Coverage("difference of one drawn trial", 0.95, differences, f"{trials} draws", repeats)
+    if trials >= FEWEST_COMPARED:
+        difference = _difference_of_draws(trials, repeats, rng)
+        yield Coverage(
+            "difference of one drawn trial", 0.95, difference, f"{trials} draws", repeats
+        )
 
 
 def _expected(spec: Spec, rng: np.random.Generator) -> Callable[[int], float]:

@@ -455,7 +455,7 @@ def test_what_is_not_alike_is_not_compared():
     searched = reasons(runs.assign(sampler="tpe"))
     assert all("outcome of a search" in reason for reason in searched.values())
     drawn = reasons(runs.assign(sampler="random"))
-    assert drawn["budget"] == ""
+    assert drawn["budget"] == "fewer than 20 draws"
 
 
 def test_a_time_that_is_never_reached_counts_as_all_steps():
