@@ -56,6 +56,7 @@ def test_a_mistake_is_one_error(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_things_of_ones_own_in_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "docs/own/houses.py", tmp_path)
     monkeypatch.chdir(tmp_path)

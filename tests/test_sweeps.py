@@ -116,6 +116,7 @@ class Marks(Callback):
 """
 
 
+@pytest.mark.slow
 def test_callbacks_and_loggers_of_a_persons_own(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     own = ["trainer.callbacks=[own.Marks]", "trainer.loggers=[own.CSVLogger]"]

@@ -74,7 +74,8 @@ def test_only_drawn_settings_have_a_budget(tmp_path, few_figures):
     assert "One setting drawn at random" in html
     assert "90 % interval" in html
     assert set(report.contents.expected["optimizer"]) == {*optimizers}
-    assert not report.contents.differences["p"].isna().all()
+    of_draws = report.contents.differences.query("quantity == 'budget'")
+    assert set(of_draws["why_not"]) == {"fewer than 20 draws"}
 
 
 def test_the_page_needs_nothing_but_itself(full):
