@@ -230,19 +230,13 @@ class Launched(Sweep):
         self.in_turn = in_turn
         self.display.is_live = False
 
-    def _show(self, running: Iterable[Running]) -> None:
-        if not self.followed and time.monotonic() - self.began > LONG:
-            self.followed = True
-            self.following.enter_context(following(studies(self.display.jobs)))
-        self.display.show(running)
-
     def _make(self, missing: Sequence[Job]) -> None:
         self.say(f"launcher {self.launcher}{': one after the other' if self.in_turn else ''}")
         for part in [[job] for job in missing] if self.in_turn else [missing]:
             self.launch(part)
             for job in part:
                 self._add(job, job.finished() or records.read(job.directory / records.FILE_NAME))
-            self.display.show([])
+            self._show([])
 
 
 def studies(jobs: Iterable[Job]) -> list[Path]:
