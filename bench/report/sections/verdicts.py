@@ -92,10 +92,7 @@ def tuned(contents: Contents, workload: str) -> Finding | None:
     else:
         said.append(f"{values(names)} on test for {text.listed(names)}.")
     if len(ahead):
-        leads = [f"{row.other} by {show(row)}" for row in ahead.head(MOST_NAMED).itertuples()]
-        more = len(ahead) - MOST_NAMED
-        leads += [text.count(more, "other")] if more > 0 else []
-        said.append(f"{first['optimizer']} leads {text.listed(leads)}.")
+        said.append(f"{first['optimizer']} leads {_leads(ahead, show)}.")
     said += _not_compared(seen)
     few = int(known["seeds"].min())
     return Finding(
@@ -121,7 +118,9 @@ def forgiving(contents: Contents, workload: str) -> Finding | None:
     cut = rows["open_low"] | rows["open_high"]
     whole = rows[~cut].sort_values("width", ascending=False, kind="stable")
     near = words.tolerance(DELTAS[0], contents.metric(workload))
-    said, ranks, command = [], [], ""
+    said: list[str] = []
+    ranks: list[tuple[str, str]] = []
+    command = ""
     if len(whole):
         parts = [f"{row['optimizer']} {words.width(row)}" for row in whole.to_dict("records")]
         said.append(
@@ -131,24 +130,10 @@ def forgiving(contents: Contents, workload: str) -> Finding | None:
     if len(whole) > 1:
         names = list(whole["optimizer"])
         seen = compared(contents, workload, "width", names, 1)
-        ahead = seen[seen["ahead"]]
-        if len(ahead):
-            leads = [
-                f"{row.other} by {_decades(row)}" for row in ahead.head(MOST_NAMED).itertuples()
-            ]
-            said.append(
-                f"{names[0]} forgives a wrong learning rate more than {text.listed(leads)}."
-            )
-            ranks = [(names[0], other) for other in ahead["other"]]
-        tested = seen[seen["why_not"] == ""]
-        unclear = list(tested.loc[~tested["ahead"], "other"])
-        if unclear:
-            said.append(
-                f"Whether {names[0]} forgives more than {text.listed(unclear)}, these runs cannot "
-                "tell."
-            )
-            command = commands.more_seeds(contents, int(rows["seeds"].min()))
-        said += _not_compared(seen)
+        more = ("forgives a wrong learning rate more than", "forgives more than")
+        told, ranks, is_open = _order(seen, names[0], *more, show=_decades)
+        said += told
+        command = commands.more_seeds(contents, int(rows["seeds"].min())) if is_open else ""
     if cut.any():
         parts = [
             f"{row['optimizer']}'s region, of at least {row['width']:.1f} decades"
@@ -190,20 +175,10 @@ def fast(contents: Contents, workload: str) -> Finding | None:
     command = ""
     if len(names) > 1:
         seen = compared(contents, workload, "steps", names, -1)
-        ahead = seen[seen["ahead"]]
-        if len(ahead):
-            leads = [
-                f"{row.other} by {_factor(row)}" for row in ahead.head(MOST_NAMED).itertuples()
-            ]
-            said.append(f"{names[0]} is faster than {text.listed(leads)}.")
-            ranks = [(names[0], other) for other in ahead["other"]]
-        unclear = list(seen.loc[~seen["ahead"] & (seen["why_not"] == ""), "other"])
-        if unclear:
-            said.append(
-                f"Whether {names[0]} is faster than {text.listed(unclear)}, these runs cannot tell."
-            )
-            command = commands.more_seeds(contents, int(reached["seeds"].min()))
-        said += _not_compared(seen)
+        faster = ("is faster than", "is faster than")
+        told, ranks, is_open = _order(seen, names[0], *faster, show=_factor)
+        said += told
+        command = commands.more_seeds(contents, int(reached["seeds"].min())) if is_open else ""
     if missed:
         said.append(f"{'; '.join(missed)}.")
     return Finding(about="Speed", sentence=" ".join(said), ranks=tuple(ranks), command=command)
@@ -229,21 +204,10 @@ def untuned(contents: Contents, workload: str) -> Finding | None:
     ranks: list[tuple[str, str]] = []
     if len(names) > 1:
         seen = compared(contents, workload, "budget", names, metric.sign)
-        ahead = seen[seen["ahead"]]
-        if len(ahead):
-            difference = partial(_difference, metric)
-            leads = [
-                f"{row.other} by {difference(row)}" for row in ahead.head(MOST_NAMED).itertuples()
-            ]
-            said.append(f"{names[0]} promises more than {text.listed(leads)}.")
-            ranks = [(names[0], other) for other in ahead["other"]]
-        unclear = list(seen.loc[~seen["ahead"] & (seen["why_not"] == ""), "other"])
-        if unclear:
-            said.append(
-                f"Whether {names[0]} promises more than {text.listed(unclear)}, so few draws "
-                "cannot tell."
-            )
-        said += _not_compared(seen)
+        more = ("promises more than", "promises more than")
+        by = partial(_difference, metric)
+        told, ranks, _ = _order(seen, names[0], *more, show=by, who="so few draws")
+        said += told
     return Finding(about="Untuned", sentence=" ".join(said), ranks=tuple(ranks))
 
 
@@ -281,6 +245,33 @@ def headline(contents: Contents) -> str:
     elif width is not None:
         said += "; which forgives a wrong learning rate more, these runs cannot tell"
     return f"{said}."
+
+
+def _order(
+    seen: pd.DataFrame,
+    first: str,
+    verb: str,
+    short: str,
+    *,
+    show: Callable[[Any], str],
+    who: str = "these runs",
+) -> tuple[list[str], list[tuple[str, str]], bool]:
+    """How the first stands to the others: sentences, the rankings that they assert, and whether
+    anything was tested and is not clear."""
+    ahead = seen[seen["ahead"]]
+    unclear = list(seen.loc[~seen["ahead"] & (seen["why_not"] == ""), "other"])
+    said = [f"{first} {verb} {_leads(ahead, show)}."] if len(ahead) else []
+    if unclear:
+        said.append(f"Whether {first} {short} {text.listed(unclear)}, {who} cannot tell.")
+    ranks = [(first, other) for other in ahead["other"]]
+    return said + _not_compared(seen), ranks, bool(unclear)
+
+
+def _leads(ahead: pd.DataFrame, show: Callable[[Any], str]) -> str:
+    """``sgd by 0.5 (0.3 to 0.7) and 4 others``"""
+    said = [f"{row.other} by {show(row)}" for row in ahead.head(MOST_NAMED).itertuples()]
+    more = len(ahead) - MOST_NAMED
+    return text.listed(said + ([text.count(more, "other")] if more > 0 else []))
 
 
 def _alike(contents: Contents, workload: str, names: list[str]) -> str:
