@@ -64,6 +64,16 @@ def test_every_section_is_there(full):
     ]
 
 
+def test_that_seconds_are_of_a_stack_reaches_the_page(tmp_path, few_figures):
+    write_study(tmp_path, optimizers=("adam", "momentum"), lrs=(1e-3, 1e-2), seeds=(0, 1))
+    for run in tmp_path.glob("*/adam/*"):
+        record = records.read(run / "record.json")
+        record.timing |= {"runs_together": 4}
+        records.write(record, run)
+    html = write(studies.read(tmp_path)).page.read_text()
+    assert html.count("trained in a stack: seconds are shared") == 1
+
+
 def test_only_drawn_settings_have_a_budget(tmp_path, few_figures):
     rates = np.logspace(-4, 0, 13).tolist()
     optimizers = ("adam", "momentum")

@@ -80,6 +80,8 @@ def _times(contents: Contents, gallery: Gallery, workload: str) -> list[page.Tab
         names = {name: f"{unit}_{name}" for name in ("time", "low", "high")}
         rows = rows.merge(of_unit.rename(columns=names), on="optimizer", how="left")
     rows = rows.merge(contents.trials[[*PAIR, "trial", *setting_names(contents.study)]], how="left")
+    of_seconds = times.loc[times["unit"] == "seconds", ["optimizer", "notes"]]  # and of stacks
+    rows = rows.drop(columns="notes").merge(of_seconds, on="optimizer", how="left")
     rows["notes"] = rows["notes"].mask(rows["reached"] == 0, "")
     columns = [
         words.OPTIMIZER,
@@ -94,7 +96,8 @@ def _times(contents: Contents, gallery: Gallery, workload: str) -> list[page.Tab
             columns,
             title=f"Time to {words.target(contents.metric(workload), rows)}",
             caption="Median over seeds (from least to most) at the setting that gets there "
-            "fastest, which need not be the one that ends best.",
+            "fastest, which need not be the one that ends best. Seconds compare only between runs "
+            "that were made alike.",
             file=file,
         )
     ]
