@@ -1,7 +1,7 @@
 """Training images that stay bytes where they lie, and are scaled when a batch is gathered.
 
-Images scaled in advance take four times the memory, in each of the processes that could share the
-bytes of one file, and a batch of random ones is then four times as much to read.
+Images scaled in advance take four times the memory, in each process of a sweep, and a batch of
+random ones is then four times as much to read.
 """
 
 import ctypes
