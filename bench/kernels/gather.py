@@ -21,7 +21,7 @@ SOURCE = Path(__file__).with_name("gather.cpp")
 @cache
 def kernel() -> Callable[..., None] | None:
     """None, with one line in the log, where it cannot be built."""
-    library = toolchain.load_library(SOURCE.read_text("utf-8"), "Gathering of batches")
+    library = toolchain.load_library(SOURCE.read_text("utf-8"), "Gathering of batches", "gather")
     if library is None:
         return None
     i64, address = ctypes.c_int64, ctypes.c_void_p
