@@ -7,7 +7,6 @@ import contextlib
 import errno
 import functools
 import logging
-import os
 import shutil
 import time
 import traceback
@@ -24,6 +23,7 @@ from bench.command_line import search_path, typed
 from bench.declared import LONGEST
 from bench.errors import BenchError
 from bench.holding import Taken, hold
+from bench.processes import is_first
 from bench.records import Record
 from bench.settings.identity import digest, record_fields, run_directory
 from bench.settings.overrides import usable
@@ -208,7 +208,7 @@ def run(
         Unwritable: there is no room for what they leave.
         BenchError: the runs cannot be made as configured; nothing was written.
     """
-    if not is_first_process(jobs[0].config):
+    if not is_first(jobs[0].config["trainer"]):
         return _make(jobs, tell, say)
     with _held(jobs):
         made = {job.directory: record for job in jobs if (record := job.finished()) is not None}
@@ -230,14 +230,6 @@ def run_when_free(job: Job, *, say: Callable[[str], None] | None = None) -> list
                 say(f"{taken}; waiting for it")
             told = True
             time.sleep(WAIT)
-
-
-def is_first_process(config: Mapping[str, Any]) -> bool:
-    """Whether this is the first of the processes that make one run; it alone writes. Lightning and
-    torchrun number them by these variables."""
-    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
-    alone = config["trainer"]["devices"] == 1
-    return alone or all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
 def _make(

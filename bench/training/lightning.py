@@ -6,10 +6,33 @@ kept in optimizer steps all the same.
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    TorchElasticEnvironment,
+)
+
+from bench.processes import is_one_of_several, start_others
+
+
+def processes_of_a_run(options: Mapping[str, Any]) -> ClusterEnvironment:
+    """Who makes a run, by the ``trainer`` section of its configuration: this process alone, others
+    that Lightning starts, or those of torchrun. Left to itself, Lightning takes a scheduler's tasks
+    for them, and what a scheduler numbers other than 0 logs nothing."""
+    alone = options["devices"] == 1 and options["strategy"] in (None, "auto")
+    if is_one_of_several() and not alone:
+        torchrun = TorchElasticEnvironment.detect()
+        return TorchElasticEnvironment() if torchrun else LightningEnvironment()
+    if not alone:
+        start_others()
+    environment = LightningEnvironment()
+    environment.set_global_rank(0)
+    return environment
 
 
 def count_steps(trainer: pl.Trainer, steps: int) -> None:

@@ -27,7 +27,11 @@ from bench.settings.schema import multipliers
 from bench.settings.workloads import workload_of
 from bench.training import extensions
 from bench.training.environment import environment
-from bench.training.lightning import StepProgressBar, validate_within_epochs
+from bench.training.lightning import (
+    StepProgressBar,
+    processes_of_a_run,
+    validate_within_epochs,
+)
 from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
@@ -292,6 +296,7 @@ def make_trainer(
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_model_summary=False,
             default_root_dir=directory,
+            plugins=[processes_of_a_run(options)],
             num_sanity_val_steps=0,
             limit_val_batches=None if validates else 0,
             use_distributed_sampler=False,
