@@ -7,13 +7,15 @@ it can stop without loss. Until there is something that could be lost, it ends t
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 _noted: int | None = None
+_at_once = False
 _before: dict[int, Any] = {}  # handlers that ours took the place of
 
 
@@ -39,12 +41,28 @@ def heed(*signals: int) -> None:
     """Has these (without any, all of `SIGNALS`) noted from now on, and the second one end the work
     at once. One that was ignored before stays so, as under ``nohup``. Only a process's main thread
     can say so; in another nothing changes."""
-    _answer(signals or SIGNALS, _note)
+    global _at_once
+    _at_once = False
+    _answer(signals or SIGNALS)
 
 
 def heed_at_once(*signals: int) -> None:
-    """The same while nothing can be lost: the first one already ends the work, by `Interrupted`."""
-    _answer(signals or SIGNALS, _end)
+    """The same for a process that has nothing to lose yet: the first one already ends the work, but
+    while `noting`."""
+    global _at_once
+    _at_once = True
+    _answer(signals or SIGNALS)
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """Where something can be lost: meanwhile, signals that are heeded are noted."""
+    global _at_once
+    before, _at_once = _at_once, False
+    try:
+        yield
+    finally:
+        _at_once = before
 
 
 def asked() -> int | None:
@@ -60,30 +78,26 @@ def ask(number: int) -> None:
 
 def forget() -> None:
     """What was before `heed`."""
-    global _noted
-    _noted = None
+    global _noted, _at_once
+    _noted, _at_once = None, False
     if threading.current_thread() is threading.main_thread():
         for number, handler in _before.items():
             signal.signal(number, handler)
         _before.clear()
 
 
-def _answer(signals: tuple[int, ...], answer: Callable[[int, FrameType | None], None]) -> None:
+def _answer(signals: tuple[int, ...]) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     for number in signals:
         found = signal.getsignal(number)
         if found is not signal.SIG_IGN:
-            signal.signal(number, answer)
+            signal.signal(number, _note)
             _before.setdefault(number, found)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    if _noted is not None:
+    first = _noted is None
+    ask(number)
+    if _at_once or not first:
         raise Interrupted(number)
-    ask(number)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    ask(number)
-    raise Interrupted(number)
