@@ -97,7 +97,9 @@ def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
     if "source" in then:  # which tells more than the commit
         apart |= {"git_commit", "git_dirty"}
     names = sorted((now.keys() | then.keys()) - apart)
-    changed = [f"{n} was {then.get(n)}, is {now.get(n)}" for n in names if now.get(n) != then.get(n)]
+    changed = [
+        f"{n} was {then.get(n)}, is {now.get(n)}" for n in names if now.get(n) != then.get(n)
+    ]
     return ", ".join(changed) or None
 
 
@@ -150,7 +152,7 @@ class StackFiles:
     def description(self) -> Path:
         return self.checkpoint.with_suffix(".json")
 
-    def describe(self, *, step: int, environment: Mapping[str, Any]) -> None:
+    def describe(self, step: int, *, environment: Mapping[str, Any]) -> None:
         """Says who trains together, for whoever makes the stack again.
 
         Raises:
@@ -165,9 +167,7 @@ class StackFiles:
             partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             os.replace(partial, self.description)
         except OSError as error:
-            raise BenchError(
-                f"{self.description}: cannot be written ({error.strerror})"
-            ) from error
+            raise BenchError(f"{self.description}: cannot be written ({error.strerror})") from error
 
     def remove(self) -> None:
         """Once every run has its record. The checkpoint goes first: without it, the stack begins

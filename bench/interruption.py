@@ -32,6 +32,13 @@ class Interrupted(BaseException):
         self.signal, self.step, self.steps = number, step, steps
 
     @property
+    def where(self) -> str:
+        """For people, with what to do."""
+        if self.step is None:
+            return "; the same command goes on with what is missing"
+        return f" at step {self.step:,} of {self.steps:,}; the same command goes on from there"
+
+    @property
     def status(self) -> int:
         """With which a process ends then, as a shell has it."""
         return 128 + self.signal

@@ -44,10 +44,10 @@ class Trainer:
     the metric it stops. With ``accumulate_grad_batches`` a step takes the mean gradient of so many
     batches, and steps are what everything else counts.
     With ``ema_decay`` it is validated and tested with the exponential moving average of its
-    weights. It is saved after ``checkpoint_seconds``, and after evaluations, so that the same
-    command goes on from there if it is ended early. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
+    weights. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
     ``{_target_: path, argument: value}``. With ``resume`` a run goes on from the longest finished
-    one that differs only in its length.
+    one that differs only in its length. Every ``checkpoint_seconds`` (null for never), and after
+    evaluations, a run is saved: ended early, it goes on from there by the same command.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045

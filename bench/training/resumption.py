@@ -104,16 +104,14 @@ class Checkpoints:
     Args:
         path: the file; None for none.
         seconds: at least so often; None for not by time.
+
+    Attributes:
         tell: is told of the step where training begins, and of that of each checkpoint.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        seconds: float | None,
-        tell: Callable[[int], None] = lambda step: None,
-    ) -> None:
-        self.path, self.seconds, self.tell = path, seconds, tell
+    def __init__(self, path: Path | None, seconds: float | None) -> None:
+        self.path, self.seconds = path, seconds
+        self.tell: Callable[[int], None] = lambda step: None
         self.cost = FIRST
         self.last = time.perf_counter()
         self.step: int | None = None  # of the last one, or where the training began
@@ -228,7 +226,7 @@ def is_of(runs: list[str], saved: Mapping[str, Any]) -> bool:
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """Of all generators that a workload, or a person's callback, may draw from."""
-    name, key, *rest = np.random.get_state(legacy=True)
+    name, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - others draw from it
     return {
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -241,5 +239,5 @@ def set_random_state(saved: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(saved["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(saved["cuda"], device)
-    np.random.set_state(saved["numpy"])
+    np.random.set_state(saved["numpy"])  # noqa: NPY002
     random.setstate(saved["python"])

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +145,7 @@ class Run:
     def _checkpoint(self) -> Path | None:
         """Where this training is saved."""
         if len(self.configs) > 1:
-            return self.stack and self.stack.checkpoint
+            return None if self.stack is None else self.stack.checkpoint
         kept = self.configs[0]["trainer"]["enable_checkpointing"]
         return self.directories[0] / continuation.CHECKPOINT if kept else None
 
@@ -157,7 +159,9 @@ class Run:
             return continuation.Start(None, f"starts from the beginning: {error}")
         if not is_of(self.runs, saved.state):
             reason: str | None = "it is of another run"
-        elif any(then and not now for then, now in zip(saved.state["made"], self.made, strict=True)):
+        elif any(
+            then and not now for then, now in zip(saved.state["made"], self.made, strict=True)
+        ):
             reason = "a run of it had a record then, and has none now"
         else:
             reason = continuation.changes(self._environment(), saved.state["environment"])
@@ -262,18 +266,21 @@ class Run:
             module = StackModule(members, self.workload, self.plan, self.models)
         module.runs, module.made, module.environment = self.runs, self.made, about
         if trainer.world_size == 1:
-            module.checkpoints = Checkpoints(
-                self._checkpoint,
-                self.configs[0]["trainer"]["checkpoint_seconds"],
-                lambda step: self.stack and self.stack.describe(step=step, environment=about),
-            )
+            seconds = self.configs[0]["trainer"]["checkpoint_seconds"]
+            module.checkpoints = Checkpoints(self._checkpoint, seconds)
+            if self.stack is not None:
+                describe = partial(self.stack.describe, environment=about)
+                module.checkpoints.tell = describe
         saved, alone = self.saved, len(members) == 1
         if saved is not None:
             saved.replay(module)
         if saved is not None and isinstance(module, StackModule):
             module.start = saved.content
         path = saved.path if saved is not None and alone else None
-        trainer.fit(module, ckpt_path=path, weights_only=True)
+        with warnings.catch_warnings():
+            if self.goes_on:
+                warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+            trainer.fit(module, ckpt_path=path, weights_only=True)
         if saved is not None and alone and self._checkpoint is not None and self.is_first_process:
             saved.copy(self.directories[0])
         if not all(member.diverged for member in members):
