@@ -27,7 +27,7 @@ from bench import interruption
 from bench.command_line import CONF
 from bench.continuation import begun_stacks
 from bench.interruption import Interrupted
-from bench.records import Record
+from bench.records import Record, read
 from bench.settings import jobs
 from bench.settings.identity import run_directory
 from bench.settings.jobs import Job
@@ -60,6 +60,7 @@ class Ending:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.step: int | None = None
+        self.signal = signal.SIGUSR1
         for kind in (SoloModule, StackModule):
             monkeypatch.setattr(kind, "take_step", self.after(kind.take_step))
 
@@ -67,7 +68,7 @@ class Ending:
         def taken(module: TrainingModule, indices: Tensor, step: int) -> Tensor:
             losses = take(module, indices, step)
             if step + 1 == self.step:
-                interruption.ask(signal.SIGUSR1)
+                interruption.ask(self.signal)
             return losses
 
         return taken
@@ -114,8 +115,8 @@ def result(record: Record) -> dict[str, Any]:
     """A record without times and places."""
     content = asdict(record)
     content["target"] = {k: v for k, v in record.target.items() if k != "seconds"}
-    content["config"] = {k: v for k, v in record.config.items() if k != "runs_dir"}
-    return {k: v for k, v in content.items() if k not in ("timing", "overrides")}
+    content["config"] = {k: v for k, v in record.config.items() if k not in ("runs_dir", "study")}
+    return {k: v for k, v in content.items() if k not in ("study", "timing", "overrides", "search")}
 
 
 def bits(content: Any) -> Any:
@@ -551,3 +552,95 @@ def test_times_are_those_of_all_attempts(tmp_path: Path, ending: Ending) -> None
 
 
 # -- from the shell --------------------------------------------------------------------------------
+SHELL = [*SMALL, "optimizer=adam"]
+
+
+def test_a_command_that_is_ended(
+    shell: Callable[..., tuple[int, str]], ending: Ending, tmp_path: Path
+) -> None:
+    GlobalHydra.instance().clear()
+    ending.step, ending.signal = 10, signal.SIGTERM
+    status, said = shell(*SHELL)
+    assert status == 143
+    line = "interrupted at step 10 of 32; the same command goes on from there"
+    assert said.splitlines()[-1] == line
+    ending.step = None
+    status, said = shell(*SHELL)
+    assert status == 0, said
+    assert "goes on from step 10, where it was interrupted" in said
+    assert "completed" in said
+    (record,) = tmp_path.glob("runs/**/record.json")
+    assert json.loads(record.read_text())["timing"]["interruptions"] == 1
+    assert "already made" in shell(*SHELL)[1]
+
+
+def test_a_command_that_keeps_no_checkpoints(
+    shell: Callable[..., tuple[int, str]], ending: Ending
+) -> None:
+    GlobalHydra.instance().clear()
+    ending.step, ending.signal = 10, signal.SIGINT
+    status, said = shell(*SHELL, "trainer.enable_checkpointing=false")
+    assert status == 130
+    assert said.splitlines()[-1] == "interrupted; the same command goes on with what is missing"
+
+
+def test_before_there_is_anything_to_lose(
+    shell: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second word of a person who has no patience is heard, too."""
+    GlobalHydra.instance().clear()
+
+    def hang_up(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr("bench.training.run.loaded", hang_up)
+    status, said = shell(*SHELL)
+    assert status == 128 + signal.SIGHUP
+    assert said.splitlines()[1:] == ["interrupted; the same command goes on with what is missing"]
+    assert not list(tmp_path.glob("runs/**/*.*"))
+
+
+PARTS = ["trainer.checkpoint_seconds=0.2", "trainer.steps_per_execution=5", "trainer.max_epochs=12"]
+LONG = [  # some seconds, of real images
+    *("optimizer=adam", "workload=mnist_logistic", "workload.val_size=40000"),
+    *("trainer.log_every_n_steps=20", "trainer.enable_progress_bar=false", *PARTS),
+]
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed(tmp_path: Path, real_data: Callable[[str], Any]) -> None:
+    """At random moments, by every signal."""
+    real_data("mnist")
+    GlobalHydra.instance().clear()
+    own = str(Path(__file__).parents[2])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": own}
+
+    def start(study: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "bench", f"study={study}", *LONG]
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    with start("whole") as whole:
+        assert whole.communicate()[1] == ""
+    drawn, ended = random.Random(0), 0
+    signals = [*interruption.SIGNALS, signal.SIGKILL]
+    while True:
+        with start("parts") as process:
+            number = signals[ended % len(signals)]
+            try:
+                said = process.communicate(timeout=drawn.uniform(0.3, 9))[1]
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+                said = process.communicate()[1]
+                ended += 1
+        assert len(said.splitlines()) <= 1, said
+        if process.returncode == 0:
+            break
+        if number != signal.SIGKILL:
+            assert process.returncode == 128 + number
+            assert said.startswith("interrupted")
+    assert ended > 3
+    one, other = (next((tmp_path / "runs" / name).glob("*/*/*")) for name in ("whole", "parts"))
+    assert_same(*((path, read(path / "record.json")) for path in (one, other)))
