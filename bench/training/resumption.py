@@ -90,13 +90,6 @@ class Saved:
                 rows = Rows.of(saved["rows"])
                 member.recorder.replay(rows, total_seconds=self.state["total_seconds"])
 
-    def copy(self, directory: Path) -> None:
-        """Gives the checkpoint to another run, for which no step was left to do."""
-        path = directory / CHECKPOINT
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            shutil.copyfile(self.path, path)
-
 
 class Checkpoints:
     """When a training is saved, and where.
@@ -154,6 +147,14 @@ class Checkpoints:
         self.tell(module.steps_done)
         self.step, self.last = module.steps_done, time.perf_counter()
         self.cost = self.last - began
+
+
+def copy(checkpoint: Path, directory: Path) -> None:
+    """Gives one to another run, for which no step was left to do."""
+    path = directory / CHECKPOINT
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        shutil.copyfile(checkpoint, path)
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:

@@ -42,7 +42,7 @@ from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.recorder import Recorder
 from bench.training.reports import Report
-from bench.training.resumption import Checkpoints, Saved, is_of
+from bench.training.resumption import Checkpoints, Saved, copy, is_of
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
 from bench.workloads.models import check_contract, drawn, loaded
@@ -74,7 +74,7 @@ class Run:
         stack: where a stack is saved; None for nowhere.
 
     Attributes:
-        saved: what there is to go on from.
+        saved: what there is to go on from, until it trains.
         start: the same for people, where there is something to say.
         goes_on: whether that is of these very runs, which were ended early.
 
@@ -271,18 +271,20 @@ class Run:
             if self.stack is not None:
                 describe = partial(self.stack.describe, environment=about)
                 module.checkpoints.tell = describe
-        saved, alone = self.saved, len(members) == 1
-        if saved is not None:
-            saved.replay(module)
-        if saved is not None and isinstance(module, StackModule):
-            module.start = saved.content
-        path = saved.path if saved is not None and alone else None
+        path = None
+        if self.saved is not None:
+            self.saved.replay(module)
+            if isinstance(module, StackModule):
+                module.start = self.saved.content
+            else:
+                path = self.saved.path
+            self.saved = None  # and with it the file, which is replaced as training goes on
         with warnings.catch_warnings():
             if self.goes_on:
                 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
             trainer.fit(module, ckpt_path=path, weights_only=True)
-        if saved is not None and alone and self._checkpoint is not None and self.is_first_process:
-            saved.copy(self.directories[0])
+        if path is not None and self._checkpoint is not None and self.is_first_process:
+            copy(path, self.directories[0])
         if not all(member.diverged for member in members):
             if self.workload.validates and module.validated_at != module.steps_done:
                 trainer.validate(module, verbose=False)  # max_steps ended within an epoch

@@ -521,6 +521,25 @@ def test_a_failure_goes_on_too(
     assert_same((whole.directory, expected), (parts.directory, record))
 
 
+@pytest.mark.parametrize("hook", ["on_test_epoch_end", "on_validation_epoch_end"])
+def test_when_no_step_is_left(
+    tmp_path: Path, ending: Ending, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    """The first one validates once more, as its last step is within an epoch; the test is last."""
+    whole, parts = (planned(tmp_path / name, "trainer.max_steps=7") for name in ("whole", "parts"))
+    (expected,) = jobs.run([whole])
+
+    def end(module: TrainingModule) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(TrainingModule, hook, end)
+        jobs.run([parts])
+    (record,) = jobs.run([parts])
+    assert record.timing["interruptions"] == 1
+    assert_same((whole.directory, expected), (parts.directory, record))
+
+
 def test_as_many_threads(tmp_path: Path, ending: Ending) -> None:
     before = torch.get_num_threads()
     job = planned(tmp_path, "trainer.max_steps=8")
