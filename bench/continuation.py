@@ -184,11 +184,11 @@ def begun_stacks(study: Path) -> list[tuple[Path, ...]]:
     runs, in order. Files of those whose runs all have their records are removed.
 
     What a run in a stack becomes depends, in the last bits, on its company, and the checkpoint of a
-    stack is that of all its runs. So whoever plans a sweep makes each of these first, as one task:
-    the jobs of all these directories, in this order, also those that have a record by now. `Run` is
-    told which these are (``made``): they train along, and their records stay. Where a directory is
-    none of the sweep's, the stack is not to be made again: those of its runs that are missing are
-    put together like any others, and its files stay for a sweep that has them all.
+    stack is that of all its runs. So whoever plans a sweep makes each of these as it was, as one
+    task: the jobs of all these directories, in this order, also those that have a record by now.
+    `bench.settings.jobs.run` has the latter train along, and leaves their records alone. Where a
+    directory is none of the sweep's, the stack is not to be made again: those of its runs that are
+    missing are put together like any others, and its files stay for a sweep that has them all.
     """
     found = []
     for path in sorted((study / STACKS).glob("*.json")):
@@ -200,7 +200,8 @@ def begun_stacks(study: Path) -> list[tuple[Path, ...]]:
         except (BenchError, ValueError, LookupError, TypeError, RecursionError):
             continue  # whatever that is, it is no stack of ours
         if all(_is_made(directory) for directory, _ in stack.runs):
-            stack.remove()
+            with suppress(OSError):  # who only reads cannot
+                stack.remove()
         else:
             found.append(tuple(directory for directory, _ in stack.runs))
     return found
@@ -209,7 +210,7 @@ def begun_stacks(study: Path) -> list[tuple[Path, ...]]:
 def _is_made(directory: Path) -> bool:
     try:
         return records.read(directory / records.FILE_NAME).status != "failed"
-    except BenchError:
+    except (BenchError, ValueError):  # the latter where that can be no path
         return False
 
 

@@ -5,10 +5,12 @@ While a process heeds them, the first one is only noted, and whoever works looks
 it can stop without loss. Until there is something that could be lost, it ends the work at once.
 """
 
+import os
 import signal
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -106,5 +108,16 @@ def _answer(signals: tuple[int, ...]) -> None:
 def _note(number: int, frame: FrameType | None) -> None:
     first = _noted is None
     ask(number)
+    if number == signal.SIGHUP:
+        _leave_terminal()
     if _at_once or not first:
         raise Interrupted(number)
+
+
+def _leave_terminal() -> None:
+    """To write to one that was closed is an error, which would come in the way of what is still to
+    be done."""
+    for output in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -209,6 +209,7 @@ def run(
         Taken: another process makes one of them.
         Unwritable: there is no room for what they leave.
         BenchError: the runs cannot be made as configured; nothing was written.
+        Interrupted: a signal asked for an end; called again, they go on.
     """
     if not is_first_process(jobs[0].config):
         return _make(jobs, tell, say)

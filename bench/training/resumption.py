@@ -1,6 +1,6 @@
 """Training that goes on where a checkpoint was made, and gives what it would have given.
 
-A checkpoint is made between two executions, or at the end. That of a run alone is Lightning's, with
+A checkpoint is made between two steps, or at the end. That of a run alone is Lightning's, with
 the weights, the optimizer's and the callbacks' state; to it the module adds, under `KEY`, what only
 it knows, the rows of ``metrics.csv`` among it. A stack has one of its own. What Lightning keeps of
 its loops is not used: there an item of several steps counts as one, and a run that ended within an

@@ -157,20 +157,24 @@ class Run:
             saved = Saved.read(path)
         except BenchError as error:
             return continuation.Start(None, f"starts from the beginning: {error}")
-        if not is_of(self.runs, saved.state):
-            reason: str | None = "it is of another run"
-        elif any(
-            then and not now for then, now in zip(saved.state["made"], self.made, strict=True)
-        ):
-            reason = "a run of it had a record then, and has none now"
-        else:
-            reason = continuation.changes(self._environment(), saved.state["environment"])
+        reason = self._refusal(saved.state)
         if reason is not None:
             line = f"starts from the beginning: {path} cannot be continued: {reason}"
             return continuation.Start(None, line)
         self.saved = saved
         line = f"goes on from step {saved.state['steps']}, where it was interrupted"
         return continuation.Start(path.parent, line, saved.state["environment"]["threads"])
+
+    def _refusal(self, state: Mapping[str, Any]) -> str | None:
+        """Why a checkpoint is not what these runs would come by again."""
+        try:
+            if not is_of(self.runs, state):
+                return "it is of another run"
+            if any(then and not now for then, now in zip(state["made"], self.made, strict=True)):
+                return "a run of it had a record then, and has none now"
+            return continuation.changes(self._environment(), state["environment"])
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return "it is not of this version"
 
     def _find_start(self) -> continuation.Start:
         if len(self.configs) > 1:
