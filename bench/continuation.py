@@ -199,7 +199,7 @@ def begun_stacks(study: Path) -> list[tuple[Path, ...]]:
             )
         except (BenchError, ValueError, LookupError, TypeError, RecursionError):
             continue  # whatever that is, it is no stack of ours
-        if all(_is_made(directory) for directory, _ in stack.runs):
+        if all(is_made(directory) for directory, _ in stack.runs):
             with suppress(OSError):  # who only reads cannot
                 stack.remove()
         else:
@@ -207,7 +207,8 @@ def begun_stacks(study: Path) -> list[tuple[Path, ...]]:
     return found
 
 
-def _is_made(directory: Path) -> bool:
+def is_made(directory: Path) -> bool:
+    """Whether a run has its record, and did not fail."""
     try:
         return records.read(directory / records.FILE_NAME).status != "failed"
     except (BenchError, ValueError):  # the latter where that can be no path

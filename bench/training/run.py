@@ -151,7 +151,7 @@ class Run:
 
     def _find_own_start(self) -> continuation.Start | None:
         path = self._checkpoint
-        if path is None or not path.is_file():
+        if path is None or not path.is_file() or all(map(continuation.is_made, self.directories)):
             return None
         try:
             saved = Saved.read(path)

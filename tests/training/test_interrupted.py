@@ -34,7 +34,7 @@ from bench.settings import jobs
 from bench.settings.identity import run_directory
 from bench.settings.jobs import Job
 from bench.settings.schema import total_steps, validate
-from bench.training import resumption
+from bench.training import Run, resumption
 from bench.training.module import TrainingModule
 from bench.training.recorder import Recorder
 from bench.training.solo import SoloModule
@@ -259,6 +259,13 @@ def test_other_workloads(
     monkeypatch.setattr(sys.modules[__name__], "SMALL", [])
     fake_cache(data, tmp_path / "data")
     assert_as_if_whole(tmp_path, ending, f"data_dir={tmp_path}/data", *own)
+
+
+def test_what_is_finished_does_not_go_on(tmp_path: Path) -> None:
+    job = planned(tmp_path, "trainer.max_steps=2")
+    jobs.run([job])
+    ready = Run([job.config], [job.directory])
+    assert (ready.saved, ready.start, ready.goes_on) == (None, None, False)
 
 
 # -- stacks ----------------------------------------------------------------------------------------
@@ -679,4 +686,30 @@ def test_processes_that_are_killed(tmp_path: Path, real_data: Callable[[str], An
             assert said.startswith("interrupted")
     assert ended > 3
     one, other = (next((tmp_path / "runs" / name).glob("*/*/*")) for name in ("whole", "parts"))
+    assert_same(*((path, read(path / "record.json")) for path in (one, other)))
+
+
+@pytest.mark.slow
+def test_several_processes_go_on_from_the_last_epoch(
+    tmp_path: Path, real_data: Callable[[str], Any]
+) -> None:
+    real_data("mnist")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    both = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp"]
+    command = [sys.executable, "-m", "bench", *LONG, *both, "trainer.max_epochs=6"]
+    streams: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    place: Any = {
+        "cwd": tmp_path,
+        "env": environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    }
+    subprocess.run([*command, "study=whole"], check=True, **streams, **place)
+    with subprocess.Popen([*command, "study=parts"], **streams, **place) as process:
+        while not list(tmp_path.glob("runs/parts/**/last.ckpt")) and process.poll() is None:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.communicate()[1].splitlines()[-1].startswith("interrupted")
+    assert process.returncode == 143
+    subprocess.run([*command, "study=parts"], check=True, **streams, **place)
+    one, other = (next((tmp_path / "runs" / name).glob("*/*/*")) for name in ("whole", "parts"))
+    assert read(other / "record.json").timing["interruptions"] == 1
     assert_same(*((path, read(path / "record.json")) for path in (one, other)))
