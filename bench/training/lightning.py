@@ -7,6 +7,9 @@ kept in optimizer steps all the same.
 
 import signal
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -61,6 +64,14 @@ def leave_to_us(trainer: pl.Trainer, checkpoint: dict[str, Any], *, same_run: bo
 def checkpoint(trainer: pl.Trainer) -> dict[str, Any]:
     """What Lightning would write, for us to write."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+@contextmanager
+def known_checkpoints() -> Iterator[None]:
+    """Lightning's own are beside those that a run goes on with, and no reason for a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        yield
 
 
 def leave_signals(trainer: pl.Trainer) -> None:

@@ -2,8 +2,8 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from bench.training.environment import environment
 from bench.training.lightning import (
     StepProgressBar,
     end_others,
+    known_checkpoints,
     leave_signals,
     validate_within_epochs,
 )
@@ -283,9 +284,7 @@ class Run:
             else:
                 path = self.saved.path
             self.saved = None  # and with it the file, which is replaced as training goes on
-        with warnings.catch_warnings():
-            if self.goes_on:
-                warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        with known_checkpoints() if self.goes_on else nullcontext():
             trainer.fit(module, ckpt_path=path, weights_only=True)
         if path is not None and self._checkpoint is not None and self.is_first_process:
             copy(path, self.directories[0])
