@@ -10,7 +10,7 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import records
 from bench.command_line import search_path, typed
+from bench.continuation import StackFiles
 from bench.declared import LONGEST
 from bench.errors import BenchError
 from bench.holding import Taken, hold
@@ -30,6 +31,7 @@ from bench.settings.overrides import usable
 from bench.settings.schema import as_yaml, validate
 from bench.settings.workloads import schema_for, workload_of
 
+KEPT = ("checkpoints", "run.log")  # by a run that goes on
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 WAIT = 0.5  # seconds, between two looks at a run that another process makes
@@ -207,6 +209,7 @@ def run(
         Taken: another process makes one of them.
         Unwritable: there is no room for what they leave.
         BenchError: the runs cannot be made as configured; nothing was written.
+        Interrupted: a signal asked for an end; called again, they go on.
     """
     if not is_first(jobs[0].config["trainer"]):
         return _make(jobs, tell, say)
@@ -214,9 +217,14 @@ def run(
         made = {job.directory: record for job in jobs if (record := job.finished()) is not None}
         missing = [job for job in jobs if job.directory not in made]
         if missing:
-            records_made = _make(missing, tell, say)
+            begun = made and _stack(jobs).description.is_file()  # it takes all to go on
+            records_made = _make(jobs if begun else missing, tell, say, made=made)
             made |= {job.directory: r for job, r in zip(missing, records_made, strict=True)}
         return [made[job.directory] for job in jobs]
+
+
+def _stack(jobs: Sequence[Job]) -> StackFiles:
+    return StackFiles.of([(job.directory, digest(job.config)) for job in jobs])
 
 
 def run_when_free(job: Job, *, say: Callable[[str], None] | None = None) -> list[Record]:
@@ -236,23 +244,28 @@ def _make(
     jobs: Sequence[Job],
     tell: Callable[[int, int], None] | None,
     say: Callable[[str], None] | None,
+    made: Container[Path] = (),
 ) -> list[Record]:
+    """Those of ``jobs`` that are not made; the others of a stack train along."""
     from bench.training import Run
 
+    missing = [job for job in jobs if job.directory not in made]
     ready = Run(
         [job.config for job in jobs],
         [job.directory for job in jobs],
         tell,
         overrides=[job.overrides for job in jobs],
         searches=[job.search for job in jobs],
+        made=[job.directory in made for job in jobs],
+        stack=_stack(jobs) if len(jobs) > 1 else None,
     )
     if not ready.is_first_process:
         return ready.train()
-    for job in jobs:
-        _open_directory(job)
+    for job in missing:
+        _open_directory(job, goes_on=ready.goes_on)
     if say is not None:
         say(ready.size)
-    with _logging_to([job.directory / "run.log" for job in jobs]):
+    with _logging_to([job.directory / "run.log" for job in missing]):
         try:
             if ready.start is not None:
                 logging.getLogger(__name__).info(ready.start.line)
@@ -262,7 +275,7 @@ def _make(
         except Exception as error:
             refuse_if_full(error, jobs[0].directory)
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
-            return [_record_failure(job, reason(error)) for job in jobs]
+            return [_record_failure(job, reason(error)) for job in missing]
 
 
 def reason(error: Exception) -> str:
@@ -338,14 +351,15 @@ def _said_in_a_line(directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_directory(job: Job) -> None:
-    """Makes the run's directory, with what an earlier, unfinished attempt left taken out."""
+def _open_directory(job: Job, *, goes_on: bool) -> None:
+    """Makes the run's directory, with what an earlier, unfinished attempt left taken out. A run
+    that goes on has its curves in its checkpoint, and writes them anew."""
     directory = job.directory
     with _said_in_a_line(directory):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / records.FILE_NAME).unlink(missing_ok=True)
         for pattern in OUTPUTS:
-            for path in directory.glob(pattern):
+            for path in () if goes_on and pattern in KEPT else directory.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (directory / ".hydra").mkdir()
         contents = {"config": job.config, "hydra": job.hydra, "overrides": list(job.overrides)}
