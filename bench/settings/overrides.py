@@ -1,5 +1,6 @@
 """What an override may not say: Hydra would take it, or end in a traceback."""
 
+import functools
 from dataclasses import fields
 from typing import Any
 
@@ -9,6 +10,7 @@ from hydra.core.override_parser.types import Override
 from bench.errors import BenchError
 from bench.settings.schema import Config
 
+MOST_LINES = 10_000  # that are remembered, parsed
 GROUPS = {"experiment", *(f.name for f in fields(Config) if "part" in f.metadata)}
 
 # What Hydra would write, and where; with what we have it do, which Lightning says again to the
@@ -30,7 +32,7 @@ def usable(line: str) -> list[str]:
         BenchError: it says what it may not.
         HydraException: it is not understood.
     """
-    override = OverridesParser.create().parse_overrides([line])[0]
+    override = parsed(line)
     check(override)
     key, value = override.key_or_group, override.value()
     chosen = key in GROUPS or "/" in key
@@ -39,6 +41,21 @@ def usable(line: str) -> list[str]:
     if value is None and (override.is_delete() or key == "experiment"):
         return [line] if override.is_delete() else []
     return [f"{override.get_key_element()}='{override.get_value_element_as_str()}'"]
+
+
+@functools.lru_cache(MOST_LINES)
+def parsed(line: str) -> Override:
+    """One override, by Hydra's grammar.
+
+    Raises:
+        HydraException: it is not understood.
+    """
+    return _parser().parse_overrides([line])[0]
+
+
+@functools.cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
 
 
 def check(override: Override) -> None:

@@ -75,8 +75,6 @@ class MachineLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         from rich.progress import track
 
-        from bench.settings.jobs import plan
-
         with self.one_sweep() as sweep:
             tracked = track(
                 job_overrides,
@@ -86,7 +84,7 @@ class MachineLauncher(Launcher):
                 disable=sweep.display.live.is_started or not sweep.display.is_live,
             )
             jobs = [
-                plan(*self.composer.compose(overrides), search)
+                self.composer.plan(overrides, search)
                 for overrides, search in zip_longest(tracked, self.searches)
             ]
             records = sweep.run(jobs)
