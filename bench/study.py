@@ -61,6 +61,7 @@ NOT_A_SETTING = (
 )
 
 
+ADDED = identity.hyperparameters(identity.ADDED)  # which an older record does not name
 SCHEDULE = "schedule.name"
 MOST_TOLD = 6  # values of a choice's own setting that names can tell apart
 
@@ -306,8 +307,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     record = record | {"metric": Metric(**record["metric"]), "sampler": sampler}
     row = {name: record[name] for name in RUN_COLUMNS}
     named = record["hyperparameters"]
-    added = identity.hyperparameters(identity.ADDED)  # which an older record does not name
-    named = named | (added | named)
+    named = named | (ADDED | named)
     for group, values in (
         ("", {_column(name): value for name, value in named.items()}),
         ("", record["metrics"]),
@@ -349,6 +349,9 @@ def _is_unicode(path: Path) -> bool:
 def _printable(value: Any) -> Any:
     """Text, at any depth, with a space for every character that a terminal obeys, an SVG may not
     hold, or nobody sees."""
+    kind = type(value)
+    if kind is float or kind is int or kind is bool or value is None:
+        return value
     if isinstance(value, str):
         if value.isprintable():
             return value

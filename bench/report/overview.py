@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class Overview:
                 path.unlink(missing_ok=True)
                 with suppress(OSError):
                     path.parent.rmdir()
-        about = [self._columns(study), events.layout(_layout(study, found))]
+        about = [self._columns(study, runs.values()), events.layout(_layout(study, found))]
         events.write(
             report / FIGURES, map(events.Point, about), kind="overview", began=began[FIGURES]
         )
@@ -134,9 +134,12 @@ class Overview:
                 return self.times[path]
         return None
 
-    def _columns(self, study: Study) -> Summary.Value:
-        """Of HParams: what varies first, and of what was measured only what ranks."""
-        for directory in map(str, study.runs["directory"]):
+    def _columns(self, study: Study, shown: Collection[str]) -> Summary.Value:
+        """Of HParams, for the runs that it shows: what varies first, and of what was measured only
+        what ranks."""
+        for directory in self.sessions.keys() - set(shown):
+            del self.sessions[directory]
+        for directory in shown:
             path = study.directory / directory / records.FILE_NAME
             with suppress(OSError, BenchError):
                 modified = path.stat().st_mtime_ns

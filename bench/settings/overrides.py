@@ -1,7 +1,8 @@
 """What an override may not say: Hydra would take it, or end in a traceback."""
 
 import functools
-from dataclasses import fields
+import re
+from dataclasses import fields, replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,6 +11,8 @@ from hydra.core.override_parser.types import Override
 from bench.errors import BenchError
 from bench.settings.schema import Config
 
+KEY = re.compile(r"[a-z]\w*(\.\w+)*", re.ASCII)
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?", re.ASCII)  # most, as Hydra reads them
 MOST_LINES = 10_000  # that are remembered, parsed
 GROUPS = {"experiment", *(f.name for f in fields(Config) if "part" in f.metadata)}
 
@@ -45,12 +48,22 @@ def usable(line: str) -> list[str]:
 
 @functools.lru_cache(MOST_LINES)
 def parsed(line: str) -> Override:
-    """One override, by Hydra's grammar.
+    """One override, by Hydra's grammar. Of numbers, of which a sweep has thousands, it is asked
+    once for each key: it takes a third of a millisecond.
 
     Raises:
         HydraException: it is not understood.
     """
+    key, _, value = line.partition("=")
+    if NUMBER.fullmatch(value) and KEY.fullmatch(key):
+        number = int(value) if value.lstrip("-").isdigit() else float(value)
+        return replace(_of_key(key), _value=number, input_line=line)
     return _parser().parse_overrides([line])[0]
+
+
+@functools.lru_cache(MOST_LINES)
+def _of_key(key: str) -> Override:
+    return _parser().parse_overrides([f"{key}=0"])[0]
 
 
 @functools.cache
