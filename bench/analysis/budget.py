@@ -58,17 +58,20 @@ def expected_best(
     Infinite scores are taken as they are.
     """
     values = np.asarray(scores if of is None else of, dtype=float)
-    found = [
-        _weighted(selection_probabilities(scores, some, replacement=replacement), values).sum(axis=1)
-        for some in _in_parts(budgets, values.size)
-    ]
-    return np.concatenate(found)
-
-
-def _weighted(probability: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Terms of an expectation, where infinities without a chance do not count."""
     with np.errstate(invalid="ignore"):  # an expectation over both infinities is NaN
-        return np.where(probability != 0, probability * values, 0.0)
+        return np.concatenate(
+            [
+                _terms(selection_probabilities(scores, some, replacement=replacement), values).sum(
+                    axis=1
+                )
+                for some in _in_parts(budgets, values.size)
+            ]
+        )
+
+
+def _terms(probability: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Of an expectation, to which an infinity without a chance adds nothing."""
+    return np.where(probability != 0, probability * values, 0.0)
 
 
 def _in_parts(budgets: np.ndarray, trials: int) -> list[np.ndarray]:
@@ -96,8 +99,8 @@ def _without_each(scores: np.ndarray, budgets: np.ndarray) -> np.ndarray:
     x, k = scores[known], np.asarray(budgets)[:, None]
     chance = np.diff(_best_at_most(np.arange(1, x.size), k, False), axis=1, prepend=0.0)
     with np.errstate(invalid="ignore"):
-        below = np.cumsum(_weighted(chance, x[:-1]), axis=1)
-        above = np.cumsum(_weighted(chance, x[1:])[:, ::-1], axis=1)[:, ::-1]
+        below = np.cumsum(_terms(chance, x[:-1]), axis=1)
+        above = np.cumsum(_terms(chance, x[1:])[:, ::-1], axis=1)[:, ::-1]
         result[known] = (np.pad(below, ((0, 0), (1, 0))) + np.pad(above, ((0, 0), (0, 1)))).T
     return result
 
@@ -167,8 +170,8 @@ def spread_of_best(scores: np.ndarray, budgets: np.ndarray, *, replacement: bool
     for some in _in_parts(budgets, scores.size):
         probability = selection_probabilities(scores, some, replacement=replacement)
         with np.errstate(invalid="ignore"):
-            mean = _weighted(probability, scores).sum(axis=1)[:, None]
-            found.append(np.sqrt(_weighted(probability, (scores - mean) ** 2).sum(axis=1)))
+            mean = _terms(probability, scores).sum(axis=1)[:, None]
+            found.append(np.sqrt(_terms(probability, (scores - mean) ** 2).sum(axis=1)))
     return np.concatenate(found)
 
 
