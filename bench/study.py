@@ -275,7 +275,9 @@ def _curve(path: Path) -> pd.DataFrame:
         raise BenchError(f"{path}: not a table of numbers ({error})") from error
     if "step" not in table.columns:
         raise BenchError(f"{path}: has no column 'step'")
-    numbers = table.apply(pd.to_numeric, errors="coerce").astype(float)
+    if not all(map(pd.api.types.is_numeric_dtype, table.dtypes)):
+        table = table.apply(pd.to_numeric, errors="coerce")
+    numbers = table.astype(float)
     numbers = numbers.where(numbers.abs() <= LARGEST)
     return numbers[numbers["step"].between(0, 2**53)]
 

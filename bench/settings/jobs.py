@@ -80,7 +80,7 @@ def plan(own: DictConfig, hydra: dict[str, Any], search: Mapping[str, Any] | Non
     Raises:
         BenchError: a value is out of range.
     """
-    name_own_classes(own, hydra["overrides"]["task"])
+    _name_own_classes(own, hydra["overrides"]["task"])
     return job_of(validate(own), hydra, noted(hydra, search))
 
 
@@ -115,7 +115,7 @@ def noted(hydra: Mapping[str, Any], search: Mapping[str, Any] | None) -> dict[st
     return {"sampler": search["sampler"], "prior": prior, "command": command}
 
 
-def name_own_classes(own: DictConfig, said: Sequence[str]) -> None:
+def _name_own_classes(own: DictConfig, said: Sequence[str]) -> None:
     """What was given another class than its file names does not get the file's name: two would have
     one directory."""
     keys = {line.partition("=")[0] for line in said}

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import BenchError
 from bench.settings.hydra import directory_name, set_values
-from bench.settings.jobs import Job, job_of, name_own_classes, noted, plan, split
+from bench.settings.jobs import Job, job_of, noted, plan, split
 from bench.settings.overrides import MOST_LINES, is_within, parsed, usable
 from bench.settings.schema import check, completed, declarations, typed
 
