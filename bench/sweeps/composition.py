@@ -223,7 +223,7 @@ def _leaves(node: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(node, dict | list):
         return {prefix: node}
     items = node.items() if isinstance(node, dict) else enumerate(node)
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in items:
         found |= _leaves(value, f"{prefix}.{key}" if prefix else str(key))
     return found
