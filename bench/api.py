@@ -36,7 +36,7 @@ def run(*overrides: str) -> Record:
 
     def task(composed: Any) -> None:
         job = jobs.plan(composed, jobs.plain_hydra(HydraConfig.get()))
-        made.extend([found] if (found := job.finished()) is not None else jobs.run([job]))
+        made.extend([found] if (found := job.finished()) is not None else jobs.run_when_free(job))
 
     with _as_a_command():
         said = read(["--run", *overrides])

@@ -129,11 +129,15 @@ def write(record: Record, directory: Path) -> Path:
     path = directory / FILE_NAME
     partial = directory / f".{FILE_NAME}.partial"
     text = json.dumps(finite(asdict(record)), indent=1, allow_nan=False)
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     return path
 
 

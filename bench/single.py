@@ -1,6 +1,5 @@
 """One run from the shell, and what a person is told of it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from bench.errors import BenchError
 from bench.metrics import Metric
 from bench.records import Record
 from bench.report import text
-from bench.settings.jobs import Job, run
+from bench.settings.jobs import Job, is_first_process, run_when_free
 from bench.settings.schema import total_steps
 
 
@@ -32,10 +31,10 @@ def main(job: Job) -> Record | None:
 
     record = job.finished()
     said = "already made: " if record is not None else ""
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # Lightning starts the others by this command
+    if is_first_process(job.config):  # Lightning starts the others by this command
         say(f"{said}{what(job.config)} -> {job.directory}", "dim")
     if record is None:
-        made = run([job], say=lambda line: say(line, "dim"))
+        made = run_when_free(job, say=lambda line: say(line, "dim"))
         if not made:  # another process writes
             return None
         (record,) = made

@@ -20,7 +20,7 @@ from rich.console import Console
 from bench import records
 from bench.data import Dataset
 from bench.sweeps import outcome
-from bench.sweeps.workers import gpu_in_turn
+from bench.sweeps.executors.local import gpu_in_turn
 
 ROOT = Path(__file__).parents[1]
 SWEEP = ["-m", "study=s", "optimizer=momentum,adam", "optimizer.lr=1e-3,1e20", "seed=0,1"]

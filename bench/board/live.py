@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import records
-from bench.sweeps.workers import METHOD
+from bench.sweeps.executors.local import METHOD
 
 FIRST, REST = 2.0, 30  # seconds; how many times as long as it took to compute
 PATIENCE = 5  # seconds, for its end
@@ -38,6 +38,7 @@ def following(studies: Sequence[Path]) -> Iterator[None]:
 
 def _follow(studies: Sequence[Path], parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # by which that ends this one
     with suppress(Exception):
         from bench import study as reading
         from bench.report.overview import Overview

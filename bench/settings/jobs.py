@@ -4,9 +4,12 @@ No torch at the top: jobs are planned, validated and skipped without it.
 """
 
 import contextlib
+import errno
 import functools
 import logging
+import os
 import shutil
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from bench import records
 from bench.command_line import search_path, typed
 from bench.declared import LONGEST
 from bench.errors import BenchError
+from bench.holding import Taken, hold
 from bench.records import Record
 from bench.settings.identity import digest, record_fields, run_directory
 from bench.settings.overrides import usable
@@ -27,6 +31,12 @@ from bench.settings.schema import as_yaml, validate
 from bench.settings.workloads import schema_for, workload_of
 
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+WAIT = 0.5  # seconds, between two looks at a run that another process makes
+
+
+class Unwritable(BenchError):
+    """There is no room where the runs lie: none of them can go on."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +61,29 @@ class Job:
     def name(self) -> str:
         return "/".join(self.directory.parts[-3:])
 
-    def finished(self) -> Record | None:
-        """The record of this very configuration, if the run was made and did not fail.
+    def recorded(self) -> Record | None:
+        """The record that lies in the run's directory, if any, of a run that failed too.
 
         Raises:
-            BenchError: another configuration's run lies in the directory, and it did not fail.
+            BenchError: it is no record, or that of another configuration, whose run did not fail.
         """
         path = self.directory / records.FILE_NAME
         if not path.exists():
             return None
         record = records.read(path)
-        if record.status == "failed":
-            return None
-        if record.id != digest(self.config):
+        if record.id != digest(self.config) and record.status != "failed":
             raise BenchError(
                 f"{self.directory}: holds a run of another configuration (its defaults have "
                 "changed since); name another study, or move that run away"
             )
+        if record.config == self.config:  # which thousands of jobs share
+            record.config = self.config
         return record
+
+    def finished(self) -> Record | None:
+        """The same of a run that did not fail: it is not made again."""
+        record = self.recorded()
+        return None if record is None or record.status == "failed" else record
 
 
 def plan(own: DictConfig, hydra: dict[str, Any], search: Mapping[str, Any] | None = None) -> Job:
@@ -186,7 +201,8 @@ def run(
     say: Callable[[str], None] | None = None,
 ) -> list[Record]:
     """Makes one run, or several as a stack, and leaves the directory of each: configuration, log,
-    curves and record.
+    curves and record. Meanwhile it holds the directories; a run that is made already is not made
+    again.
 
     A failure while training is recorded as ``failed``, with its traceback in ``run.log``.
 
@@ -199,8 +215,47 @@ def run(
         The records; none in a process that is not the first of several.
 
     Raises:
+        Taken: another process makes one of them.
+        Unwritable: there is no room for what they leave.
         BenchError: the runs cannot be made as configured; nothing was written.
     """
+    if not is_first_process(jobs[0].config):
+        return _make(jobs, tell, say)
+    with _held(jobs):
+        made = {job.directory: record for job in jobs if (record := job.finished()) is not None}
+        missing = [job for job in jobs if job.directory not in made]
+        if missing:
+            records_made = _make(missing, tell, say)
+            made |= {job.directory: r for job, r in zip(missing, records_made, strict=True)}
+        return [made[job.directory] for job in jobs]
+
+
+def run_when_free(job: Job, *, say: Callable[[str], None] | None = None) -> list[Record]:
+    """As `run` for one job; if another process makes it, waits for that."""
+    told = False
+    while True:
+        try:
+            return run([job], say=say)
+        except Taken as taken:
+            if say is not None and not told:
+                say(f"{taken}; waiting for it")
+            told = True
+            time.sleep(WAIT)
+
+
+def is_first_process(config: Mapping[str, Any]) -> bool:
+    """Whether this is the first of the processes that make one run; it alone writes. Lightning and
+    torchrun number them by these variables."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+    alone = config["trainer"]["devices"] == 1
+    return alone or all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def _make(
+    jobs: Sequence[Job],
+    tell: Callable[[int, int], None] | None,
+    say: Callable[[str], None] | None,
+) -> list[Record]:
     from bench.training import Run
 
     ready = Run(
@@ -224,8 +279,9 @@ def run(
                     say(ready.start.line)
             return ready.train()
         except Exception as error:
+            refuse_if_full(error, jobs[0].directory)
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
-            return [fail(job, reason(error)) for job in jobs]
+            return [_record_failure(job, reason(error)) for job in jobs]
 
 
 def reason(error: Exception) -> str:
@@ -235,18 +291,76 @@ def reason(error: Exception) -> str:
 
 
 def fail(job: Job, why: str) -> Record:
-    """Records that a run could not be made."""
-    metric = workload_of(job.config).metric.description
-    record = records.failed(record_fields(job.config, job.overrides, job.search), metric, why)
-    job.directory.mkdir(parents=True, exist_ok=True)
-    records.write(record, job.directory)
+    """Records that a run could not be made, unless it has been made.
+
+    Raises:
+        Taken: another process makes it.
+        Unwritable: there is no room for the record.
+    """
+    try:
+        with _held([job]):
+            return job.finished() or _record_failure(job, why)
+    except (Taken, Unwritable):
+        raise
+    except BenchError as error:  # something else is in its place
+        return failed(job, reason(error))
+
+
+def _record_failure(job: Job, why: str) -> Record:
+    record = failed(job, why)
+    try:
+        records.write(record, job.directory)
+    except OSError as error:  # what failed is known nevertheless
+        refuse_if_full(error, job.directory)
     return record
+
+
+def failed(job: Job, why: str) -> Record:
+    """The record of a run that could not be made, which is not written."""
+    metric = workload_of(job.config).metric.description
+    return records.failed(record_fields(job.config, job.overrides, job.search), metric, why)
+
+
+def refuse_if_full(error: BaseException | None, directory: Path) -> None:
+    """
+    Raises:
+        Unwritable: what lies behind the error is that no run could be written, not this one alone.
+    """
+    first = error
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise Unwritable(
+                f"{directory}: cannot be written ({error.strerror}); "
+                "the same command goes on once there is room"
+            ) from first
+        error = error.__cause__ or error.__context__
+
+
+@contextlib.contextmanager
+def _held(jobs: Sequence[Job]) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        with _said_in_a_line(jobs[0].directory):
+            held.enter_context(hold([job.directory for job in jobs]))
+        yield
+
+
+@contextlib.contextmanager
+def _said_in_a_line(directory: Path) -> Iterator[None]:
+    """What keeps a run from being written."""
+    try:
+        yield
+    except OSError as error:
+        refuse_if_full(error, directory)
+        raise BenchError(
+            f"{error.filename or directory}: cannot be written ({error.strerror}); "
+            "move it away, or choose another place with runs_dir=..."
+        ) from error
 
 
 def _open_directory(job: Job) -> None:
     """Makes the run's directory, with what an earlier, unfinished attempt left taken out."""
     directory = job.directory
-    try:
+    with _said_in_a_line(directory):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / records.FILE_NAME).unlink(missing_ok=True)
         for pattern in OUTPUTS:
@@ -256,11 +370,17 @@ def _open_directory(job: Job) -> None:
         contents = {"config": job.config, "hydra": job.hydra, "overrides": list(job.overrides)}
         for name, content in contents.items():
             (directory / ".hydra" / f"{name}.yaml").write_text(as_yaml(content))
-    except OSError as error:
-        raise BenchError(
-            f"{error.filename or directory}: cannot be written ({error.strerror}); "
-            "choose another place with runs_dir=..."
-        ) from error
+
+
+class _LogFile(logging.FileHandler):
+    """Where a line cannot be written, the run ends by what else it writes."""
+
+    def handleError(self, _: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @contextlib.contextmanager
@@ -268,7 +388,7 @@ def _logging_to(paths: Sequence[Path]) -> Iterator[None]:
     """Everything at level INFO, and every warning, goes to each of ``paths``."""
     root = logging.getLogger()
     level = root.level
-    handlers = [logging.FileHandler(path) for path in paths]
+    handlers = [_LogFile(path) for path in paths]
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)

@@ -9,7 +9,7 @@ from rich.text import Text
 from bench.board import shown_from
 from bench.settings.jobs import reason
 
-MOST_RUNS = 2000  # beyond, the statistics would take longer than a person waits for them
+MOST_RUNS = 20_000  # beyond, the statistics would take longer than a person waits for them
 
 
 def show(directories: Sequence[Path], notes: Console) -> bool:

@@ -1,6 +1,6 @@
-"""Many jobs on one machine: in parallel processes, with one progress display.
+"""Many jobs: planned as tasks, done by an executor, with one progress display.
 
-No torch at the top: the parent process plans and shows; its workers train.
+No torch at the top: the parent process plans and shows; others train.
 """
 
 import functools
@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,21 +18,25 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench import continuation, provenance, records
+from bench import continuation, provenance
 from bench.board.live import following
 from bench.errors import BenchError
+from bench.holding import Taken, is_free
 from bench.records import Record
 from bench.report import text
-from bench.settings.jobs import Job
+from bench.settings.jobs import Job, failed
 from bench.settings.schema import as_yaml
 from bench.settings.workloads import workload_of
 from bench.single import duration
 from bench.sweeps import outcome
 from bench.sweeps.display import Display, Running, what
+from bench.sweeps.executors import Executor, Outcome, Place, Task
+from bench.sweeps.executors.local import LocalExecutor
+from bench.sweeps.making import LOST
 from bench.sweeps.stacking import Strategy, most_that_fit, own_refusal, tasks
-from bench.sweeps.workers import Pool, ask, start_importing
 
 MOST_FAILURES = 10  # that are named
+WAIT = 0.5  # seconds, between two looks at what others make
 LONG = 10  # seconds, after which TensorBoard's overview is kept up to date
 
 
@@ -41,14 +45,15 @@ class SweepError(BenchError):
 
 
 class Sweep:
-    """Runs on one machine, given at once or, as a search proposes them, in parts; it is shown and
-    summed up as one. To be entered; when it is left, its results are printed.
+    """Runs given at once or, as a search proposes them, in parts; they are shown and summed up as
+    one. To be entered; when it is left, its results are printed, and failed runs are its error.
+
+    Other sweeps may make some of the same runs at the same time: each run is made once, by one of
+    them, and this one ends when all of its runs are made.
 
     Args:
+        executor: does the tasks.
         strategy: whether runs that differ only in numbers train as stacks.
-        workers: processes; None for one on each GPU, without GPUs for as many as the cores allow.
-        threads: threads of each process; None for one, so that a run that is made later, when few
-            are missing, equals to the last bit what it would have been.
         max_stack: the most runs of a stack; None for as many as memory holds.
 
     Attributes:
@@ -56,16 +61,10 @@ class Sweep:
     """
 
     def __init__(
-        self,
-        *,
-        strategy: Strategy,
-        workers: int | None,
-        threads: int | None,
-        max_stack: int | None = None,
+        self, executor: Executor, *, strategy: Strategy, max_stack: int | None = None
     ) -> None:
+        self.executor = executor
         self.strategy = strategy
-        self.workers = workers
-        self.threads = threads or 1
         self.max_stack = max_stack
         self.more = 0
         self.made = False
@@ -76,6 +75,7 @@ class Sweep:
         self.followed = False
         self.following = ExitStack()
         self.done: dict[Path, Record] = {}
+        self.elsewhere = Elsewhere()
 
     def __enter__(self) -> "Sweep":
         return self
@@ -83,8 +83,12 @@ class Sweep:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.display.stop()
         self.following.close()
-        if kind is None or issubclass(kind, SweepError):
+        if kind is None:
             self._sum_up()
+            if failed := sum(record.status == "failed" for record in self.done.values()):
+                raise SweepError(
+                    f"{failed} of {len(self.done)} runs failed; the same command runs them again"
+                )
         elif self.done:
             self.console.print(self.display.table())
 
@@ -92,11 +96,11 @@ class Sweep:
         """Makes the runs that are missing; those already made are kept.
 
         Returns:
-            The record of every job, in order.
+            The record of every job, in order, of those that failed too.
 
         Raises:
             BenchError: a job cannot be made as configured; nothing was started.
-            SweepError: some runs failed.
+            Unwritable: there is no room where the runs lie.
         """
         _refuse_twins(jobs)
         new = [job for job in jobs if job.directory not in self.done]
@@ -113,13 +117,7 @@ class Sweep:
         if missing:
             self.display.start()
             self._make(missing)
-        records = [self.done[job.directory] for job in jobs]
-        if any(record.status == "failed" for record in records):
-            failed = sum(record.status == "failed" for record in self.done.values())
-            raise SweepError(
-                f"{failed} of {len(self.done)} runs failed; the same command runs them again"
-            )
-        return records
+        return [self.done[job.directory] for job in jobs]
 
     def _announce(self, jobs: Sequence[Job], *, kept: int) -> None:
         """What will be made, at once: nothing of what takes time has begun."""
@@ -142,46 +140,81 @@ class Sweep:
         self.done[job.directory] = record
         self.display.add(job, record)
 
+    def _ended(self, task: Task, outcome: Outcome) -> None:
+        if isinstance(outcome, Taken):
+            self.elsewhere.add(task)
+            return
+        for job in task:
+            self._add(job, job.recorded() or failed(job, outcome.get(job.directory, LOST)))
+
     def _show(self, running: Iterable[Running]) -> None:
         if not self.followed and time.monotonic() - self.began > LONG:
             self.followed = True
             self.following.enter_context(following(studies(self.display.jobs)))
+        for job, record in self.elsewhere.made():
+            self._add(job, record)
         self.display.show(running)
 
     def _make(self, missing: Sequence[Job]) -> None:
-        start_importing(self.threads)
+        executor = self.executor
+        executor.begin()
         self.made = True
-        try_extensions(missing)
+        try_extensions(missing, executor)
         fetch_data(missing)
-        device, gpus = accelerator(missing[0])
-        workers = self.workers or gpus or max(1, cores() // self.threads)
+        place = executor.place(missing[0])
         kinds = {as_yaml([j.config["workload"], j.config["trainer"]]): j.config for j in missing}
-        ask(_refuse_what_cannot_fit, list(kinds.values()), device)
+        executor.ask(_refuse_what_cannot_fit, list(kinds.values()), place.device)
         fresh: list[Job] = []
         going_on: list[Job] = []
         for job in missing:
-            (going_on if _goes_on(job, device) else fresh).append(job)
+            (going_on if self._goes_on(job, place.device) else fresh).append(job)
         if going_on:
             self.say(f"{len(going_on)} run(s) go on from shorter ones, each alone")
-        plan = tasks(
-            fresh,
-            strategy=self.strategy,
-            device=device,
-            workers=workers,
-            max_stack=self.max_stack,
-            capacity=partial(ask, most_that_fit),
-            refusal_of_workload=partial(ask, own_refusal),
-            say=self.say,
+        plan: list[Task] = list(
+            tasks(
+                fresh,
+                strategy=self.strategy,
+                device=place.device,
+                workers=place.workers,
+                max_stack=self.max_stack,
+                capacity=partial(executor.ask, most_that_fit),
+                refusal_of_workload=partial(executor.ask, own_refusal),
+                say=self.say,
+            )
         )
         plan += [[job] for job in going_on]
-        workers = min(workers, len(plan))
-        self._say_how(plan, workers=workers)
-        pool = Pool(
-            workers=workers, threads=self.threads, gpus=gpus, add=self._add, show=self._show
-        )
-        pool.run(plan)
+        self._say_how(plan, place)
+        while plan:
+            workers = min(place.workers, len(plan))
+            executor.run(plan, workers=workers, ended=self._ended, show=self._show)
+            plan = self._left_elsewhere()
 
-    def _say_how(self, plan: Sequence[Sequence[Job]], *, workers: int) -> None:
+    def _left_elsewhere(self) -> list[Task]:
+        """Waits while others make what is missing here; the tasks that they have left, if any."""
+        said = False
+        while self.elsewhere.tasks:
+            self._show([])
+            if left := self.elsewhere.left():
+                return left
+            if self.elsewhere.tasks and not said:
+                said = True
+                runs = text.count(self.elsewhere.runs, "run")
+                self.say(f"waiting for {runs} that another sweep makes")
+            time.sleep(WAIT)
+        return []
+
+    def _goes_on(self, job: Job, device: str) -> bool:
+        """Whether the run, which could train in a stack, starts where another one ended."""
+        if not job.config["trainer"]["resume"]:
+            return False
+        about = self._environment_of_workers(device) | provenance.inputs(job.config)
+        return continuation.find(job.config, job.directory, about).directory is not None
+
+    @functools.cache  # noqa: B019 - a command has one sweep
+    def _environment_of_workers(self, device: str) -> dict[str, Any]:
+        return self.executor.ask(_environment, device)
+
+    def _say_how(self, plan: Sequence[Task], place: Place) -> None:
         """Of the first part alone."""
         if "how" in self.said:
             return
@@ -190,9 +223,8 @@ class Sweep:
         alone = len(plan) - len(stacks)
         how = [f"{sum(stacks):,} in stacks of up to {max(stacks)}"] if stacks else []
         how += [f"{alone:,} alone"] if alone else []
-        processes = text.count(workers, "process", "processes")
-        threads = text.count(self.threads, "thread")
-        self.say(f"launcher {self.strategy}: {', '.join(how)}; {processes} of {threads}")
+        places = text.count(min(place.workers, len(plan)), *place.what)
+        self.say(f"launcher {self.strategy}: {', '.join(how)}; {places}")
 
     def _sum_up(self) -> None:
         """What failed and why; the results themselves; and where to look next."""
@@ -212,8 +244,41 @@ class Sweep:
             console.print(self.display.table())
 
 
+class Elsewhere:
+    """Tasks of which another sweep has at least one run in hand."""
+
+    def __init__(self) -> None:
+        self.tasks: list[list[Job]] = []
+        self.looked = 0.0
+
+    def add(self, task: Task) -> None:
+        self.tasks.append(list(task))
+
+    @property
+    def runs(self) -> int:
+        return sum(map(len, self.tasks))
+
+    def made(self) -> Iterator[tuple[Job, Record]]:
+        """Those that are made now, which are not waited for any more; looked for now and then."""
+        if not self.tasks or time.monotonic() < self.looked + WAIT:
+            return
+        self.looked = time.monotonic()
+        for task in self.tasks:
+            for job in list(task):
+                if (record := job.finished()) is not None:
+                    task.remove(job)
+                    yield job, record
+        self.tasks = [task for task in self.tasks if task]
+
+    def left(self) -> list[Task]:
+        """The tasks that nobody makes any more, all of whose runs are free."""
+        free = [task for task in self.tasks if all(is_free(job.directory) for job in task)]
+        self.tasks = [task for task in self.tasks if task not in free]
+        return list(free)
+
+
 class Launched(Sweep):
-    """The same, where another launcher makes the runs.
+    """The same, where a launcher that is not ours makes the runs.
 
     Args:
         launch: makes several, and returns when they have ended.
@@ -224,7 +289,7 @@ class Launched(Sweep):
     def __init__(
         self, launch: Callable[[Sequence[Job]], Any], *, launcher: str, in_turn: bool
     ) -> None:
-        super().__init__(strategy="parallel", workers=None, threads=None)
+        super().__init__(LocalExecutor(workers=None, threads=None), strategy="parallel")
         self.launch = launch
         self.launcher = launcher
         self.in_turn = in_turn
@@ -235,33 +300,13 @@ class Launched(Sweep):
         for part in [[job] for job in missing] if self.in_turn else [missing]:
             self.launch(part)
             for job in part:
-                self._add(job, job.finished() or records.read(job.directory / records.FILE_NAME))
+                self._add(job, job.recorded() or failed(job, LOST))
             self._show([])
 
 
 def studies(jobs: Iterable[Job]) -> list[Path]:
     """The directories of their studies."""
     return sorted({Path(job.config["runs_dir"], job.config["study"]) for job in jobs})
-
-
-def accelerator(job: Job) -> tuple[str, int]:
-    """Where jobs will train, ``cpu`` or ``cuda``, and how many GPUs there are."""
-    wanted = job.config["trainer"]["accelerator"]
-    gpus = ask(_count_gpus) if wanted in ("auto", "gpu", "cuda") else 0
-    return ("cuda" if gpus else "cpu"), gpus
-
-
-def _goes_on(job: Job, device: str) -> bool:
-    """Whether the run, which would train in a stack otherwise, starts where another one ended."""
-    if not job.config["trainer"]["resume"]:
-        return False
-    about = _environment_of_workers(device) | provenance.inputs(job.config)
-    return continuation.find(job.config, job.directory, about).directory is not None
-
-
-@functools.cache
-def _environment_of_workers(device: str) -> dict[str, Any]:
-    return ask(_environment, device)
 
 
 def _environment(device: str) -> dict[str, Any]:
@@ -272,22 +317,11 @@ def _environment(device: str) -> dict[str, Any]:
     return environment(torch.device(device))
 
 
-def _count_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
 def _refuse_what_cannot_fit(configs: Sequence[Mapping[str, Any]], device: str) -> None:
     from bench.training.memory import refuse_what_cannot_fit
 
     for config in configs:
         refuse_what_cannot_fit(config, device)
-
-
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fetch_data(jobs: Sequence[Job]) -> None:
@@ -296,13 +330,13 @@ def fetch_data(jobs: Sequence[Job]) -> None:
         workload.fetch()
 
 
-def try_extensions(jobs: Sequence[Job]) -> None:
+def try_extensions(jobs: Sequence[Job], executor: Executor) -> None:
     """Refuses callbacks and loggers that cannot be made, before any run has failed for them."""
     keys = ("callbacks", "loggers")
     for given in {json.dumps([j.config["trainer"][key] for key in keys]) for j in jobs}:
         options = dict(zip(keys, json.loads(given), strict=True))
         if any(options.values()):
-            ask(_make_extensions, options)
+            executor.ask(_make_extensions, options)
 
 
 def _make_extensions(options: Mapping[str, Any]) -> None:

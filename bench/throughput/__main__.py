@@ -10,7 +10,7 @@ from typing import Any
 from bench.command_line import PLUGINS
 from bench.errors import BenchError
 from bench.settings import schema
-from bench.sweeps.sweep import cores
+from bench.sweeps.executors.local import cores
 from bench.throughput import measure
 from bench.throughput.measure import LAUNCHERS
 from bench.throughput.write import read, write

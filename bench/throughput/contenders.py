@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from bench.sweeps.sweep import cores
+from bench.sweeps.executors.local import cores
 from bench.throughput.clock import Timing
 
 OURS, LOOP = "ours", "bare loop"

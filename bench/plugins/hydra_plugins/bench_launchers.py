@@ -18,13 +18,14 @@ from omegaconf import MISSING, DictConfig
 from bench.settings.schema import accepts, checked
 
 if TYPE_CHECKING:
+    from bench.sweeps.executors import Executor
     from bench.sweeps.sweep import Sweep
 
 STRATEGIES = ("parallel", "stacked", "auto")
 
 
-class MachineLauncher(Launcher):
-    """Runs the jobs of a sweep in processes of this machine: each alone (``parallel``), those that
+class SweepLauncher(Launcher):
+    """Has the jobs of a sweep made by one of our executors: each alone (``parallel``), those that
     differ only in numbers as stacks (``stacked``), or as was measured to be faster (``auto``).
 
     Attributes:
@@ -33,20 +34,13 @@ class MachineLauncher(Launcher):
 
     searches: Sequence[Mapping[str, Any]] = ()
 
-    def __init__(
-        self,
-        strategy: str,
-        n_jobs: Optional[int],  # noqa: UP045
-        threads: Optional[int],  # noqa: UP045
-        max_stack: Optional[int],  # noqa: UP045
-    ) -> None:
-        self.options: dict[str, Any] = {
-            "strategy": strategy,
-            "workers": n_jobs,
-            "threads": threads,
-            "max_stack": max_stack,
-        }
+    def __init__(self, strategy: str, max_stack: Optional[int]) -> None:  # noqa: UP045
+        self.options: dict[str, Any] = {"strategy": strategy, "max_stack": max_stack}
         self.whole: Optional[Sweep] = None  # noqa: UP045
+
+    def executor(self) -> "Executor":
+        """What is to make the runs."""
+        raise NotImplementedError
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -65,7 +59,7 @@ class MachineLauncher(Launcher):
             yield self.whole
             return
         try:
-            with Sweep(**self.options) as self.whole:
+            with Sweep(self.executor(), **self.options) as self.whole:
                 yield self.whole
         finally:
             self.whole = None
@@ -92,6 +86,25 @@ class MachineLauncher(Launcher):
             JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=record)
             for overrides, record in zip(job_overrides, records, strict=True)
         ]
+
+
+class MachineLauncher(SweepLauncher):
+    """In processes of this machine."""
+
+    def __init__(
+        self,
+        strategy: str,
+        n_jobs: Optional[int],  # noqa: UP045
+        threads: Optional[int],  # noqa: UP045
+        max_stack: Optional[int],  # noqa: UP045
+    ) -> None:
+        super().__init__(strategy, max_stack)
+        self.workers, self.threads = n_jobs, threads
+
+    def executor(self) -> "Executor":
+        from bench.sweeps.executors.local import LocalExecutor
+
+        return LocalExecutor(workers=self.workers, threads=self.threads)
 
 
 @dataclass

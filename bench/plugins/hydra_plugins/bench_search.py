@@ -40,7 +40,7 @@ from bench.settings.overrides import check, usable
 from bench.settings.schema import accepts, checked
 from bench.settings.workloads import workload_of
 
-from .bench_launchers import MachineLauncher
+from .bench_launchers import SweepLauncher
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -128,7 +128,7 @@ class SpaceSweeper(Sweeper):
         assert self.launcher is not None
         some = at_most(MOST_RUNS, jobs, "this sweep")
         lines = [list(job) for job, _ in some]
-        if isinstance(self.launcher, MachineLauncher):
+        if isinstance(self.launcher, SweepLauncher):
             of_prior: dict[int, Mapping[str, Any]] = {}  # one for all jobs that share it
             self.launcher.searches = [
                 of_prior.setdefault(id(prior), {"sampler": self.sampler, "prior": prior})
@@ -475,9 +475,9 @@ class OptunaSweeper(SearchSweeper):
     All studies advance together, ``n_parallel`` trials at a time, so that the launcher always has
     enough to do. The records are its storage: proposals follow from the seed and from the results
     so far, so that a search started again proposes the same trials, finds most of them made, and
-    goes on; with a larger ``n_trials``, too. A run that fails ends the search until it is started
-    again. There is no pruner: a trial that was cut short could not be compared with the others in
-    the study's report. Divergence ends a run early anyway.
+    goes on; with a larger ``n_trials``, too. A trial of which a run fails teaches it nothing, and
+    the search goes on without it. There is no pruner: a trial that was cut short could not be
+    compared with the others in the study's report. Divergence ends a run early anyway.
     """
 
     sampler = "tpe"
@@ -489,10 +489,10 @@ class OptunaSweeper(SearchSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         import optuna
 
-        if not isinstance(self.launcher, MachineLauncher):
+        if not isinstance(self.launcher, SweepLauncher):
             raise HydraException(
-                "hydra/sweeper=optuna needs the records of its runs: choose hydra/launcher=auto, "
-                "parallel or stacked"
+                "hydra/sweeper=optuna needs the records of its runs: choose a launcher of ours, "
+                "such as hydra/launcher=auto"
             )
         own = {key: self.composed[key] for key in ("workload", "data_dir")}
         if not workload_of(plain(OmegaConf.create(own))).validates:
@@ -520,6 +520,8 @@ class OptunaSweeper(SearchSweeper):
 
     def _advance(self, turns: Sequence[tuple[Search, Any]]) -> Sequence[JobReturn]:
         """One more trial for each turn, all side by side."""
+        from optuna.trial import TrialState
+
         asked = []
         jobs: dict[Assignments, Mapping[str, str]] = {}
         for search, study in turns:
@@ -532,14 +534,21 @@ class OptunaSweeper(SearchSweeper):
             job: worth(result.return_value) for job, result in zip(jobs, returned, strict=True)
         }
         for study, trial, runs in asked:
-            study.tell(trial, fmean(values[run] for run in runs))
+            worths = [value for run in runs if (value := values[run]) is not None]
+            if len(worths) < len(runs):
+                study.tell(trial, state=TrialState.FAIL)
+            else:
+                study.tell(trial, fmean(worths))
         return returned
 
 
-def worth(record: "Record") -> float:
-    """The last validation value of the metric that selects, negated where lower is better, so that
-    every study maximises; a run that diverged, or was not measured, is worth the least: of a
-    fraction there is a worst value, of others it is infinite."""
+def worth(record: "Record") -> float | None:
+    """What a run is worth to a search, None if it failed: the last validation value of the metric
+    that selects, negated where lower is better, so that every study maximises; a run that diverged,
+    or was not measured, is worth the least: of a fraction there is a worst value, of others it is
+    infinite."""
+    if record.status == "failed":
+        return None
     metric = Metric(**record.metric)
     value = record.metrics.get(f"val/{metric.name}")
     if record.status == "completed" and value is not None:

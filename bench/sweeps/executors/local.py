@@ -1,0 +1,288 @@
+"""Processes of this machine.
+
+On Linux they are forked from a fork server, a process that has imported what training needs: that
+takes seconds, and so it is done once, and while the sweep is still being planned. The fork server
+itself does nothing else: neither threads nor CUDA survive a fork.
+
+No torch at the top: this process plans and shows; its workers train.
+"""
+
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+from typing import Any, TypeVar
+
+from bench import interruption
+from bench.errors import BenchError
+from bench.interruption import Interrupted
+from bench.report import text
+from bench.settings.jobs import Job, Unwritable
+from bench.sweeps import making
+from bench.sweeps.display import Running
+from bench.sweeps.executors import Outcome, Place, Task
+from bench.sweeps.orphans import die_with_parent, follow_parent
+
+T = TypeVar("T")
+_told: Any  # of this process, where it is a worker: the steps done, and how many runs diverged
+
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # Apple's libraries cannot be forked
+SHOWN_EVERY = 0.2  # seconds
+ASKED_BY = (signal.SIGTERM, signal.SIGUSR1)  # a worker alone
+GRACE = 8.0  # seconds, for a checkpoint, once a worker is asked to end
+
+
+class LocalExecutor:
+    """
+    Args:
+        workers: processes; None for one on each GPU, without GPUs for as many as the cores allow.
+        threads: threads of each process; None for one, so that a run that is made later, when few
+            are missing, equals to the last bit what it would have been.
+    """
+
+    def __init__(self, *, workers: int | None, threads: int | None) -> None:
+        self.workers = workers
+        self.threads = threads or 1
+        self.gpus = 0
+
+    def begin(self) -> None:
+        """Starts the fork server, which imports in the background."""
+        if METHOD != "forkserver":
+            return
+        variables = {
+            "OMP_NUM_THREADS": str(self.threads),  # read when OpenMP is loaded
+            "OPENBLAS_NUM_THREADS": "1",  # numpy's starts its threads when it is loaded
+            "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+            "PYTHONSAFEPATH": "1",  # that path and nothing before it
+        }
+        multiprocessing.set_forkserver_preload(["bench.sweeps.fork_server", "bench.training"])
+        with _blocked():
+            resource_tracker.ensure_running()  # its start unblocks some
+        with _environment(variables), _blocked():
+            forkserver.ensure_running()
+
+    def ask(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        context = multiprocessing.get_context(METHOD)
+        pool = ProcessPoolExecutor(1, context, initializer=_start_process)
+        try:
+            return pool.submit(function, *arguments, **options).result()
+        except BrokenProcessPool as error:
+            raise BenchError(
+                "a process that was to prepare the runs was killed, or is out of memory; "
+                "the same command goes on"
+            ) from error
+        finally:
+            kill(pool)
+
+    def place(self, job: Job) -> Place:
+        wanted = job.config["trainer"]["accelerator"]
+        self.gpus = self._visible_gpus if wanted in ("auto", "gpu", "cuda") else 0
+        workers = self.workers or self.gpus or max(1, cores() // self.threads)
+        threads = text.count(self.threads, "thread")
+        what = (f"process of {threads}", f"processes of {threads}")
+        return Place("cuda" if self.gpus else "cpu", workers, what)
+
+    @functools.cached_property
+    def _visible_gpus(self) -> int:
+        return self.ask(_count_gpus)
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        *,
+        workers: int,
+        ended: Callable[[Task, Outcome], None],
+        show: Callable[[Iterable[Running]], None],
+    ) -> None:
+        waiting = deque(tasks)
+        tried_again: set[int] = set()  # the ids of tasks
+        slots = [Slot(n, self) for n in range(workers)]
+        idle, busy = list(slots), dict[Future[Any], Slot]()
+        try:
+            while waiting or busy:
+                while waiting and idle:
+                    slot = idle.pop(0)
+                    busy[slot.start(waiting.popleft())] = slot
+                show(slot.running for slot in busy.values())
+                for future in wait(busy, SHOWN_EVERY, return_when=FIRST_COMPLETED).done:
+                    slot = busy.pop(future)
+                    idle.append(slot)
+                    try:
+                        came = future.result()
+                    except BrokenProcessPool:
+                        slot.renew()
+                        if id(slot.task) in tried_again:
+                            ended(slot.task, making.fail(slot.task))
+                        else:
+                            tried_again.add(id(slot.task))
+                            waiting.appendleft(slot.task)
+                        continue
+                    if isinstance(came, Unwritable):
+                        raise came
+                    if isinstance(came, Interrupted):  # somebody asked this process alone to end
+                        slot.renew()
+                        waiting.appendleft(slot.task)
+                    else:
+                        ended(slot.task, came)
+            show([])
+        except BaseException:
+            for slot in slots:
+                slot.end()
+            try:
+                wait(busy, GRACE)
+            finally:
+                for slot in slots:
+                    slot.kill()
+            raise
+        for slot in slots:
+            slot.pool.shutdown()
+
+
+class Slot:
+    """A process that does one task at a time, or the one that has taken its place."""
+
+    def __init__(self, number: int, executor: LocalExecutor) -> None:
+        self.executor = executor
+        gpus = executor.gpus
+        gpu = gpu_in_turn(number, gpus) if gpus > 1 else None
+        # No lock, since one process writes: nothing that it could leave half done.
+        self.told = multiprocessing.get_context(METHOD).RawArray("q", 2)
+        self.options = (executor.threads, gpu, self.told)
+        self.task: Task = []
+        self.pool = self._pool()
+
+    def _pool(self) -> ProcessPoolExecutor:
+        self.executor.begin()  # unless the fork server is there
+        context = multiprocessing.get_context(METHOD)
+        return ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=self.options)
+
+    def start(self, task: Task) -> Future[Any]:
+        self.task = task
+        self.told[:] = 0, 0
+        try:
+            return self.pool.submit(_make, task)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            self.renew()
+            return self.pool.submit(_make, task)
+
+    @property
+    def running(self) -> Running:
+        return Running(self.task, *self.told)
+
+    def renew(self) -> None:
+        """Another process in its place."""
+        self.kill()
+        self.pool = self._pool()
+
+    def end(self) -> None:
+        """Asks for it."""
+        for process in processes(self.pool):
+            process.terminate()
+
+    def kill(self) -> None:
+        kill(self.pool)
+
+
+def processes(pool: ProcessPoolExecutor) -> list[Any]:
+    return list((pool._processes or {}).values())
+
+
+def kill(pool: ProcessPoolExecutor) -> None:
+    """Ends it without waiting for what it is at."""
+    for process in processes(pool):
+        process.kill()
+    pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """For processes started herein, too: what a terminal or a scheduler sends to all of them is for
+    this one to answer."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_process() -> None:
+    """Ends it with its parent, and with the fork server, which is its parent in the system's eyes:
+    to the process that plans, one without the other is lost."""
+    follow_parent()
+    if METHOD == "forkserver":
+        die_with_parent()
+
+
+def _start_worker(threads: int, gpu: str | None, told: Any) -> None:
+    """Prepares a process to train."""
+    global _told
+    _told = told
+    _start_process()
+    for number in interruption.SIGNALS:
+        signal.signal(number, _note if number in ASKED_BY else _leave_to_parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _note(number: int, _: object) -> None:
+    """However often: the parent ends who does not."""
+    interruption.ask(number)
+
+
+def _leave_to_parent(*_: object) -> None:
+    """^C reaches every process of a terminal."""
+
+
+def gpu_in_turn(turn: int, gpus: int) -> str:
+    """One of the GPUs that are visible here, by its own name."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
+    return visible.split(",")[turn % gpus]
+
+
+def _make(task: Task) -> Outcome | Unwritable | Interrupted:
+    """What ends a task early is told, not raised: with a traceback it would not be small."""
+
+    def tell(steps: int, diverged: int) -> None:
+        _told[:] = steps, diverged
+
+    try:
+        return making.make(task, tell)
+    except (Unwritable, Interrupted) as ended:
+        return ended.with_traceback(None)
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
