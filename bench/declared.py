@@ -161,9 +161,9 @@ def _known(checks: Mapping[str, Check], value: Any) -> None:
 def _anything(value: Any, *, depth: int = 0) -> None:
     if depth > DEEPEST:
         raise Refused(f"more than {DEEPEST} objects within one another")
-    inner = functools.partial(_anything, depth=depth + 1)
     if _is_plain(value):
         return
+    inner = functools.partial(_anything, depth=depth + 1)
     if isinstance(value, dict):
         _dict(inner, value)
     elif isinstance(value, list):

@@ -43,7 +43,7 @@ def sweep(runs: int) -> list[str]:
 
 
 def planned(runs: int) -> tuple[list[Job], float, float]:
-    """Its jobs, the seconds for the first of them, and those for all others and their stacks."""
+    """Its jobs, the processor's seconds for the first, and those for all others and their stacks."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
@@ -64,9 +64,9 @@ def planned(runs: int) -> tuple[list[Job], float, float]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         composer = Composer(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))
-        start = time.perf_counter()
+        start = time.process_time()
         jobs = [composer.plan(lines[0])]
-        first = time.perf_counter() - start
+        first = time.process_time() - start
         jobs += [composer.plan(line) for line in lines[1:]]
         missing = [job for job in jobs if job.finished() is None]
         tasks(
@@ -78,7 +78,7 @@ def planned(runs: int) -> tuple[list[Job], float, float]:
             capacity=lambda *_, **__: 1000,
             refusal_of_workload=lambda _: None,
         )
-    return jobs, first, time.perf_counter() - start - first
+    return jobs, first, time.process_time() - start - first
 
 
 def write(jobs: Sequence[Job], original: Path) -> None:
@@ -134,18 +134,17 @@ def _times(runs: int) -> tuple[int, float, float]:
 
 
 def command(*words: str) -> tuple[float, float]:
-    """Seconds and the largest memory, in MB, of ``python -m`` with these words.
+    """The processor's seconds and the largest memory, in MB, of ``python -m`` with these words.
 
     Raises:
         SystemExit: it failed.
     """
-    start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(words)}: ended with status {process.returncode}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -161,7 +160,7 @@ def main() -> None:
 
 
 def measured(runs: int) -> dict[str, Any]:
-    """Seconds, and MB of the largest process, of each part."""
+    """Seconds of the processor, and MB of the largest process, of each part."""
     (number, first, others), memory = in_a_process(_times, runs)
     found: dict[str, Any] = {
         "runs": number,
