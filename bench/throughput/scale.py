@@ -43,7 +43,7 @@ def sweep(runs: int) -> list[str]:
 
 
 def planned(runs: int) -> tuple[list[Job], float, float]:
-    """Its jobs, the processor's seconds for the first, and those for all others and their stacks."""
+    """Its jobs; the processor's seconds for the first, and for all others with their stacks."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
