@@ -22,7 +22,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 from bench import records
 from bench.analysis import selection
-from bench.board import by_short_names, events
+from bench.board import MOST_RUNS, by_short_names, events
 from bench.errors import BenchError
 from bench.report import curves, style
 from bench.settings.identity import shown_settings
@@ -31,7 +31,6 @@ from bench.study import Study
 PAIR = ("workload", "optimizer")
 SPLITS = {"train": "training", "val": "validation"}
 FIGURES = "figures"
-MOST_RUNS = 480  # TensorBoard selects none by itself where there are more than 500
 LONGEST_NAME = 150
 
 # TensorBoard 2.21 has seven colours for runs, in turn by the time at which they began: slate, cyan,

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bench import records
+from bench import board, records
 from bench import study as studies
 from bench.board import by_short_names
 from bench.report import __main__ as command
@@ -179,6 +179,8 @@ def test_a_page_stays_small_and_says_what_it_leaves_out(tmp_path, few_figures, m
     monkeypatch.setattr(figures, "MOST_DOTS", 15)
     monkeypatch.setattr(figures, "BEST_DOTS", 5)
     monkeypatch.setattr(curves, "MOST_RUNS", 3)
+    assert board.all_runs(tmp_path, 480) is None
+    assert str(board.all_runs(tmp_path, 481)).startswith(f"tensorboard --logdir {tmp_path} ")
     found = write(studies.read(tmp_path))
     page = re.sub(r"<[^>]*>", "", found.page.read_text())
     assert "Here are the 12 best of 41 settings." in page
