@@ -1,10 +1,10 @@
 """Every record of a study as one CSV file beside it, to be read in one go by whatever reads tables.
 
 A row a run, in the order of their directories. A column a value of ``record.json``, named by its
-keys with dots between them: ``status``, ``metrics.val/accuracy``, ``config.optimizer.lr``,
-``environment.torch``; the fields in the order that `bench.records.Record` has them, what is within
-one sorted by name. What a record does not have, or is null, is empty; truth values are ``true`` and
-``false``; lists are JSON. Numbers are written so that they are read back the same to the last bit.
+keys with dots between them: ``status``, ``timing.total_seconds``, ``config.optimizer.lr``; the
+fields in the order that `bench.records.Record` has them, what is within one sorted by name. What a
+record does not have, or is null, is empty; truth values are ``true`` and ``false``; lists are JSON.
+Numbers are written so that they are read back the same to the last bit.
 """
 
 import csv
