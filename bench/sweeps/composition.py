@@ -42,13 +42,13 @@ class Pattern:
         plain: the configuration of the first of them, typed but not completed.
         hydra: Hydra's own, without what each job has for itself.
         keys: of the numbers, with what their fields say.
-        typed: the number of an override as its field holds it.
+        number: that of an override as its field holds it.
     """
 
     plain: Mapping[str, Any]
     hydra: Mapping[str, Any]
     keys: Mapping[str, Mapping[str, Any]]
-    typed: Callable[[str], Any]
+    number: Callable[[str], Any]
 
     def with_numbers(self, numbers: Mapping[str, Override]) -> dict[str, Any]:
         """The validated configuration of another job.
@@ -58,12 +58,12 @@ class Pattern:
         """
         plain = {k: dict(v) if isinstance(v, dict) else v for k, v in self.plain.items()}
         for key, override in numbers.items():
-            value = self.typed(str(override.input_line))
+            value = self.number(str(override.input_line))
             check(key, value, self.keys[key])
             *sections, name = key.split(".")
-            place, depth = plain, 0
+            place = plain
             for depth, section in enumerate(sections):
-                if depth:  # the first is a copy already
+                if depth > 0:  # the first is a copy already
                     place[section] = dict(place[section])
                 place = place[section]
             place[name] = value

@@ -112,15 +112,14 @@ def _alike(real: Record, job: Job) -> Record:
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     """What it returns there, and the process's largest memory, in MB."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_tell, args=(theirs, function, *arguments)
-    )
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_tell, args=(theirs, function, *arguments))
     process.start()
     theirs.close()
-    found = ours.recv()
+    found, memory = ours.recv()
     process.join()
-    return found
+    return found, memory
 
 
 def _tell(connection: Any, function: Callable[..., Any], *arguments: Any) -> None:
