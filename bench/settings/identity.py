@@ -27,6 +27,7 @@ NEUTRAL = frozenset(
         "trainer.cuda_graph",
         "trainer.loggers",
         "trainer.resume",
+        "trainer.checkpoint_seconds",
     }
 )
 

@@ -46,7 +46,8 @@ class Trainer:
     With ``ema_decay`` it is validated and tested with the exponential moving average of its
     weights. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
     ``{_target_: path, argument: value}``. With ``resume`` a run goes on from the longest finished
-    one that differs only in its length.
+    one that differs only in its length. Every ``checkpoint_seconds`` (null for never), and after
+    evaluations, a run is saved: ended early, it goes on from there by the same command.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
@@ -72,6 +73,7 @@ class Trainer:
     threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
     ema_decay: Optional[float] = accepts(None, "[0, 1)")  # noqa: UP045
+    checkpoint_seconds: Optional[float] = accepts(30.0, "[0, inf)", none=True)  # noqa: UP045
     callbacks: list[Any] = field(default_factory=list, metadata={"by_path": True})
     loggers: list[Any] = field(default_factory=list, metadata={"by_path": True})
     resume: bool = False
