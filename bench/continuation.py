@@ -12,8 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -150,21 +149,31 @@ def _refusal(
 
 @dataclass(frozen=True)
 class StackFiles:
-    """What a stack leaves in its study while it is not finished: who is in it, and a checkpoint.
+    """What a stack leaves in its study: who is in it, and while it is not finished a checkpoint.
 
     Attributes:
         checkpoint: the file; it need not be there.
         runs: of each run its directory and its ``id``, in order.
+        environment: what it was begun in, of one that was read.
     """
 
     checkpoint: Path
     runs: Sequence[tuple[Path, str]]
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, runs: Sequence[tuple[Path, str]]) -> StackFiles:
         ids = "\n".join(own for _, own in runs)
         name = hashlib.sha256(ids.encode()).hexdigest()[:16]
         return cls(_study(runs[0][0]) / STACKS / f"{name}.ckpt", runs)
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.stem
+
+    @property
+    def directories(self) -> list[Path]:
+        return [directory for directory, _ in self.runs]
 
     @property
     def description(self) -> Path:
@@ -179,49 +188,42 @@ class StackFiles:
         study = _study(self.runs[0][0])
         runs = [{"directory": str(path.relative_to(study)), "id": own} for path, own in self.runs]
         content = {"runs": runs, "step": step, "environment": environment}
-        partial = self.description.with_name(f".{self.description.name}.partial")
+        aside = partial(self.description)
         try:
             self.description.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            os.replace(partial, self.description)
+            aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            os.replace(aside, self.description)
         except OSError as error:
             raise BenchError(f"{self.description}: cannot be written ({error.strerror})") from error
 
-    def remove(self) -> None:
-        """Once every run has its record. The checkpoint goes first: without it, the stack begins
-        anew."""
-        for path in (self.checkpoint, self.description):
-            path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+    def finish(self) -> None:
+        """Once every run has its record: who was in it stays known."""
+        for path in (self.checkpoint, partial(self.checkpoint)):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # others are there
-            self.checkpoint.parent.rmdir()
 
 
-def begun_stacks(study: Path) -> list[tuple[Path, ...]]:
-    """The stacks of a study that have begun and are not finished: of each, the directories of its
-    runs, in order. Files of those whose runs all have their records are removed.
+def partial(path: Path) -> Path:
+    """Where a file is written before it is moved to its place."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def stacks(study: Path) -> list[StackFiles]:
+    """Those that trained in a study, finished or not.
 
     What a run in a stack becomes depends, in the last bits, on its company, and the checkpoint of a
-    stack is that of all its runs. So whoever plans a sweep makes each of these as it was, as one
-    task: the jobs of all these directories, in this order, also those that have a record by now.
-    `bench.settings.jobs.run` has the latter train along, and leaves their records alone. Where a
-    directory is none of the sweep's, the stack is not to be made again: those of its runs that are
-    missing are put together like any others, and its files stay for a sweep that has them all.
+    stack is that of all its runs. So whoever plans a sweep makes each of which a run is missing as
+    it was, as one task: the jobs of all its directories, in this order, also those that have a
+    record by now. `bench.settings.jobs.run` has the latter train along, and leaves their records
+    alone. Where a directory is none of the sweep's, the stack cannot be made again.
     """
     found = []
     for path in sorted((study / STACKS).glob("*.json")):
         try:
-            runs = json.loads(files.read(path, most=MOST))["runs"]
-            stack = StackFiles(
-                path.with_suffix(".ckpt"), [(study / run["directory"], run["id"]) for run in runs]
-            )
+            content = json.loads(files.read(path, most=MOST))
+            runs = [(study / run["directory"], str(run["id"])) for run in content["runs"]]
+            found.append(StackFiles(path.with_suffix(".ckpt"), runs, dict(content["environment"])))
         except (BenchError, ValueError, LookupError, TypeError, RecursionError):
             continue  # whatever that is, it is no stack of ours
-        if all(is_made(directory) for directory, _ in stack.runs):
-            with suppress(OSError):  # who only reads cannot
-                stack.remove()
-        else:
-            found.append(tuple(directory for directory, _ in stack.runs))
     return found
 
 

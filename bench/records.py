@@ -83,6 +83,9 @@ class Record:
             step (1 unless the run was one of a stack); ``resumed_at_step``: only of a run that went
             on from a shorter one, whose steps up to there, and seconds, are its own;
             ``interruptions``: only of a run that was ended early, how often it went on.
+        stack: of a run that trained in one, a digest of the ids of its runs, in their order. What a
+            run becomes depends on its company, in the last bits at first: ``.stacks`` in the study
+            holds who that was. None alone, and in records from before there was this field.
         config: the resolved configuration.
         overrides: what was said on the command line, and where a person's own configurations lie
             (``hydra.searchpath``); empty in records from before there was this field.
@@ -114,6 +117,7 @@ class Record:
     config: dict[str, Any]
     overrides: list[str] = field(default_factory=list)
     search: Search | None = None
+    stack: Name | None = None
     environment: dict[str, Any]
 
 

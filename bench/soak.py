@@ -243,7 +243,8 @@ def compare(whole: Command, command: Command) -> Iterator[str]:
     if "Traceback" in output:
         yield "a traceback on the terminal"
     for path in command.place.rglob("*"):
-        if path.name.endswith(".partial") or path.name in (holding.FILE_NAME, ".stacks"):
+        unfinished = path.parent.name == ".stacks" and path.suffix == ".ckpt"
+        if unfinished or path.name.endswith(".partial") or path.name == holding.FILE_NAME:
             yield f"{path}: left over"
     expected = {path.relative_to(whole.place) for path in whole.records}
     if expected != {path.relative_to(command.place) for path in command.records}:

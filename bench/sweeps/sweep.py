@@ -166,7 +166,7 @@ class Sweep:
         executor.ask(_refuse_what_cannot_fit, list(kinds.values()), place.device)
         fresh: list[Job] = []
         going_on: list[Job] = []
-        begun = self._begun(missing)
+        begun = list(self._begun(missing, place.device))
         rest = {job.directory for job in missing} - {job.directory for t in begun for job in t}
         for job in missing:
             if job.directory in rest:
@@ -193,17 +193,22 @@ class Sweep:
             executor.run(plan, workers=workers, ended=self._ended, show=self._show)
             plan = self._left_elsewhere()
 
-    def _begun(self, missing: Sequence[Job]) -> list[Task]:
-        """The stacks that an earlier sweep has begun, to be made again as they were, with those of
-        their runs that are made already."""
+    def _begun(self, missing: Sequence[Job], device: str) -> Iterator[Task]:
+        """The stacks in which missing runs have trained before, to be made again as they were, with
+        those of their runs that are made; where they would not become the same again, none."""
         known = {job.directory: job for job in self.display.jobs}
-        open_ = {job.directory for job in missing}
-        return [
-            [known[directory] for directory in stack]
-            for study in studies(missing)
-            for stack in continuation.begun_stacks(study)
-            if known.keys() >= set(stack) and not open_.isdisjoint(stack)
-        ]
+        wanted = {job.directory for job in missing}
+        left = set(wanted)
+        for stack in (stack for study in studies(missing) for stack in continuation.stacks(study)):
+            these = wanted.intersection(stack.directories)
+            if not these or not these <= left or not known.keys() >= set(stack.directories):
+                continue
+            task = [known[directory] for directory in stack.directories]
+            about = self._environment_of_workers(device) | provenance.inputs(task[0].config)
+            others = {self.done[d].stack for d in stack.directories if d in self.done}
+            if others <= {stack.name} and continuation.changes(about, stack.environment) is None:
+                left -= these
+                yield task
 
     def _left_elsewhere(self) -> list[Task]:
         """Waits while others make what is missing here; the tasks that they have left, if any."""

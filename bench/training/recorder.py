@@ -158,6 +158,7 @@ class Recorder:
         epochs: float,
         timing: Mapping[str, float | None],
         environment: Mapping[str, Any],
+        stack: str | None = None,
     ) -> Record:
         """Writes what TensorBoard's HParams page reads, closes the loggers, writes the record."""
         ended = time.time()
@@ -182,6 +183,7 @@ class Recorder:
             best=self.best,
             target=self.target,
             timing={**timing, "total_seconds": self.seconds},
+            stack=stack,
             environment=dict(environment),
         )
         write(record, self.directory)

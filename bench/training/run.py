@@ -136,7 +136,7 @@ class Run:
         self.models = [drawn(workload_of(own), own["seed"]) for own in configs]
         check_contract(self.workload, self.models[0], config["seed"])
         self.make_optimizer(self.models[0].named_parameters())  # what it refuses is said here
-        self.stack = stack if len(configs) > 1 and options["enable_checkpointing"] else None
+        self.stack = stack if len(configs) > 1 else None
         self.saved: Saved | None = None
         self.start = self._find_own_start()
         self.goes_on = self.saved is not None
@@ -146,10 +146,11 @@ class Run:
     @property
     def _checkpoint(self) -> Path | None:
         """Where this training is saved."""
+        if not self.configs[0]["trainer"]["enable_checkpointing"]:
+            return None
         if len(self.configs) > 1:
             return None if self.stack is None else self.stack.checkpoint
-        kept = self.configs[0]["trainer"]["enable_checkpointing"]
-        return self.directories[0] / continuation.CHECKPOINT if kept else None
+        return self.directories[0] / continuation.CHECKPOINT
 
     def _find_own_start(self) -> continuation.Start | None:
         path = self._checkpoint
@@ -302,12 +303,13 @@ class Run:
                 epochs=member.steps / self.plan.steps_per_epoch,
                 timing=module.timing(member, runs_together=len(members)),
                 environment=about,
+                stack=None if self.stack is None else self.stack.name,
             )
             for member in members
             if member.recorder is not None
         ]
         if self.stack is not None:
-            self.stack.remove()
+            self.stack.finish()
         return records
 
 

@@ -74,6 +74,7 @@ def test_that_seconds_are_of_a_stack_reaches_the_page(tmp_path, few_figures):
         records.write(record, run)
     html = write(studies.read(tmp_path)).page.read_text()
     assert html.count("trained in a stack: seconds are shared") == 1
+    assert "4 of 8 runs trained in stacks of up to 4" in html
 
 
 def test_only_drawn_settings_have_a_budget(tmp_path, few_figures):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from bench import interruption
 from bench.command_line import CONF
-from bench.continuation import begun_stacks
+from bench.continuation import stacks
 from bench.interruption import Interrupted
 from bench.records import Record, read
 from bench.settings import jobs
@@ -305,7 +305,7 @@ def test_a_stack(tmp_path: Path, ending: Ending, steps: list[int]) -> None:
         assert_same((one.directory, first), (other.directory, second))
         assert second.timing["interruptions"] == len(steps)
         assert (other.directory / "run.log").read_text().count("goes on from step") == len(steps)
-    assert not (tmp_path / "parts" / "default" / ".stacks").exists()
+    assert only_description(tmp_path / "parts" / "default")
 
 
 def test_a_stack_whose_runs_were_half_recorded(
@@ -320,7 +320,7 @@ def test_a_stack_whose_runs_were_half_recorded(
     interruption.forget()
     ending.step = None
     study = tmp_path / "parts" / "default"
-    assert begun_stacks(study) == [tuple(job.directory for job in parts)]
+    assert [stack.directories for stack in stacks(study)] == [[job.directory for job in parts]]
 
     finish = Recorder.finish
     ended = []
@@ -338,13 +338,32 @@ def test_a_stack_whose_runs_were_half_recorded(
     assert ended == [job.directory for job in parts[:2]]
     kept = [(path / "record.json").read_bytes() for path in ended]
 
-    assert begun_stacks(study) == [tuple(job.directory for job in parts)]
+    assert [stack.directories for stack in stacks(study)] == [[job.directory for job in parts]]
     records = jobs.run(parts)
     assert [(path / "record.json").read_bytes() for path in ended] == kept
     for one, other, first, second in zip(whole, parts, expected, records, strict=True):
         assert_same((one.directory, first), (other.directory, second))
-    assert begun_stacks(study) == []
-    assert not (study / ".stacks").exists()
+    assert only_description(study)
+    assert {record.stack for record in records} == {stacks(study)[0].name}
+
+
+def test_a_stack_is_filled_up_with_the_same_company(tmp_path: Path) -> None:
+    tasks = stack_of(tmp_path, *VARIANTS[:3])
+    made = jobs.run(tasks)
+    study, directory = tmp_path / "default", tasks[1].directory
+    assert [stack.directories for stack in stacks(study)] == [[job.directory for job in tasks]]
+    kept = [(job.directory / "record.json").read_bytes() for job in tasks]
+    whole, gone = tmp_path / "whole", directory
+    gone.rename(whole)
+    again = jobs.run(tasks)
+    assert_same((whole, made[1]), (directory, again[1]))
+    assert again[1].timing["runs_together"] == 3
+    for place in (0, 2):
+        assert (tasks[place].directory / "record.json").read_bytes() == kept[place]
+
+
+def only_description(study: Path) -> bool:
+    return [path.suffix for path in (study / ".stacks").iterdir()] == [".json"]
 
 
 @pytest.mark.slow
@@ -358,10 +377,8 @@ def test_another_company_begins_anew(tmp_path: Path, ending: Ending) -> None:
     records = jobs.run(begun[:2])
     assert all("interruptions" not in record.timing for record in records)
     study = tmp_path / "default"
-    assert begun_stacks(study) == [tuple(job.directory for job in begun)]
-    jobs.run(begun[2:])
-    assert begun_stacks(study) == []
-    assert not (study / ".stacks").exists()
+    assert [job.directory for job in begun] in [stack.directories for stack in stacks(study)]
+    assert {record.stack for record in records} < {stack.name for stack in stacks(study)}
 
 
 def test_what_lies_among_stacks_is_looked_at(tmp_path: Path) -> None:
@@ -371,7 +388,7 @@ def test_what_lies_among_stacks_is_looked_at(tmp_path: Path) -> None:
     for n, content in enumerate(contents):
         (place / f"{n}.json").write_text(content)
     (place / "folder.json").mkdir()
-    assert begun_stacks(tmp_path) == []
+    assert stacks(tmp_path) == []
 
 
 # -- when it is saved ------------------------------------------------------------------------------

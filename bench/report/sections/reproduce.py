@@ -25,7 +25,7 @@ def section(contents: Contents, gallery: Gallery) -> Section:
     blocks = [
         ("Commands", _commands(contents)),
         ("What was swept", _swept(contents)),
-        ("What it ran on", [*_told(hardware), ("time", _time(contents))]),
+        ("What it ran on", [*_told(hardware), ("time", _time(contents)), *_stacks(contents)]),
         ("Versions", [*_told(versions), *_differences(usual, others)]),
         ("Data", [(f"checksum of {name}'s", value) for name, value in study.data.items()]),
         ("What all runs share", _told(study.shared)),
@@ -98,8 +98,27 @@ def _time(contents: Contents) -> str:
     """What the runs of a stack took, they took together."""
     runs = contents.study.runs
     seconds = runs.get("timing/total_seconds", pd.Series(dtype=float))
-    together = runs.get("timing/runs_together", pd.Series(1.0, index=runs.index)).fillna(1)
+    together = _together(runs)
     return f"{text.seconds(float((seconds / together.clip(lower=1)).sum()))} of computing, added up"
+
+
+def _together(runs: pd.DataFrame) -> pd.Series:
+    return runs.get("timing/runs_together", pd.Series(1.0, index=runs.index)).fillna(1)
+
+
+def _stacks(contents: Contents) -> list[tuple[str, str]]:
+    together = _together(contents.study.runs)
+    stacked = int((together > 1).sum())
+    if not stacked:
+        return []
+    how_many = f"{stacked:,} of {text.count(len(together), 'run')}"
+    return [
+        (
+            "company",
+            f"{how_many} trained in stacks of up to {int(together.max())}; on some machines that "
+            "changes the last bits of each step, and so the same command makes the same stacks",
+        )
+    ]
 
 
 def _told(values: dict[str, Any]) -> list[tuple[str, str]]:
