@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Any, TypeVar
 
@@ -37,6 +37,17 @@ TOLD_EVERY = 1.0  # seconds
 CALLS = 3  # of an actor at a time: the task, how far it is, that it should end
 MOST_LOST = 5  # machines that one task may lose, before it counts as what ends them
 MOST_STARTS = 3  # of a process, until its start counts as impossible
+
+
+@contextmanager
+def _as_raised() -> Iterator[None]:
+    """What a signal's handler raises while Ray waits: Ray wraps it."""
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, Interrupted | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
 
 
 class RayExecutor:
@@ -102,6 +113,7 @@ class RayExecutor:
             self.cluster.wait()
             self.cluster = None
 
+    @_as_raised()
     def ask(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         (slot,) = self._processes(1)
         try:
@@ -116,6 +128,7 @@ class RayExecutor:
             raise came.error
         return came
 
+    @_as_raised()
     def place(self, job: Job) -> Place:
         self._connect()
         gpus = 0.0
@@ -130,6 +143,7 @@ class RayExecutor:
         workers = min(self.workers or inf, self._room())
         return Place("cuda" if self.gpus else "cpu", int(workers), what)
 
+    @_as_raised()
     def run(
         self,
         tasks: Sequence[Task],
