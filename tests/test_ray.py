@@ -58,7 +58,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def held_below(pid: int) -> list[Path]:
     """The runs' directories that this process or one that descends from it holds."""
     children = Path(f"/proc/{pid}/task").glob("*/children")
-    held = [run for path in children for child in path.read_text().split() for run in held_below(int(child))]
+    held = [
+        run
+        for path in children
+        for child in path.read_text().split()
+        for run in held_below(int(child))
+    ]
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
             opened = descriptor.readlink()
@@ -89,7 +94,7 @@ def test_a_lost_node_costs_only_its_task_and_changes_nothing(
     (raylet,) = node.all_processes["raylet"]
     on_ray = command(tmp_path / "ray", "ray", f"hydra.launcher.address={cluster.address}")
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not (held := held_below(raylet.process.pid)):
             assert on_ray.poll() is None, on_ray.communicate()[0]
             assert time.monotonic() < until
@@ -98,14 +103,14 @@ def test_a_lost_node_costs_only_its_task_and_changes_nothing(
         assert all(not (run / "record.json").exists() for run in held)
         local = command(tmp_path / "local", "parallel", "hydra.launcher.n_jobs=2")
         for sweep in (on_ray, local):
-            said, _ = sweep.communicate(timeout=90)
+            said, _ = sweep.communicate(timeout=180)
             assert sweep.returncode == 0, said
-            assert "6 in stacks of up to 2" in said
+            assert "4 in stacks of up to 2, 2 alone" in said
             assert "Traceback" not in said
     finally:
         on_ray.kill()
     made = trained(tmp_path / "ray")
     assert len(made) == 6
     assert all((run / "record.json").exists() for run in held)
-    assert {together for _, together, _ in made.values()} == {2}
+    assert {together for _, together, _ in made.values()} == {1, 2}
     assert made == trained(tmp_path / "local")

@@ -230,7 +230,9 @@ class RayExecutor:
         self.begin()
         before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
         try:
-            ray.init(self.address or self._own_address(), log_to_driver=False, logging_level="ERROR")
+            ray.init(
+                self.address or self._own_address(), log_to_driver=False, logging_level="ERROR"
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise BenchError(f"hydra.launcher.address={self.address}: {_reason(error)}") from error
         finally:
