@@ -6,6 +6,7 @@ for threads; so what trains is not the main thread there, and signals are passed
 """
 
 import importlib
+import logging
 import os
 import signal
 import subprocess
@@ -231,7 +232,9 @@ class RayExecutor:
         before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
         try:
             ray.init(
-                self.address or self._own_address(), log_to_driver=False, logging_level="ERROR"
+                self.address or self._own_address(),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise BenchError(f"hydra.launcher.address={self.address}: {_reason(error)}") from error
@@ -390,7 +393,7 @@ def _machines() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
-def _done(awaited: Sequence[Any]) -> list[Any]:
+def _done(awaited: list[Any]) -> list[Any]:
     """Those that are there, as soon as one of them is, but now and then without any."""
     ray.wait(awaited, timeout=SHOWN_EVERY)
     return ray.wait(awaited, num_returns=len(awaited), timeout=0)[0]

@@ -3,6 +3,7 @@ that belongs to it when its input ends, as it does however the process ends that
 end. Ray itself leaves processes behind where that was killed."""
 
 import ctypes
+import logging
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 STORE = 100 * 2**20  # bytes of shared memory: jobs and what came of them are small
@@ -39,9 +41,9 @@ def main(cpus: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     directory = mkdtemp(prefix="ray-")
     try:
-        context = ray.init(
+        context: Any = ray.init(
             "local", num_cpus=cpus, include_dashboard=False, log_to_driver=False,
-            logging_level="ERROR", object_store_memory=STORE, _temp_dir=directory,
+            logging_level=logging.ERROR, object_store_memory=STORE, _temp_dir=directory,
         )  # fmt: skip
         print(context.address_info["address"], flush=True)
         sys.stdin.read()
