@@ -6,6 +6,7 @@ No torch here: a sweep asks it of all its runs before the first one starts.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -62,10 +63,10 @@ def find(config: Mapping[str, Any], directory: Path, environment: Mapping[str, A
 def _others(directory: Path) -> list[tuple[Path, Record]]:
     """The finished runs beside ``directory`` whose names may differ from its own in length only."""
     found = []
-    for name in os.listdir(directory.parent) if directory.parent.is_dir() else ():
+    # By names first: to read all records for each of many runs would take long.
+    for name in _names_alike(directory):
         path = directory.parent / name / records.FILE_NAME
-        # By names first: to read all records for each of many runs would take long.
-        if name != directory.name and _may_be_alike(name, directory.name) and path.is_file():
+        if name != directory.name and path.is_file():
             try:
                 record = records.read(path)
             except BenchError:
@@ -75,11 +76,28 @@ def _others(directory: Path) -> list[tuple[Path, Record]]:
     return found
 
 
-def _may_be_alike(*names: str) -> bool:
-    if any(map(DIGEST.search, names)):  # the name was cut, and says too little
-        return True
-    one, other = (LENGTH_IN_NAME.sub("", name) for name in names)
-    return one == other
+def _names_alike(directory: Path) -> list[str]:
+    parent, kind = directory.parent, _without_length(directory.name)
+    if not parent.is_dir():
+        return []
+    by_kind = _by_kind(parent, parent.stat().st_mtime_ns)
+    if kind is None:
+        return [name for names in by_kind.values() for name in names]
+    return [*by_kind.get(kind, ()), *by_kind.get(None, ())]
+
+
+@functools.lru_cache(8)
+def _by_kind(parent: Path, modified: int) -> dict[str | None, list[str]]:
+    """The names in a directory by what they have in common; listed once for all its runs."""
+    found: dict[str | None, list[str]] = {}
+    for name in os.listdir(parent):
+        found.setdefault(_without_length(name), []).append(name)
+    return found
+
+
+def _without_length(name: str) -> str | None:
+    """None of a name that was cut, and says too little: it may be like any other."""
+    return None if DIGEST.search(name) else LENGTH_IN_NAME.sub("", name)
 
 
 def _is_start(record: Record, config: Mapping[str, Any]) -> bool:

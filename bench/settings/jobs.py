@@ -78,6 +78,8 @@ class Job:
                 f"{self.directory}: holds a run of another configuration (its defaults have "
                 "changed since); name another study, or move that run away"
             )
+        if record.config == self.config:  # which thousands of jobs share
+            record.config = self.config
         return record
 
     def finished(self) -> Record | None:
@@ -95,15 +97,22 @@ def plan(own: DictConfig, hydra: dict[str, Any], search: Mapping[str, Any] | Non
     Raises:
         BenchError: a value is out of range.
     """
-    said = hydra["overrides"]["task"]
-    _name_own_classes(own, said)
-    config = validate(own)
+    _name_own_classes(own, hydra["overrides"]["task"])
+    return job_of(validate(own), hydra, noted(hydra, search))
+
+
+def job_of(config: dict[str, Any], hydra: dict[str, Any], search: Mapping[str, Any]) -> Job:
+    """The job of a validated configuration.
+
+    Args:
+        search: as it was `noted`.
+    """
     return Job(
         config=config,
         hydra=hydra,
-        overrides=(*search_path(hydra), *said),
+        overrides=(*search_path(hydra), *hydra["overrides"]["task"]),
         directory=run_directory(config, _defaults(config, hydra["runtime"]["choices"])),
-        search=_noted(search or {"sampler": _sampler(hydra), "prior": {}}),
+        search=search,
     )
 
 
@@ -114,8 +123,10 @@ def _sampler(hydra: Mapping[str, Any]) -> str:
     return "tpe" if sweeper == "optuna" else sweeper
 
 
-def _noted(search: Mapping[str, Any]) -> dict[str, Any]:
-    """With the command, where that and the priors are not too long for a record."""
+def noted(hydra: Mapping[str, Any], search: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How a job was chosen, as far as Hydra tells where nobody else does; with the command, where
+    that and the priors are not too long for a record."""
+    search = search or {"sampler": _sampler(hydra), "prior": {}}
     prior = {key: text for key, text in search["prior"].items() if len(text) <= LONGEST}
     command = list(typed) if len(" ".join(typed)) <= LONGEST else []
     return {"sampler": search["sampler"], "prior": prior, "command": command}
