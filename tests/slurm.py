@@ -1,5 +1,5 @@
-"""A Slurm of this machine alone: its controller and two nodes of one processor each, with ports, keys
-and state of their own, that are there while a block runs."""
+"""A Slurm of this machine alone: its controller and two nodes of one processor each, with ports,
+keys and state of their own, that are there while a block runs."""
 
 import os
 import secrets

@@ -57,8 +57,8 @@ def stack_key(config: Mapping[str, Any]) -> str:
 def most_that_fit(
     config: Mapping[str, Any], device: str, *, share: int, memory: int | None = None
 ) -> int:
-    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks; or half
-    of ``memory``, which each of them has for itself."""
+    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks; or
+    half of ``memory``, which each of them has for itself."""
     from bench.training.stack import bytes_per_run
 
     if memory is not None:

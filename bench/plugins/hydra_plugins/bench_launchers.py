@@ -123,7 +123,7 @@ class SlurmLauncher(SweepLauncher):
         **wanted: Any,
     ) -> None:
         super().__init__(strategy, max_stack)
-        self.own = {
+        self.own: dict[str, Any] = {
             "n_jobs": n_jobs,
             "bundle": bundle,
             "threads": threads,
@@ -151,10 +151,10 @@ class MachineLauncherConfig:
 
 @dataclass
 class SlurmLauncherConfig:
-    """Jobs of at most `time` (minutes, or HH:MM:SS), each with `cpus` processors (null: one a thread),
-    `gpus` GPUs of at least `gpu_memory`, and `memory`; `n_jobs` at a time (null: as many as the
-    cluster gives), each of `bundle` runs or stacks (null: as many as last some minutes). `setup`
-    are lines of its script, `extra` parameters of sbatch."""
+    """Jobs of at most `time` (minutes, or HH:MM:SS), each with `cpus` processors (null: one for
+    each thread), `gpus` GPUs of at least `gpu_memory`, and `memory`; `n_jobs` at a time (null: as
+    many as the cluster gives), each of `bundle` runs or stacks (null: as many as last some
+    minutes). `setup` are lines of its script, `extra` parameters of sbatch."""
 
     strategy: str = accepts("auto", None, *STRATEGIES)
     _target_: str = "hydra_plugins.bench_launchers.SlurmLauncher"

@@ -1,9 +1,9 @@
 """Jobs of a Slurm cluster, submitted by submitit, as arrays.
 
-The machine of this command and the nodes share a file system, and nothing else: what a job is to do,
-how far it is and what came of it are files (`batches`), so that this command may end, however it
-does, and be started again while its jobs go on. Jobs are found by their names, and whether one is
-still to come or at it is asked of ``squeue`` alone, since not every cluster has accounts.
+The machine of this command and the nodes share a file system, and nothing else: what a job is to
+do, how far it is and what came of it are files (`batches`), so that this command may end, however
+it does, and be started again while its jobs go on. Jobs are found by their names, and whether one
+is still to come or at it is asked of ``squeue`` alone, since not every cluster keeps accounts.
 
 No torch at the top: this process plans and shows.
 """
@@ -53,9 +53,9 @@ LEAST_PAUSE, MOST_PAUSE = 0.5, 15.0  # seconds between two looks at the queue
 LAG = 5.0  # seconds that a shared file system may show what was
 YOUNG = 60.0  # seconds for which a batch may be on its way to Slurm
 OURS = ("array", "chdir", "job-name", "output", "requeue", "signal")  # parameters of sbatch
-ENDED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED "
-    "TIMEOUT".split()
+ENDED = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "REVOKED", "TIMEOUT"),
 )
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
