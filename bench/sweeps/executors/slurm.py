@@ -298,8 +298,14 @@ class SlurmExecutor:
                 batch.remove_all()
         if watched:
             self.say(f"{text.count(len(watched), 'Slurm job')} from before still to end")
-        left = [[job for job in task if os.path.abspath(job.directory) in runs] for task in tasks]
-        return watched, [task for task in left if task]
+        left = []
+        for task in tasks:
+            rest = [job for job in task if os.path.abspath(job.directory) in runs]
+            if batches and rest and all(job.finished() is not None for job in rest):
+                ended(rest, {})  # while this command was planning
+            elif rest:
+                left.append(rest)
+        return watched, left
 
     def _look(self, watched: Sequence[Watched], elapsed: float) -> None:
         """At the queue, now and then: the more seldom, the longer it lasts."""
