@@ -1,22 +1,46 @@
 """``python -m bench``: Hydra composes the configuration, then one run or a sweep is made."""
 
+from __future__ import annotations
+
 import os
 import sys
 import warnings
-from argparse import Namespace
 from contextlib import suppress
+from signal import SIGINT
 from typing import TYPE_CHECKING
 
-from bench import letters
-from bench.command_line import PLUGINS, carry_out, read
+from bench import interruption
+from bench.interruption import Interrupted
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from omegaconf import DictConfig
 
     from bench.records import Record
 
 
 def main() -> None:
+    interruption.heed_at_once()  # before what takes time to import
+    try:
+        answer()
+    except (Interrupted, KeyboardInterrupt) as error:
+        ended = error if isinstance(error, Interrupted) else Interrupted(SIGINT)
+        print(f"interrupted{ended.where}", file=sys.stderr)
+        sys.exit(ended.status)
+    finally:
+        interruption.heed()  # nothing is left to be ended
+
+
+def answer() -> None:
+    """Does what the command line says.
+
+    Raises:
+        Interrupted: a signal asked for an end.
+    """
+    from bench import letters
+    from bench.command_line import PLUGINS, read
+
     letters.never_fail()
     sys.path.append(str(PLUGINS))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
@@ -47,13 +71,11 @@ def main() -> None:
             raise
         typed = " ".join(sys.argv[1:])
         sys.exit(f"error: Hydra cannot use {typed} ({type(error).__name__}: {first_line(error)})")
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
-        sys.exit(130)
 
 
 def do(said: Namespace) -> None:
     """What was asked for: most often one run, or a sweep."""
+    from bench.command_line import carry_out
     from bench.settings import schema
 
     schema.register()
@@ -65,7 +87,7 @@ def do(said: Namespace) -> None:
         carry_out(said, repeat.prepare(said))
 
 
-def one_run(composed: "DictConfig") -> "Record | None":
+def one_run(composed: DictConfig) -> Record | None:
     from hydra.core.hydra_config import HydraConfig
 
     from bench import single

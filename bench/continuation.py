@@ -1,16 +1,23 @@
-"""Which finished run a longer one can go on from, so that it becomes what it would have been.
+"""What a run, or a stack of them, can go on from, so that it becomes what it would have been: its
+own checkpoint, if it was ended early, or a finished run that is shorter.
 
 No torch here: a sweep asks it of all its runs before the first one starts.
 """
 
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import records
+from bench import files, records
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.identity import decisive
@@ -20,6 +27,8 @@ LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 LENGTH_IN_NAME = re.compile(r"max_(epochs|steps)=\d+,")
 DIGEST = re.compile(r",[0-9a-f]{16}$")
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+STACKS = ".stacks"  # of a study: what its unfinished ones go on from
+MOST = 10_000_000  # bytes of a stack's description
 
 
 @dataclass(frozen=True)
@@ -54,10 +63,10 @@ def find(config: Mapping[str, Any], directory: Path, environment: Mapping[str, A
 def _others(directory: Path) -> list[tuple[Path, Record]]:
     """The finished runs beside ``directory`` whose names may differ from its own in length only."""
     found = []
-    for name in os.listdir(directory.parent) if directory.parent.is_dir() else ():
+    # By names first: to read all records for each of many runs would take long.
+    for name in _names_alike(directory):
         path = directory.parent / name / records.FILE_NAME
-        # By names first: to read all records for each of many runs would take long.
-        if name != directory.name and _may_be_alike(name, directory.name) and path.is_file():
+        if name != directory.name and path.is_file():
             try:
                 record = records.read(path)
             except BenchError:
@@ -67,11 +76,28 @@ def _others(directory: Path) -> list[tuple[Path, Record]]:
     return found
 
 
-def _may_be_alike(*names: str) -> bool:
-    if any(map(DIGEST.search, names)):  # the name was cut, and says too little
-        return True
-    one, other = (LENGTH_IN_NAME.sub("", name) for name in names)
-    return one == other
+def _names_alike(directory: Path) -> list[str]:
+    parent, kind = directory.parent, _without_length(directory.name)
+    if not parent.is_dir():
+        return []
+    by_kind = _by_kind(parent, parent.stat().st_mtime_ns)
+    if kind is None:
+        return [name for names in by_kind.values() for name in names]
+    return [*by_kind.get(kind, ()), *by_kind.get(None, ())]
+
+
+@functools.lru_cache(8)
+def _by_kind(parent: Path, modified: int) -> dict[str | None, list[str]]:
+    """The names in a directory by what they have in common; listed once for all its runs."""
+    found: dict[str | None, list[str]] = {}
+    for name in os.listdir(parent):
+        found.setdefault(_without_length(name), []).append(name)
+    return found
+
+
+def _without_length(name: str) -> str | None:
+    """None of a name that was cut, and says too little: it may be like any other."""
+    return None if DIGEST.search(name) else LENGTH_IN_NAME.sub("", name)
 
 
 def _is_start(record: Record, config: Mapping[str, Any]) -> bool:
@@ -82,18 +108,25 @@ def _is_start(record: Record, config: Mapping[str, Any]) -> bool:
         return False
 
 
-def _refusal(
-    directory: Path, record: Record, config: Mapping[str, Any], environment: Mapping[str, Any]
-) -> str | None:
-    """Why going on from a run would not give what the longer one gives from its beginning."""
-    now, then = environment, record.environment
+def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
+    """What of an environment is other than it was, and may change a result. The number of threads
+    is taken over."""
     apart = {"threads"}
     if "source" in then:  # which tells more than the commit
         apart |= {"git_commit", "git_dirty"}
     names = sorted((now.keys() | then.keys()) - apart)
-    changed = [n for n in names if now.get(n, ...) != then.get(n, ...)]
-    if changed:
-        return ", ".join(f"{n} was {then.get(n)}, is {now.get(n)}" for n in changed)
+    changed = [
+        f"{n} was {then.get(n)}, is {now.get(n)}" for n in names if now.get(n) != then.get(n)
+    ]
+    return ", ".join(changed) or None
+
+
+def _refusal(
+    directory: Path, record: Record, config: Mapping[str, Any], environment: Mapping[str, Any]
+) -> str | None:
+    """Why going on from a run would not give what the longer one gives from its beginning."""
+    if (changed := changes(environment, record.environment)) is not None:
+        return changed
     own, other = (
         multipliers(c["schedule"], total_steps(c))[: record.steps] for c in (config, record.config)
     )
@@ -113,3 +146,93 @@ def _refusal(
     if not (directory / CHECKPOINT).is_file():
         return f"it has no {CHECKPOINT}"
     return None
+
+
+@dataclass(frozen=True)
+class StackFiles:
+    """What a stack leaves in its study while it is not finished: who is in it, and a checkpoint.
+
+    Attributes:
+        checkpoint: the file; it need not be there.
+        runs: of each run its directory and its ``id``, in order.
+    """
+
+    checkpoint: Path
+    runs: Sequence[tuple[Path, str]]
+
+    @classmethod
+    def of(cls, runs: Sequence[tuple[Path, str]]) -> StackFiles:
+        ids = "\n".join(own for _, own in runs)
+        name = hashlib.sha256(ids.encode()).hexdigest()[:16]
+        return cls(_study(runs[0][0]) / STACKS / f"{name}.ckpt", runs)
+
+    @property
+    def description(self) -> Path:
+        return self.checkpoint.with_suffix(".json")
+
+    def describe(self, step: int, *, environment: Mapping[str, Any]) -> None:
+        """Says who trains together, for whoever makes the stack again.
+
+        Raises:
+            BenchError: it cannot be written.
+        """
+        study = _study(self.runs[0][0])
+        runs = [{"directory": str(path.relative_to(study)), "id": own} for path, own in self.runs]
+        content = {"runs": runs, "step": step, "environment": environment}
+        partial = self.description.with_name(f".{self.description.name}.partial")
+        try:
+            self.description.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            os.replace(partial, self.description)
+        except OSError as error:
+            raise BenchError(f"{self.description}: cannot be written ({error.strerror})") from error
+
+    def remove(self) -> None:
+        """Once every run has its record. The checkpoint goes first: without it, the stack begins
+        anew."""
+        for path in (self.checkpoint, self.description):
+            path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # others are there
+            self.checkpoint.parent.rmdir()
+
+
+def begun_stacks(study: Path) -> list[tuple[Path, ...]]:
+    """The stacks of a study that have begun and are not finished: of each, the directories of its
+    runs, in order. Files of those whose runs all have their records are removed.
+
+    What a run in a stack becomes depends, in the last bits, on its company, and the checkpoint of a
+    stack is that of all its runs. So whoever plans a sweep makes each of these as it was, as one
+    task: the jobs of all these directories, in this order, also those that have a record by now.
+    `bench.settings.jobs.run` has the latter train along, and leaves their records alone. Where a
+    directory is none of the sweep's, the stack is not to be made again: those of its runs that are
+    missing are put together like any others, and its files stay for a sweep that has them all.
+    """
+    found = []
+    for path in sorted((study / STACKS).glob("*.json")):
+        try:
+            runs = json.loads(files.read(path, most=MOST))["runs"]
+            stack = StackFiles(
+                path.with_suffix(".ckpt"), [(study / run["directory"], run["id"]) for run in runs]
+            )
+        except (BenchError, ValueError, LookupError, TypeError, RecursionError):
+            continue  # whatever that is, it is no stack of ours
+        if all(is_made(directory) for directory, _ in stack.runs):
+            with suppress(OSError):  # who only reads cannot
+                stack.remove()
+        else:
+            found.append(tuple(directory for directory, _ in stack.runs))
+    return found
+
+
+def is_made(directory: Path) -> bool:
+    """Whether a run has its record, and did not fail."""
+    try:
+        return records.read(directory / records.FILE_NAME).status != "failed"
+    except (BenchError, ValueError):  # the latter where that can be no path
+        return False
+
+
+def _study(directory: Path) -> Path:
+    """Of a run, by where it lies."""
+    return directory.parents[2]

@@ -141,9 +141,12 @@ def _dict(check: Check, value: Any) -> None:
     if not isinstance(value, dict):
         raise _wrong(value, "an object")
     _few(value)
+    anything = isinstance(check, functools.partial) and check.func is _anything
     for key, item in value.items():
-        _text(key)
-        _within(key, check, item)
+        if not (key.isascii() and len(key) <= LONGEST):
+            _text(key)
+        if not (anything and _is_plain(item)):
+            _within(key, check, item)
 
 
 def _known(checks: Mapping[str, Check], value: Any) -> None:
@@ -158,6 +161,8 @@ def _known(checks: Mapping[str, Check], value: Any) -> None:
 def _anything(value: Any, *, depth: int = 0) -> None:
     if depth > DEEPEST:
         raise Refused(f"more than {DEEPEST} objects within one another")
+    if _is_plain(value):
+        return
     inner = functools.partial(_anything, depth=depth + 1)
     if isinstance(value, dict):
         _dict(inner, value)
@@ -167,6 +172,16 @@ def _anything(value: Any, *, depth: int = 0) -> None:
         _text(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _number(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is surely something that `_anything` accepts; most of a record is."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= LONGEST and value.isascii()
+    if kind is float or kind is int:
+        return abs(value) <= LARGEST
+    return kind is bool or value is None
 
 
 def _within(key: str, check: Check, value: Any) -> None:

@@ -20,9 +20,11 @@ def read(path: Path, *, most: int) -> bytes:
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
                 raise BenchError(f"{path}: cannot be read (a pipe or a device, not a file)")
-            content = file.read(most + 1)
+            content = file.read(min(about.st_size, most) + 1)  # memory is taken for as much
+            content += file.read(most + 1 - len(content)) if len(content) > about.st_size else b""
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > most:

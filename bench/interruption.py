@@ -5,15 +5,19 @@ While a process heeds them, the first one is only noted, and whoever works looks
 it can stop without loss. Until there is something that could be lost, it ends the work at once.
 """
 
+import os
 import signal
+import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 _noted: int | None = None
+_at_once = False
 _before: dict[int, Any] = {}  # handlers that ours took the place of
 
 
@@ -30,6 +34,13 @@ class Interrupted(BaseException):
         self.signal, self.step, self.steps = number, step, steps
 
     @property
+    def where(self) -> str:
+        """For people, with what to do."""
+        if self.step is None:
+            return "; the same command goes on with what is missing"
+        return f" at step {self.step:,} of {self.steps:,}; the same command goes on from there"
+
+    @property
     def status(self) -> int:
         """With which a process ends then, as a shell has it."""
         return 128 + self.signal
@@ -39,12 +50,28 @@ def heed(*signals: int) -> None:
     """Has these (without any, all of `SIGNALS`) noted from now on, and the second one end the work
     at once. One that was ignored before stays so, as under ``nohup``. Only a process's main thread
     can say so; in another nothing changes."""
-    _answer(signals or SIGNALS, _note)
+    global _at_once
+    _at_once = False
+    _answer(signals or SIGNALS)
 
 
 def heed_at_once(*signals: int) -> None:
-    """The same while nothing can be lost: the first one already ends the work, by `Interrupted`."""
-    _answer(signals or SIGNALS, _end)
+    """The same for a process that has nothing to lose yet: the first one already ends the work, but
+    while `noting`."""
+    global _at_once
+    _at_once = True
+    _answer(signals or SIGNALS)
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """Where something can be lost: meanwhile, signals that are heeded are noted."""
+    global _at_once
+    before, _at_once = _at_once, False
+    try:
+        yield
+    finally:
+        _at_once = before
 
 
 def asked() -> int | None:
@@ -60,30 +87,37 @@ def ask(number: int) -> None:
 
 def forget() -> None:
     """What was before `heed`."""
-    global _noted
-    _noted = None
+    global _noted, _at_once
+    _noted, _at_once = None, False
     if threading.current_thread() is threading.main_thread():
         for number, handler in _before.items():
             signal.signal(number, handler)
         _before.clear()
 
 
-def _answer(signals: tuple[int, ...], answer: Callable[[int, FrameType | None], None]) -> None:
+def _answer(signals: tuple[int, ...]) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     for number in signals:
         found = signal.getsignal(number)
         if found is not signal.SIG_IGN:
-            signal.signal(number, answer)
+            signal.signal(number, _note)
             _before.setdefault(number, found)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    if _noted is not None:
+    first = _noted is None
+    ask(number)
+    if number == signal.SIGHUP:
+        _leave_terminal()
+    if _at_once or not first:
         raise Interrupted(number)
-    ask(number)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    ask(number)
-    raise Interrupted(number)
+def _leave_terminal() -> None:
+    """To write to one that was closed is an error, which would come in the way of what is still to
+    be done."""
+    for output in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -81,7 +81,8 @@ class Record:
         timing: seconds spent in training steps, in evaluation, and in all;
             training ``samples_per_second``; ``runs_together``: how many runs shared the machine's
             step (1 unless the run was one of a stack); ``resumed_at_step``: only of a run that went
-            on from a shorter one, whose steps up to there, and seconds, are its own.
+            on from a shorter one, whose steps up to there, and seconds, are its own;
+            ``interruptions``: only of a run that was ended early, how often it went on.
         config: the resolved configuration.
         overrides: what was said on the command line, and where a person's own configurations lie
             (``hydra.searchpath``); empty in records from before there was this field.

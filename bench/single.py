@@ -8,9 +8,10 @@ from rich.text import Text
 
 from bench.errors import BenchError
 from bench.metrics import Metric
+from bench.processes import is_first
 from bench.records import Record
 from bench.report import text
-from bench.settings.jobs import Job, is_first_process, run_when_free
+from bench.settings.jobs import Job, run_when_free
 from bench.settings.schema import total_steps
 
 
@@ -31,7 +32,7 @@ def main(job: Job) -> Record | None:
 
     record = job.finished()
     said = "already made: " if record is not None else ""
-    if is_first_process(job.config):  # Lightning starts the others by this command
+    if is_first(job.config["trainer"]):  # Lightning starts the others by this command
         say(f"{said}{what(job.config)} -> {job.directory}", "dim")
     if record is None:
         made = run_when_free(job, say=lambda line: say(line, "dim"))

@@ -61,6 +61,7 @@ NOT_A_SETTING = (
 )
 
 
+ADDED = identity.hyperparameters(identity.ADDED)  # which an older record does not name
 SCHEDULE = "schedule.name"
 MOST_TOLD = 6  # values of a choice's own setting that names can tell apart
 
@@ -274,7 +275,9 @@ def _curve(path: Path) -> pd.DataFrame:
         raise BenchError(f"{path}: not a table of numbers ({error})") from error
     if "step" not in table.columns:
         raise BenchError(f"{path}: has no column 'step'")
-    numbers = table.apply(pd.to_numeric, errors="coerce").astype(float)
+    if not all(map(pd.api.types.is_numeric_dtype, table.dtypes)):
+        table = table.apply(pd.to_numeric, errors="coerce")
+    numbers = table.astype(float)
     numbers = numbers.where(numbers.abs() <= LARGEST)
     return numbers[numbers["step"].between(0, 2**53)]
 
@@ -306,8 +309,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     record = record | {"metric": Metric(**record["metric"]), "sampler": sampler}
     row = {name: record[name] for name in RUN_COLUMNS}
     named = record["hyperparameters"]
-    added = identity.hyperparameters(identity.ADDED)  # which an older record does not name
-    named = named | (added | named)
+    named = named | (ADDED | named)
     for group, values in (
         ("", {_column(name): value for name, value in named.items()}),
         ("", record["metrics"]),
@@ -349,6 +351,9 @@ def _is_unicode(path: Path) -> bool:
 def _printable(value: Any) -> Any:
     """Text, at any depth, with a space for every character that a terminal obeys, an SVG may not
     hold, or nobody sees."""
+    kind = type(value)
+    if kind is float or kind is int or kind is bool or value is None:
+        return value
     if isinstance(value, str):
         if value.isprintable():
             return value

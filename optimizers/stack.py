@@ -101,6 +101,37 @@ class Stack:
         self._start(states)
         return self.parameters
 
+    def state_dict(self) -> dict[str, Any]:
+        """All but the parameters: plain numbers, words and tensors, which are not copied."""
+        return {
+            "steps": self.steps,
+            "hyperparameters": {
+                name: value.tolist() if isinstance(value, np.ndarray) else value
+                for name, value in self.hyperparameters.items()
+            },
+            "structure": {
+                name: float(value) if isinstance(value, np.floating) else value
+                for name, value in vars(self.structure).items()
+            },
+            "state": [dict(self.state[p]) for p in self.parameters],
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` gave of a stack of the same rule with these parameters."""
+        self.steps = saved["steps"]
+        for name, value in saved["hyperparameters"].items():
+            self._write(name, np.array(value, np.float64) if isinstance(value, list) else value)
+        for name, value in saved["structure"].items():
+            setattr(self.structure, name, np.float64(value) if isinstance(value, float) else value)
+        self.slots = self.rule.variant(self.structure).slots
+        device = self.parameters[0].device
+        self._start(
+            [
+                {k: x.to(device).clone() if isinstance(x, Tensor) else x for k, x in entry.items()}
+                for entry in saved["state"]
+            ]
+        )
+
     def _start(self, states: Sequence[dict[str, Any]]) -> None:
         """With these parameters, and nothing kept from earlier steps."""
         self.state = dict(zip(self.parameters, states, strict=True))

@@ -1,7 +1,8 @@
 """From the text of a kernel in C++ to a loaded library.
 
 A library is built once for each text, compiler and processor, in about half a second, and kept in
-the user's cache; loading it again takes about a millisecond.
+the user's cache under a name that says what it is and what its content is: one that was damaged is
+told by that before the linker maps it, and is built again. Loading one takes about a millisecond.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -30,15 +31,33 @@ FLAGS += ["-fopenmp", "-shared", "-fPIC"]
 GRAIN = 16384
 
 
-def load_library(text: str, what: str) -> ctypes.CDLL | None:
-    """The library of a text in C++; None, with one line in the log about `what`, where it cannot be
-    built."""
+def load_library(text: str, what: str, *functions: str) -> ctypes.CDLL | None:
+    """The library of a text in C++ with these functions; None, with one line in the log about
+    `what`, where it cannot be built."""
     try:
-        return ctypes.CDLL(str(build(text)))
+        return opened(build(text), functions)
+    except (OSError, subprocess.CalledProcessError) as error:
+        log.debug("%s: no library in the cache: %s", what, error)
+    try:
+        with tempfile.TemporaryDirectory() as own:  # what is loaded outlives its file
+            return opened(build(text, Path(own)), functions)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(getattr(error, "stderr", None) or error).splitlines()[0]
         log.warning("%s runs uncompiled, which is slower: %s", what, reason)
         return None
+
+
+def opened(library: Path, functions: Sequence[str]) -> ctypes.CDLL:
+    """
+    Raises:
+        OSError: it cannot be loaded, or lacks a function; then it is deleted.
+    """
+    loaded = ctypes.CDLL(str(library))
+    missing = [name for name in functions if not hasattr(loaded, name)]
+    if missing:
+        library.unlink()
+        raise OSError(f"{library} has no function {missing[0]}")
+    return loaded
 
 
 def build(text: str, folder: Path | None = None) -> Path:
@@ -46,18 +65,24 @@ def build(text: str, folder: Path | None = None) -> Path:
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if compiler is None:
         raise FileNotFoundError("no C++ compiler found; install g++, or name one in CXX")
-    key = hashlib.sha256("\n".join([text, compiler, *FLAGS, features()]).encode()).hexdigest()
+    key = digest("\n".join([text, compiler, *FLAGS, features()]).encode())
     folder = folder or platformdirs.user_cache_path("optimizer-bench") / "kernels"
-    library = folder / f"{key[:32]}.so"
-    if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            code, built = Path(scratch, "step.cpp"), Path(scratch, "step.so")
-            code.write_text(text)
-            command = [compiler, *FLAGS, str(code), "-o", str(built)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            built.replace(library)  # atomic: two processes may build at once
-    return library
+    for library in folder.glob(f"{key}-*.so"):
+        if library.stem == f"{key}-{digest(library.read_bytes())}":
+            return library
+        library.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        code, built = Path(scratch, "step.cpp"), Path(scratch, "step.so")
+        code.write_text(text)
+        command = [compiler, *FLAGS, str(code), "-o", str(built)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        library = folder / f"{key}-{digest(built.read_bytes())}.so"
+        return built.replace(library)  # atomic: two processes may build at once
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def features() -> str:

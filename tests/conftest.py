@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench import interruption
 from bench.__main__ import main
 from bench.command_line import CONF, PLUGINS
 from bench.data import Dataset, Split
@@ -93,6 +94,8 @@ def shell(
             status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
             if isinstance(exit_.code, str):
                 print(exit_.code, file=sys.stderr)
+        finally:
+            interruption.forget()
         out, err = capfd.readouterr()
         return status, out + err
 

@@ -1,10 +1,13 @@
 """What the display of a sweep counts, and what it is told."""
 
+import random
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +21,7 @@ from bench.metrics import Metric
 from bench.settings.jobs import Job, run
 from bench.settings.schema import total_steps, validate
 from bench.sweeps import display as displays
-from bench.sweeps.display import Display, Results, Running, listed, what
+from bench.sweeps.display import Display, Results, Running, Setting, listed, what
 
 COMMON = ["workload=mnist_logistic", "workload.val_size=1000", "trainer.enable_progress_bar=false"]
 
@@ -99,6 +102,22 @@ def test_training_tells_its_steps_and_divergences(
     assert {steps for steps, _ in told} == {10, 20, 30}
     assert told[0] == (10, diverged)
     assert told[-1] == (30, diverged)
+
+
+def test_the_best_is_that_of_all_scores_whenever_it_is_asked_for() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        results, scores = Results(), defaultdict[Setting, list[float]](list)
+        for _ in range(30):
+            setting = (("lr", str(rng.randrange(5))),)
+            lost, value = rng.random() < 0.1, round(rng.random(), 2)
+            results.add(setting, record("diverged" if lost else "completed", value))
+            scores[setting].append(ACCURACY.chance or 0.0 if lost else value)
+            most = max(map(len, scores.values()))
+            means = [fmean(own) for own in scores.values() if len(own) > most / 2]
+            best = results.best()
+            assert best is not None
+            assert best[0] == max(means) == fmean(scores[best[1]])
 
 
 def lines_of(display: Display) -> list[str]:

@@ -58,11 +58,12 @@ def pages() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("cache")
-    for name in FAKES:
-        fake_cache(name, place / "optimizer-bench")
-    return place
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FAKES:
+            fake_cache(name, place / "optimizer-bench", patch)
+        yield place
 
 
 # Runs by workload, and by whose optimizer theirs is.

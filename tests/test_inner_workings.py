@@ -1,8 +1,12 @@
 """What we lean on inside Lightning and Hydra is still there, and does the same."""
 
+import signal
+
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from pytorch_lightning.demos.boring_classes import BoringModel, RandomDataset
 
 from bench.command_line import CONF
 from bench.settings import hydra
@@ -36,6 +40,30 @@ def test_what_loggers_go_by_and_when_validation_comes() -> None:
     assert trainer.val_check_batch == 1
     lightning.validate_after_this(trainer, False)
     assert trainer.val_check_batch > 10**9
+
+
+def test_signals_are_left_to_whoever_has_the_process() -> None:
+    def handlers(leave: bool) -> set[object]:
+        """Of SIGTERM while something trains."""
+        seen = set()
+
+        class Module(BoringModel):
+            def on_train_start(self) -> None:
+                seen.add(signal.getsignal(signal.SIGTERM))
+
+        trainer = lightning.pl.Trainer(
+            logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, max_steps=1, limit_val_batches=0, accelerator="cpu",
+        )  # fmt: skip
+        if leave:
+            lightning.leave_signals(trainer)
+        trainer.fit(Module(), torch.utils.data.DataLoader(RandomDataset(32, 2)))
+        return seen
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert handlers(leave=True) == {before}
+    assert handlers(leave=False) != {before}
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_callbacks_ask_whether_validation_ends_an_epoch() -> None:

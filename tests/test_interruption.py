@@ -1,9 +1,14 @@
 """Signals are noted, and only the second one ends what runs."""
 
+import fcntl
 import os
 import signal
+import subprocess
+import sys
+import termios
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +72,37 @@ def test_noted_by_a_program() -> None:
     interruption.ask(signal.SIGUSR1)
     interruption.ask(signal.SIGTERM)
     assert interruption.asked() == signal.SIGUSR1
+
+
+ON_A_TERMINAL = """
+import sys, time
+from pathlib import Path
+from bench import interruption
+interruption.heed()
+print("heeded", flush=True)
+while interruption.asked() is None:
+    time.sleep(0.01)
+print("this goes nowhere", flush=True)
+Path(sys.argv[1]).write_text(str(interruption.asked()))
+"""
+
+
+def test_a_terminal_that_is_closed_is_not_written_to(tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, str(tmp_path / "noted")],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(terminal)
+    assert b"heeded" in os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(10) == 0
+    assert (tmp_path / "noted").read_text() == str(int(signal.SIGHUP))
+
+
+def test_noting_meanwhile() -> None:
+    interruption.heed_at_once()
+    with interruption.noting():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert interruption.asked() == signal.SIGTERM

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from bench.throughput import clock, measure, write
+from bench.study import read
+from bench.throughput import clock, measure, scale, write
 from bench.throughput.contenders import LOOP, OURS
 from bench.throughput.measure import Ratio
+from tests.report.synthetic import write_run
 
 
 @pytest.fixture
@@ -36,6 +38,27 @@ def test_ratio_is_taken_turn_by_turn() -> None:
 
 def test_turns_go_there_and_back() -> None:
     assert list(measure.there_and_back("abc", 3)) == ["abc", "cba", "abc"]
+
+
+def test_a_study_of_many_runs_is_written_as_they_would_have_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = write_run(tmp_path, workload="mnist_logistic")
+    (original / ".hydra").mkdir()
+    for name in ("config", "hydra", "overrides"):
+        (original / ".hydra" / f"{name}.yaml").write_text("[]")
+    (original / "events.out.tfevents.1.x").touch()
+    monkeypatch.chdir(tmp_path)
+    jobs, _, _ = scale.planned(200)
+    assert len({job.directory for job in jobs}) == 200
+    some = jobs[::9]
+    scale.write(some, original)
+    runs = read(Path("runs/scale")).runs
+    assert list(map(str, sorted(job.directory for job in some))) == sorted(
+        f"runs/scale/{name}" for name in runs["directory"]
+    )
+    assert all(job.finished() for job in some)
+    assert set(runs["status"]) == {"completed", "diverged"}
 
 
 def test_a_failed_command_shows_what_it_said() -> None:

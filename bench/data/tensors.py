@@ -58,10 +58,11 @@ class Prepared:
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
-    """A data set, memory-mapped from the cache in `data_dir`; fetched first if it is not there.
+    """A data set, read from the cache in `data_dir` and verified; fetched first if it is not there,
+    or damaged.
 
     Raises:
-        BenchError: no such data set, a damaged cache, or no source that can be reached.
+        BenchError: no such data set, or no source that can be reached.
     """
     if name not in IMAGES:
         raise BenchError(f"no data set {name!r}; there are {', '.join(IMAGES)}")

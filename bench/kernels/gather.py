@@ -1,7 +1,7 @@
 """Training images that stay bytes where they lie, and are scaled when a batch is gathered.
 
-Images scaled in advance take four times the memory, in each of the processes that could share the
-bytes of one file, and a batch of random ones is then four times as much to read.
+Images scaled in advance take four times the memory, in each process of a sweep, and a batch of
+random ones is then four times as much to read.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ SOURCE = Path(__file__).with_name("gather.cpp")
 @cache
 def kernel() -> Callable[..., None] | None:
     """None, with one line in the log, where it cannot be built."""
-    library = toolchain.load_library(SOURCE.read_text("utf-8"), "Gathering of batches")
+    library = toolchain.load_library(SOURCE.read_text("utf-8"), "Gathering of batches", "gather")
     if library is None:
         return None
     i64, address = ctypes.c_int64, ctypes.c_void_p

@@ -22,7 +22,8 @@ SOURCE = Path(__file__).with_name("pooling.cpp")
 @cache
 def library() -> ctypes.CDLL | None:
     """Both kernels; None, with one line in the log, where they cannot be built."""
-    kernels = toolchain.load_library(SOURCE.read_text("utf-8"), "Max-pooling")
+    source = SOURCE.read_text("utf-8")
+    kernels = toolchain.load_library(source, "Max-pooling", "forward", "backward")
     if kernels is not None:
         for kernel in (kernels.forward, kernels.backward):
             kernel.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 3 + [ctypes.c_int]

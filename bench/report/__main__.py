@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench import letters
 from bench import study as studies
-from bench.board import shown_from
+from bench.board import all_runs, shown_from
 from bench.errors import BenchError
 from bench.report import joined, terminal, write
 from bench.study import Study
@@ -57,6 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"report   {report.page}")
     curves = shown_from(study.directory)
     print(f"curves   tensorboard --logdir {curves}")
+    for source in study.sources:
+        if (every := all_runs(source, len(study.runs))) is not None:
+            print(f"of all   {every}")
     if options.open:
         return _open(report.page, curves)
     return 0

@@ -7,10 +7,12 @@ from bench import study as studies
 from bench.study import Study
 
 POINTS = 160  # more cannot be told apart at a column's width
+MOST_RUNS = 100  # of one setting, whose curves are read: what more would add is not to be seen
 
 
 def read(study: Study, best: pd.DataFrame) -> tuple[dict[str, dict[str, pd.DataFrame]], list[str]]:
-    """The curves of the completed runs of each selected trial, by workload and optimizer.
+    """The curves of the completed runs of each selected trial, by workload and optimizer; of very
+    many, those of ``MOST_RUNS``.
 
     Args:
         best: rows with ``workload, optimizer, trial``; those without a trial are left out.
@@ -25,10 +27,17 @@ def read(study: Study, best: pd.DataFrame) -> tuple[dict[str, dict[str, pd.DataF
     curves: dict[str, dict[str, pd.DataFrame]] = {}
     problems = []
     for (workload, optimizer), rows in runs.groupby(keys[:2]):
-        found, why_not = studies.read_curves(study, rows)
+        found, why_not = studies.read_curves(study, evenly(rows, MOST_RUNS))
         curves.setdefault(str(workload), {})[str(optimizer)] = found
         problems += why_not
     return curves, problems
+
+
+def evenly(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, evenly spread over all of them."""
+    if len(rows) <= most:
+        return rows
+    return rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]
 
 
 def band(curves: pd.DataFrame, x: str, y: str) -> pd.DataFrame:

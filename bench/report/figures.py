@@ -37,6 +37,8 @@ NEAR_ONE = (  # marks on the axis of a fraction, in percent
     np.arange(85, 100, 0.1),
 )
 MARKED = 15  # points of a line: in more, their marks would touch
+MOST_DOTS = 1000  # of an optimizer in a figure: more would cover each other
+BEST_DOTS = 100  # that are among them whatever else is
 ERROR_FLOOR = 1e-4  # an error of zero has no logarithm
 HEAT = "cividis"  # even in lightness, and the same to those who are colour-blind
 WRITTEN_COLUMNS = 9  # of a heat map: in more, the numbers would not fit into their cells
@@ -270,6 +272,16 @@ def heat_map(
     bar.set_label(_short(drawing.names["value"]))
     bar.outline.set_visible(False)
     return drawing
+
+
+def thinned(trials: pd.DataFrame, *, by: str, metric: Metric) -> pd.DataFrame:
+    """Of trials, a dot each, what one optimizer's part of a figure has room for: the best, and of
+    the others as many as fit, evenly spread over the values ``by`` which they are in order."""
+    if len(trials) <= MOST_DOTS:
+        return trials
+    best = (metric.sign * trials["score"]).rank(method="first", ascending=False) <= BEST_DOTS
+    others = curves.evenly(trials[~best].sort_values(by, kind="stable"), MOST_DOTS - BEST_DOTS)
+    return pd.concat([trials[best], others]).sort_index()
 
 
 def scatter(

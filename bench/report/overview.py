@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 from bench import records
 from bench.analysis import selection
-from bench.board import by_short_names, events
+from bench.board import MOST_RUNS, by_short_names, events
 from bench.errors import BenchError
 from bench.report import curves, style
 from bench.settings.identity import shown_settings
@@ -31,7 +31,6 @@ from bench.study import Study
 PAIR = ("workload", "optimizer")
 SPLITS = {"train": "training", "val": "validation"}
 FIGURES = "figures"
-MOST_RUNS = 480  # TensorBoard selects none by itself where there are more than 500
 LONGEST_NAME = 150
 
 # TensorBoard 2.21 has seven colours for runs, in turn by the time at which they began: slate, cyan,
@@ -99,7 +98,7 @@ class Overview:
                 path.unlink(missing_ok=True)
                 with suppress(OSError):
                     path.parent.rmdir()
-        about = [self._columns(study), events.layout(_layout(study, found))]
+        about = [self._columns(study, runs.values()), events.layout(_layout(study, found))]
         events.write(
             report / FIGURES, map(events.Point, about), kind="overview", began=began[FIGURES]
         )
@@ -134,9 +133,12 @@ class Overview:
                 return self.times[path]
         return None
 
-    def _columns(self, study: Study) -> Summary.Value:
-        """Of HParams: what varies first, and of what was measured only what ranks."""
-        for directory in map(str, study.runs["directory"]):
+    def _columns(self, study: Study, shown: Collection[str]) -> Summary.Value:
+        """Of HParams, for the runs that it shows: what varies first, and of what was measured only
+        what ranks."""
+        for directory in self.sessions.keys() - set(shown):
+            del self.sessions[directory]
+        for directory in shown:
             path = study.directory / directory / records.FILE_NAME
             with suppress(OSError, BenchError):
                 modified = path.stat().st_mtime_ns

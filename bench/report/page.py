@@ -157,9 +157,9 @@ class Gallery:
 
     def csv(self, frame: pd.DataFrame, name: str) -> str:
         """Saves a table; text that a spreadsheet would take for a formula is quoted by ``'``."""
-        plain = frame.rename(columns=_no_formula)
+        plain = frame.rename(columns=no_formula)
         for column in plain.select_dtypes(exclude="number"):
-            plain[column] = plain[column].map(_no_formula)
+            plain[column] = plain[column].map(no_formula)
         plain.to_csv(self.directory / f"{name}.csv", index=False)
         return f"{name}.csv"
 
@@ -170,7 +170,8 @@ class Gallery:
         return next(free for free in names if free.casefold() not in taken)
 
 
-def _no_formula(value: Any) -> Any:
+def no_formula(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula is quoted."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

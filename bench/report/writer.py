@@ -6,8 +6,9 @@ from pathlib import Path
 import matplotlib as mpl
 
 from bench.errors import BenchError
-from bench.report import page, sections, style, tensorboard
+from bench.report import page, sections, style, table, tensorboard
 from bench.report.contents import Contents, gather
+from bench.report.joined import Joined
 from bench.report.overview import Overview
 from bench.study import Study
 
@@ -21,7 +22,8 @@ class Report:
 
 
 def write(study: Study) -> Report:
-    """Writes a study's report into its ``report_directory``, over the one before.
+    """Writes a study's report into its ``report_directory``, over the one before, and the table of
+    all its records beside it.
 
     Raises:
         BenchError: there is nothing to report on, or the report cannot be written.
@@ -38,6 +40,8 @@ def write(study: Study) -> Report:
         path = page.write(built, target, contents.looks)
         tensorboard.write(built, gallery.titles, target)
         Overview(study.directory).write(study)
+        if not isinstance(study, Joined):
+            table.write(study)
     except OSError as error:
         raise BenchError(f"{target}: the report cannot be written ({error.strerror})") from error
     return Report(contents, path)

@@ -8,9 +8,17 @@ from omegaconf import MISSING
 from optimizers.rule import Hyperparameter
 
 
-def accepts(default: Any, interval: str | None = None, *choices: str, kind: type = float) -> Any:
-    """A field with a default and what is accepted: an interval or one of some choices."""
-    declared = Hyperparameter(default, interval, choices, kind=str if choices else kind)
+def accepts(
+    default: Any,
+    interval: str | None = None,
+    *choices: str,
+    kind: type = float,
+    none: bool = False,
+) -> Any:
+    """A field with a default and what is accepted: an interval or one of some choices; and None,
+    where that is the default or ``none`` says so."""
+    kind = str if choices else kind
+    declared = Hyperparameter(None if none else default, interval, choices, kind=kind)
     return field(default=default, metadata={"declared": declared})
 
 

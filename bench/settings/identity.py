@@ -27,6 +27,7 @@ NEUTRAL = frozenset(
         "trainer.cuda_graph",
         "trainer.loggers",
         "trainer.resume",
+        "trainer.checkpoint_seconds",
     }
 )
 
@@ -53,6 +54,7 @@ LENGTH: Mapping[str, Any] = {
     "trainer.patience": None,
 }
 
+SCALARS = (str, int, float, type(None))  # asked first: whether one is a mapping takes long to tell
 GROUP_NAMES = ("workload.name", "optimizer.name", "schedule.name")
 
 
@@ -174,7 +176,7 @@ def record_fields(
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every value of nested mappings with its dotted key; a list is one value."""
     for key, value in config.items():
-        if isinstance(value, Mapping):
+        if not isinstance(value, SCALARS) and isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

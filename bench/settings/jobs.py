@@ -7,11 +7,10 @@ import contextlib
 import errno
 import functools
 import logging
-import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,15 +20,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import records
 from bench.command_line import search_path, typed
+from bench.continuation import StackFiles
 from bench.declared import LONGEST
 from bench.errors import BenchError
 from bench.holding import Taken, hold
+from bench.processes import is_first
 from bench.records import Record
 from bench.settings.identity import digest, record_fields, run_directory
 from bench.settings.overrides import usable
 from bench.settings.schema import as_yaml, validate
 from bench.settings.workloads import schema_for, workload_of
 
+KEPT = ("checkpoints", "run.log")  # by a run that goes on
 OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 WAIT = 0.5  # seconds, between two looks at a run that another process makes
@@ -76,6 +78,8 @@ class Job:
                 f"{self.directory}: holds a run of another configuration (its defaults have "
                 "changed since); name another study, or move that run away"
             )
+        if record.config == self.config:  # which thousands of jobs share
+            record.config = self.config
         return record
 
     def finished(self) -> Record | None:
@@ -93,15 +97,22 @@ def plan(own: DictConfig, hydra: dict[str, Any], search: Mapping[str, Any] | Non
     Raises:
         BenchError: a value is out of range.
     """
-    said = hydra["overrides"]["task"]
-    _name_own_classes(own, said)
-    config = validate(own)
+    _name_own_classes(own, hydra["overrides"]["task"])
+    return job_of(validate(own), hydra, noted(hydra, search))
+
+
+def job_of(config: dict[str, Any], hydra: dict[str, Any], search: Mapping[str, Any]) -> Job:
+    """The job of a validated configuration.
+
+    Args:
+        search: as it was `noted`.
+    """
     return Job(
         config=config,
         hydra=hydra,
-        overrides=(*search_path(hydra), *said),
+        overrides=(*search_path(hydra), *hydra["overrides"]["task"]),
         directory=run_directory(config, _defaults(config, hydra["runtime"]["choices"])),
-        search=_noted(search or {"sampler": _sampler(hydra), "prior": {}}),
+        search=search,
     )
 
 
@@ -112,8 +123,10 @@ def _sampler(hydra: Mapping[str, Any]) -> str:
     return "tpe" if sweeper == "optuna" else sweeper
 
 
-def _noted(search: Mapping[str, Any]) -> dict[str, Any]:
-    """With the command, where that and the priors are not too long for a record."""
+def noted(hydra: Mapping[str, Any], search: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How a job was chosen, as far as Hydra tells where nobody else does; with the command, where
+    that and the priors are not too long for a record."""
+    search = search or {"sampler": _sampler(hydra), "prior": {}}
     prior = {key: text for key, text in search["prior"].items() if len(text) <= LONGEST}
     command = list(typed) if len(" ".join(typed)) <= LONGEST else []
     return {"sampler": search["sampler"], "prior": prior, "command": command}
@@ -207,16 +220,22 @@ def run(
         Taken: another process makes one of them.
         Unwritable: there is no room for what they leave.
         BenchError: the runs cannot be made as configured; nothing was written.
+        Interrupted: a signal asked for an end; called again, they go on.
     """
-    if not is_first_process(jobs[0].config):
+    if not is_first(jobs[0].config["trainer"]):
         return _make(jobs, tell, say)
     with _held(jobs):
         made = {job.directory: record for job in jobs if (record := job.finished()) is not None}
         missing = [job for job in jobs if job.directory not in made]
         if missing:
-            records_made = _make(missing, tell, say)
+            begun = made and _stack(jobs).description.is_file()  # it takes all to go on
+            records_made = _make(jobs if begun else missing, tell, say, made=made)
             made |= {job.directory: r for job, r in zip(missing, records_made, strict=True)}
         return [made[job.directory] for job in jobs]
+
+
+def _stack(jobs: Sequence[Job]) -> StackFiles:
+    return StackFiles.of([(job.directory, digest(job.config)) for job in jobs])
 
 
 def run_when_free(job: Job, *, say: Callable[[str], None] | None = None) -> list[Record]:
@@ -232,35 +251,32 @@ def run_when_free(job: Job, *, say: Callable[[str], None] | None = None) -> list
             time.sleep(WAIT)
 
 
-def is_first_process(config: Mapping[str, Any]) -> bool:
-    """Whether this is the first of the processes that make one run; it alone writes. Lightning and
-    torchrun number them by these variables."""
-    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
-    alone = config["trainer"]["devices"] == 1
-    return alone or all(os.environ.get(name, "0") == "0" for name in ranks)
-
-
 def _make(
     jobs: Sequence[Job],
     tell: Callable[[int, int], None] | None,
     say: Callable[[str], None] | None,
+    made: Container[Path] = (),
 ) -> list[Record]:
+    """Those of ``jobs`` that are not made; the others of a stack train along."""
     from bench.training import Run
 
+    missing = [job for job in jobs if job.directory not in made]
     ready = Run(
         [job.config for job in jobs],
         [job.directory for job in jobs],
         tell,
         overrides=[job.overrides for job in jobs],
         searches=[job.search for job in jobs],
+        made=[job.directory in made for job in jobs],
+        stack=_stack(jobs) if len(jobs) > 1 else None,
     )
     if not ready.is_first_process:
         return ready.train()
-    for job in jobs:
-        _open_directory(job)
+    for job in missing:
+        _open_directory(job, goes_on=ready.goes_on)
     if say is not None:
         say(ready.size)
-    with _logging_to([job.directory / "run.log" for job in jobs]):
+    with _logging_to([job.directory / "run.log" for job in missing]):
         try:
             if ready.start is not None:
                 logging.getLogger(__name__).info(ready.start.line)
@@ -270,7 +286,7 @@ def _make(
         except Exception as error:
             refuse_if_full(error, jobs[0].directory)
             logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
-            return [_record_failure(job, reason(error)) for job in jobs]
+            return [_record_failure(job, reason(error)) for job in missing]
 
 
 def reason(error: Exception) -> str:
@@ -346,14 +362,15 @@ def _said_in_a_line(directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_directory(job: Job) -> None:
-    """Makes the run's directory, with what an earlier, unfinished attempt left taken out."""
+def _open_directory(job: Job, *, goes_on: bool) -> None:
+    """Makes the run's directory, with what an earlier, unfinished attempt left taken out. A run
+    that goes on has its curves in its checkpoint, and writes them anew."""
     directory = job.directory
     with _said_in_a_line(directory):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / records.FILE_NAME).unlink(missing_ok=True)
         for pattern in OUTPUTS:
-            for path in directory.glob(pattern):
+            for path in () if goes_on and pattern in KEPT else directory.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (directory / ".hydra").mkdir()
         contents = {"config": job.config, "hydra": job.hydra, "overrides": list(job.overrides)}

@@ -46,7 +46,8 @@ class Trainer:
     With ``ema_decay`` it is validated and tested with the exponential moving average of its
     weights. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
     ``{_target_: path, argument: value}``. With ``resume`` a run goes on from the longest finished
-    one that differs only in its length.
+    one that differs only in its length. Every ``checkpoint_seconds`` (null for never), and after
+    evaluations, a run is saved: ended early, it goes on from there by the same command.
     """
 
     max_epochs: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
@@ -72,6 +73,7 @@ class Trainer:
     threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True
     ema_decay: Optional[float] = accepts(None, "[0, 1)")  # noqa: UP045
+    checkpoint_seconds: Optional[float] = accepts(30.0, "[0, inf)", none=True)  # noqa: UP045
     callbacks: list[Any] = field(default_factory=list, metadata={"by_path": True})
     loggers: list[Any] = field(default_factory=list, metadata={"by_path": True})
     resume: bool = False
@@ -143,8 +145,26 @@ def validate(config: DictConfig) -> dict[str, Any]:
     Raises:
         BenchError: a value is missing or out of range.
     """
+    return completed(typed(config))
+
+
+def typed(config: DictConfig) -> dict[str, Any]:
+    """The configuration, which takes the fields of its own classes, as plain containers in which
+    each value by itself is accepted.
+
+    Raises:
+        BenchError: a value is missing or out of range.
+    """
     _give_schema(config)
-    plain = checked(config)
+    return checked(config)
+
+
+def completed(plain: dict[str, Any]) -> dict[str, Any]:
+    """The same, with what follows from it, and what no key can tell alone looked at.
+
+    Raises:
+        BenchError: values do not go together.
+    """
     _name_optimizer(plain["optimizer"])
     _name_schedule(plain["schedule"])
     trainer = plain["trainer"]
@@ -195,16 +215,30 @@ def checked(node: DictConfig, prefix: str = "") -> dict[str, Any]:
         raise BenchError(explain(error)) from error
     plain = cast(dict[str, Any], container)
     for key, value, metadata in _described(node, plain, prefix):
-        if "declared" in metadata:
-            _check(key, value, metadata["declared"])
-        for item in value if "each" in metadata else ():
-            _check(key, item, Hyperparameter(1, metadata["each"], kind=int))
-        if "by_path" in metadata:
-            value[:] = [_by_path(key, item) for item in value]
-        word = metadata.get("whole_or", value)
-        if value != word and not (isinstance(value, int) and value >= 1):
-            raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
+        check(key, value, metadata)
     return plain
+
+
+def declarations(node: DictConfig, plain: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What the fields of a structured config say of each value, by key; for `check`."""
+    return {key: metadata for key, _, metadata in _described(node, plain)}
+
+
+def check(key: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    """Holds a value against what its field says.
+
+    Raises:
+        BenchError: it is out of range.
+    """
+    if "declared" in metadata:
+        _check(key, value, metadata["declared"])
+    for item in value if "each" in metadata else ():
+        _check(key, item, Hyperparameter(1, metadata["each"], kind=int))
+    if "by_path" in metadata:
+        value[:] = [_by_path(key, item) for item in value]
+    word = metadata.get("whole_or", value)
+    if value != word and not (isinstance(value, int) and value >= 1):
+        raise BenchError(f"{key}={value}: must be a whole number from 1, or {word!r}")
 
 
 def total_steps(config: Mapping[str, Any]) -> int:

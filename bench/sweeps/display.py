@@ -47,6 +47,9 @@ class Results:
     jobs: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     scores: defaultdict[Setting, list[float]] = field(default_factory=lambda: defaultdict(list))
+    means: dict[Setting, float] = field(default_factory=dict)
+    most: int = 0  # scores of a setting
+    leader: Setting | None = None
     metric: Metric | None = None
 
     def add(self, setting: Setting, record: Record) -> None:
@@ -56,15 +59,26 @@ class Results:
         if record.status == "diverged":
             value = metric.chance if metric.chance is not None else -metric.sign * inf
         if value is not None and record.status != "failed":
-            self.scores[setting].append(metric.sign * value)
+            self._score(setting, metric.sign * value)
+
+    def _score(self, setting: Setting, score: float) -> None:
+        """All settings are gone through only where the leader may have lost its place by this."""
+        own, before = self.scores[setting], self.means.get(setting, -inf)
+        own.append(score)
+        self.means[setting] = mean = fmean(own)
+        if len(own) > self.most or (setting == self.leader and mean < before):
+            self.most = max(self.most, len(own))
+            enough = [at for at, scores in self.scores.items() if len(scores) > self.most / 2]
+            self.leader = max(enough, key=lambda at: self.means[at])
+        elif len(own) > self.most / 2 and self.leader is not None:
+            self.leader = max(self.leader, setting, key=lambda at: self.means[at])
 
     def best(self) -> tuple[float, Setting] | None:
         """The best mean over seeds, where more is better, of the settings that have more than half
         as many as the one with most, as the report picks it; None while there is none."""
-        most = max(map(len, self.scores.values()), default=0)
-        means = {at: fmean(own) for at, own in self.scores.items() if len(own) > most / 2}
-        at = max(means, key=lambda setting: means[setting], default=None)
-        return (means[at], at) if at is not None and isfinite(means[at]) else None
+        if self.leader is None or not isfinite(self.means[self.leader]):
+            return None
+        return self.means[self.leader], self.leader
 
     def value(self, signed: float) -> str:
         assert self.metric is not None
@@ -85,7 +99,8 @@ class Display:
         self.jobs: list[Job] = []
         self.more = 0
         self.rows: dict[Row, Results] = {}
-        self.varied: set[str] = set()
+        self.steps = 0
+        self.varying = Varying()
         self.ended: Counter[str] = Counter()
         self.ended_steps = 0
         self.at_work: set[Row] = set()
@@ -116,9 +131,9 @@ class Display:
         self.more = more
         for job in jobs:
             self.rows.setdefault(row_of(job), Results()).jobs += 1
-        self.varied = set(varied(self.jobs))
-        steps = sum(total_steps(job.config) for job in self.jobs)
-        self.progress.update(self.task, total=steps * self._whole_of_known)
+            self.steps += total_steps(job.config)
+            self.varying.add(job)
+        self.progress.update(self.task, total=self.steps * self._whole_of_known)
         self.show([])
 
     @property
@@ -181,7 +196,8 @@ class Display:
         return len({workload for workload, _ in self.rows}) > 1
 
     def _said(self, setting: Setting) -> str:
-        return ", ".join(f"{short(key)} {value}" for key, value in setting if key in self.varied)
+        varied = self.varying.keys
+        return ", ".join(f"{short(key)} {value}" for key, value in setting if key in varied)
 
     def _whole(self) -> RenderableType:
         return Group(self.table(most=max(1, self.console.height - 5)), self.progress)
@@ -227,16 +243,31 @@ def setting_of(job: Job) -> Setting:
     return tuple((key, value.strip("'\"")) for key, _, value in said if key not in ELSEWHERE)
 
 
-def varied(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """The keys that have several values, or are said of some runs only, with their values."""
-    values: dict[str, dict[str, None]] = {}
-    said: Counter[str] = Counter()
-    for job in jobs:
-        setting = dict(setting_of(job))
-        said.update(setting.keys())
-        for key, value in setting.items():
-            values.setdefault(key, {})[value] = None
-    return {key: list(own) for key, own in values.items() if len(own) > 1 or said[key] < len(jobs)}
+class Varying:
+    """The keys that have several values among some jobs, or are said of some of them only.
+
+    Attributes:
+        values: of every key.
+    """
+
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+        self.values: dict[str, dict[str, None]] = {}
+        self.said: Counter[str] = Counter()
+        self.jobs = 0
+        for job in jobs:
+            self.add(job)
+
+    def add(self, job: Job) -> None:
+        self.jobs += 1
+        for key, value in dict(setting_of(job)).items():
+            self.said[key] += 1
+            self.values.setdefault(key, {})[value] = None
+
+    @property
+    def keys(self) -> list[str]:
+        return [
+            key for key, own in self.values.items() if len(own) > 1 or self.said[key] < self.jobs
+        ]
 
 
 def short(key: str) -> str:
@@ -249,11 +280,12 @@ def what(jobs: Sequence[Job]) -> str:
         [*dict.fromkeys(names)] for names in zip(*map(row_of, jobs), strict=True)
     )
     lengths = {length(job.config) for job in jobs}
+    varying = Varying(jobs)
     seeds = {job.config["seed"]: None for job in jobs}
     said = [
         listed(workloads, most=MOST_VALUES, noun="workloads"),
         listed(optimizers, most=MOST_OPTIMIZERS, noun="optimizers"),
-        *(f"{short(key)} {listed(values)}" for key, values in varied(jobs).items()),
+        *(f"{short(key)} {listed(list(varying.values[key]))}" for key in varying.keys),
         *(lengths if len(lengths) == 1 else []),
         f"seed{'s' if len(seeds) > 1 else ''} {listed([*map(str, seeds)])}",
     ]

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from bench.board import shown_from
+from bench.board import all_runs, shown_from
 from bench.settings.jobs import reason
 
-MOST_RUNS = 2000  # beyond, the statistics would take longer than a person waits for them
+MOST_RUNS = 20_000  # beyond, the statistics would take longer than a person waits for them
 
 
 def show(directories: Sequence[Path], notes: Console) -> bool:
@@ -21,29 +21,34 @@ def show(directories: Sequence[Path], notes: Console) -> bool:
     """
     console, whole = Console(), True
     for directory in directories:
+        runs = 0
         try:
-            whole &= _table(directory, console)
+            runs = _table(directory, console)
+            whole &= runs <= MOST_RUNS
         except (Exception, KeyboardInterrupt) as error:
             said = reason(error) if isinstance(error, Exception) else "interrupted"
             note = Text(f"{directory}: no table here ({said})", style="yellow")
             notes.print(note, highlight=False, soft_wrap=True)
             whole = False
+        every = all_runs(directory, runs)
         for line in (
             f"report:  python -m bench.report {directory}",
             f"curves:  tensorboard --logdir {shown_from(directory)}",
+            *([] if every is None else [f"of all:  {every}"]),
         ):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return whole
 
 
-def _table(directory: Path, console: Console) -> bool:
+def _table(directory: Path, console: Console) -> int:
+    """Prints it, unless there are too many runs; returns how many there are."""
     from bench import study
     from bench.report import terminal
     from bench.report.contents import gather
     from bench.report.overview import Overview
 
     found = study.read(directory)
-    if few := len(found.runs) <= MOST_RUNS:
+    if len(found.runs) <= MOST_RUNS:
         terminal.show(gather(found), console)
     Overview(directory).write(found)
-    return few
+    return len(found.runs)

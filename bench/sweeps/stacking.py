@@ -41,16 +41,35 @@ def own_refusal(config: Mapping[str, Any]) -> str | None:
     return workload_of(config).stacks()
 
 
-def stack_key(config: Mapping[str, Any]) -> str:
+def stack_key(config: Mapping[str, Any], known: dict[tuple[str, int], str] | None = None) -> str:
     """Equal for runs that can share a stack: the seed, the numbers of optimizer and schedule, and
-    what the workload says may differ."""
-    own = {"seed", *(f"workload.{key}" for key in workload_of(config).varies)}
+    what the workload says may differ.
+
+    Args:
+        known: what each section said, by its name and identity; to be kept while the sections are.
+    """
+    known = {} if known is None else known
+    said = []
+    for name in sorted(config):
+        place = name, id(config[name])
+        if place not in known:
+            known[place] = _fixed(name, config)
+        said.append(known[place])
+    return "\n".join(said)
+
+
+def _fixed(name: str, config: Mapping[str, Any]) -> str:
+    """What all runs of a stack share of a section, or of a value that stands alone."""
+    own = {"seed"}
+    if name == "workload":
+        own = {f"workload.{key}" for key in workload_of(config).varies}
 
     def free(key: str, value: Any) -> bool:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         return key in own or (numeric and key.startswith(("optimizer.", "schedule.")))
 
-    fixed = {k: None if free(k, v) else v for k, v in leaves(config) if k not in NEUTRAL}
+    values = leaves({name: config[name]})
+    fixed = {k: None if free(k, v) else v for k, v in values if k not in NEUTRAL}
     return json.dumps(fixed, sort_keys=True)
 
 
@@ -96,8 +115,9 @@ def tasks(
         say: is told what is not stacked, though it was asked for, and why.
     """
     groups: dict[str, list[Job]] = {}
+    known: dict[tuple[str, int], str] = {}  # of sections, which jobs share
     for job in jobs:
-        groups.setdefault(stack_key(job.config), []).append(job)
+        groups.setdefault(stack_key(job.config, known), []).append(job)
     fitting: dict[str, int] = {}
     alone: list[list[Job]] = []
     refused: dict[str, list[list[Job]]] = {}
@@ -144,8 +164,10 @@ def _name(config: Mapping[str, Any]) -> str:
 
 def by_seed(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs of each seed: as a stack they share every batch."""
-    seeds = sorted({job.config["seed"] for job in jobs})
-    return [[job for job in jobs if job.config["seed"] == seed] for seed in seeds]
+    found: dict[int, list[Job]] = {}
+    for job in jobs:
+        found.setdefault(job.config["seed"], []).append(job)
+    return [found[seed] for seed in sorted(found)]
 
 
 def up_to(most: int, jobs: Sequence[Job]) -> list[list[Job]]:

@@ -25,7 +25,6 @@ from bench.holding import Taken, is_free
 from bench.records import Record
 from bench.report import text
 from bench.settings.jobs import Job, failed
-from bench.settings.schema import as_yaml
 from bench.settings.workloads import workload_of
 from bench.single import duration
 from bench.sweeps import outcome
@@ -162,7 +161,7 @@ class Sweep:
         try_extensions(missing, executor)
         fetch_data(missing)
         place = executor.place(missing[0])
-        kinds = {as_yaml([j.config["workload"], j.config["trainer"]]): j.config for j in missing}
+        kinds = {json.dumps([j.config["workload"], j.config["trainer"]]): j.config for j in missing}
         executor.ask(_refuse_what_cannot_fit, list(kinds.values()), place.device, place.memory)
         fresh: list[Job] = []
         going_on: list[Job] = []

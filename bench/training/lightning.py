@@ -5,11 +5,38 @@ optimizer steps. Its public ``global_step``, by which ``max_steps``, checkpoints
 kept in optimizer steps all the same.
 """
 
+import signal
 import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    TorchElasticEnvironment,
+)
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+
+from bench.processes import is_one_of_several, start_others
+
+
+def processes_of_a_run(options: Mapping[str, Any]) -> ClusterEnvironment:
+    """Who makes a run, by the ``trainer`` section of its configuration: this process alone, others
+    that Lightning starts, or those of torchrun. Left to itself, Lightning takes a scheduler's tasks
+    for them, and what a scheduler numbers other than 0 logs nothing."""
+    alone = options["devices"] == 1 and options["strategy"] in (None, "auto")
+    if is_one_of_several() and not alone:
+        torchrun = TorchElasticEnvironment.detect()
+        return TorchElasticEnvironment() if torchrun else LightningEnvironment()
+    if not alone:
+        start_others()
+    environment = LightningEnvironment()
+    environment.set_global_rank(0)
+    return environment
 
 
 def count_steps(trainer: pl.Trainer, steps: int) -> None:
@@ -46,13 +73,39 @@ def go_on(trainer: pl.Trainer, *, epochs: int, steps: int) -> None:
     progress.load_state_dict({"total": taken, "current": taken})
 
 
-def leave_to_us(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+def leave_to_us(trainer: pl.Trainer, checkpoint: dict[str, Any], *, same_run: bool) -> None:
     """Takes out of a checkpoint what Lightning is not to restore, and casts the module before its
     weights come, as they would be cast otherwise."""
     trainer.precision_plugin.convert_module(trainer.lightning_module)
     del checkpoint["loops"]
     for name in [name for name in checkpoint["callbacks"] if "Checkpoint{" in name]:
-        del checkpoint["callbacks"][name]  # where files of the other run lie
+        if not same_run:
+            del checkpoint["callbacks"][name]  # where files of the other run lie
+
+
+def checkpoint(trainer: pl.Trainer) -> dict[str, Any]:
+    """What Lightning would write, for us to write."""
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+@contextmanager
+def known_checkpoints() -> Iterator[None]:
+    """Lightning's own are beside those that a run goes on with, and no reason for a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        yield
+
+
+def leave_signals(trainer: pl.Trainer) -> None:
+    """To whoever has the process: Lightning would answer SIGTERM with an exception of its own, in a
+    job of Slurm's SIGUSR1 by queueing the job again, and put handlers back that are not its."""
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def end_others(trainer: pl.Trainer) -> None:
+    """The processes that Lightning has started for this run."""
+    if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)
 
 
 class StepProgressBar(RichProgressBar):

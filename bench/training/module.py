@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from bench import interruption
 from bench.training import lightning, resumption
 from bench.training.evaluation import Evaluation, Slices
 from bench.training.executions import Executions
@@ -84,6 +85,14 @@ class TrainingModule(pl.LightningModule):
         members: the runs.
         workload: theirs, with its data on the device this module trains on.
         plan: how they go through it.
+
+    Attributes:
+        runs, made, environment: what a checkpoint is recognised by, as `Run` has it.
+        checkpoints: when there is one; None where several processes would have to agree.
+        evaluated: whether the weights are placed so; None at the start.
+        resumed_at: the steps of the shorter run that this one went on from.
+        interruptions: how often it went on by itself.
+        resumed: where random numbers go on, until they do.
     """
 
     automatic_optimization: bool
@@ -101,7 +110,14 @@ class TrainingModule(pl.LightningModule):
         self.train_seconds = 0.0
         self.steps_done = 0
         self.validated_at: int | None = None
-        self.resumed: dict[str, Any] | None = None  # what a checkpoint said, if one was loaded
+        self.runs: list[str] = []
+        self.made: list[bool] = []
+        self.environment: Mapping[str, Any] = {}
+        self.checkpoints: resumption.Checkpoints | None = None
+        self.evaluated: bool | None = None
+        self.resumed_at: int | None = None
+        self.interruptions = 0
+        self.resumed: Mapping[str, Any] | None = None
 
     # -- what a subclass says ----------------------------------------------------------------
 
@@ -132,7 +148,7 @@ class TrainingModule(pl.LightningModule):
 
     def train_dataloader(self) -> Executions:
         executions = self.plan.executions(lambda: self.steps_done, rank=self.global_rank)
-        if self.resumed is not None:
+        if self.steps_done:
             epochs, executions.taken = divmod(self.steps_done, self.plan.steps_per_epoch)
             lightning.go_on(self.trainer, epochs=epochs, steps=self.steps_done)
         self.executions = executions
@@ -160,7 +176,14 @@ class TrainingModule(pl.LightningModule):
             checkpoint[resumption.KEY] = resumption.state(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.resumed = resumption.adopt(self, checkpoint)
+        saved = checkpoint[resumption.KEY]
+        resumption.adopt(self, saved)
+        same_run = resumption.is_of(self.runs, saved)
+        lightning.leave_to_us(self.trainer, checkpoint, same_run=same_run)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """All that it takes to go on from here."""
+        raise NotImplementedError
 
     def on_train_start(self) -> None:
         if self.resumed is not None:
@@ -187,15 +210,22 @@ class TrainingModule(pl.LightningModule):
     # -- training ----------------------------------------------------------------------------
 
     def training_step(self, batches: list[Tensor], batch_idx: int) -> None:
+        if self.resumed is not None and self.interruptions:
+            resumption.set_random_state(self.resumed, self.device)  # it was saved here
+        self.resumed = None
+        if self.checkpoints is not None:
+            self.checkpoints.pass_by(self)
         started = time.perf_counter()
         self.place(evaluated=False)
         first, members, values, norms = self.steps_done, self.running, [], []
         for step, indices in enumerate(batches, first):
             values.append(self.take_step(indices, step))
             norms.append(self.norms())
-        self.steps_done += len(batches)
+            if self.checkpoints is not None and interruption.asked() is not None:
+                break
+        self.steps_done += len(values)
         if not self.step.counted:
-            lightning.count_steps(self.trainer, len(batches))
+            lightning.count_steps(self.trainer, len(values))
         lightning.name_step(self.trainer, self.steps_done)
         losses = self._mean_over_processes(torch.stack(values)).tolist()  # [S, K], waits for all
         self.train_seconds += time.perf_counter() - started
@@ -205,6 +235,9 @@ class TrainingModule(pl.LightningModule):
         self._end_what_is_over()
         due = self.plan.validates_after(self.steps_done)
         lightning.validate_after_this(self.trainer, due)
+        if len(values) < len(batches) and not self.trainer.should_stop:
+            assert self.checkpoints is not None
+            self.checkpoints.pass_by(self)  # the steps left out come when the run goes on
 
     def take_step(self, indices: Tensor, step: int) -> Tensor:
         """One optimizer step after ``step`` others; returns the losses before it, [K], detached."""
@@ -259,7 +292,8 @@ class TrainingModule(pl.LightningModule):
             "eval_seconds": self.evaluation.seconds,
             "samples_per_second": samples / max(self.train_seconds, 1e-9),
             "runs_together": runs_together,
-            **({} if self.resumed is None else {"resumed_at_step": self.resumed["steps"]}),
+            **({} if self.resumed_at is None else {"resumed_at_step": self.resumed_at}),
+            **({"interruptions": self.interruptions} if self.interruptions else {}),
         }
 
     # -- evaluation --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ alone and a run trained in a stack are recorded by the same code.
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bench.board import events
 from bench.records import Record, Status, write
 from bench.settings.identity import record_fields, shown_settings
 from bench.settings.schema import as_yaml
+from bench.training.rows import Rows
 from bench.workloads.workload import Workload
 
 
@@ -62,7 +63,7 @@ class Recorder:
         self.status: Status = "completed"
         self.reason: str | None = None
         self.metrics: dict[str, float] = {}
-        self.rows = 0  # of metrics.csv
+        self.rows = Rows()
         self.units, self.metric = workload.units, workload.metric
         self.selects = f"val/{self.metric.name}"
         self.best: dict[str, float | None] = {self.selects: None, "epoch": None}
@@ -120,9 +121,9 @@ class Recorder:
         if aimed and sign * value >= sign * target["value"]:
             self.target |= {"step": step, "seconds": seconds}
 
-    def replay(self, rows: Sequence[Mapping[str, float]], *, total_seconds: float) -> None:
-        """Takes over the start of a run's ``metrics.csv``, which took so many seconds, as if these
-        were the last ones."""
+    def replay(self, rows: Iterable[Mapping[str, float]], *, total_seconds: float) -> None:
+        """Takes over the rows of a run so far, which took so many seconds, as if these were the
+        last ones."""
         began = time.time() - total_seconds
         self.started -= total_seconds
         for row in rows:
@@ -195,7 +196,8 @@ class Recorder:
         seconds: float,
         walltime: float | None = None,
     ) -> None:
-        self.rows += 1
+        values = {name: float(value) for name, value in values.items()}
+        self.rows.append({"step": step, **values, "epoch": epoch, "seconds": seconds})
         self.metrics |= {name: value for name, value in values.items() if name != "lr"}
         for name, value in values.items():
             tag = "train/lr" if name == "lr" else name  # HParams has an lr of its own

@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +20,31 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from bench import continuation, provenance
+from bench import continuation, interruption, provenance
 from bench.errors import BenchError
+from bench.interruption import Interrupted
 from bench.kernels.fusion import fuse
 from bench.records import Record
+from bench.settings.identity import digest
 from bench.settings.paths import found
 from bench.settings.schema import multipliers
 from bench.settings.workloads import workload_of
 from bench.training import extensions
 from bench.training.environment import environment
-from bench.training.lightning import StepProgressBar, validate_within_epochs
+from bench.training.lightning import (
+    StepProgressBar,
+    end_others,
+    known_checkpoints,
+    leave_signals,
+    processes_of_a_run,
+    validate_within_epochs,
+)
 from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.recorder import Recorder
 from bench.training.reports import Report
-from bench.training.resumption import Saved
+from bench.training.resumption import Checkpoints, Saved, copy, is_of
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
 from bench.workloads.models import check_contract, drawn, loaded
@@ -60,6 +71,14 @@ class Run:
         tell: is told how far training is, as `Report` says.
         overrides: what was said on the command line for each run.
         searches: how each was chosen.
+        made: which runs of a stack have their records already. They train along, and nothing of
+            theirs is written.
+        stack: where a stack is saved; None for nowhere.
+
+    Attributes:
+        saved: what there is to go on from, until it trains.
+        start: the same for people, where there is something to say.
+        goes_on: whether that is of these very runs, which were ended early.
 
     Raises:
         BenchError: a part cannot be built from what a configuration says.
@@ -73,8 +92,12 @@ class Run:
         *,
         overrides: Sequence[Sequence[str]] | None = None,
         searches: Sequence[Mapping[str, Any] | None] | None = None,
+        made: Sequence[bool] | None = None,
+        stack: continuation.StackFiles | None = None,
     ) -> None:
         self.configs = configs
+        self.made = [False] * len(configs) if made is None else list(made)
+        self.runs = [digest(config) for config in configs]
         nothing_said: list[Sequence[str]] = [()] * len(configs)
         self.origins = list(
             zip(overrides or nothing_said, searches or [None] * len(configs), strict=True)
@@ -113,8 +136,47 @@ class Run:
         self.models = [drawn(workload_of(own), own["seed"]) for own in configs]
         check_contract(self.workload, self.models[0], config["seed"])
         self.make_optimizer(self.models[0].named_parameters())  # what it refuses is said here
+        self.stack = stack if len(configs) > 1 and options["enable_checkpointing"] else None
         self.saved: Saved | None = None
-        self.start = self._find_start() if options["resume"] else None
+        self.start = self._find_own_start()
+        self.goes_on = self.saved is not None
+        if options["resume"] and not self.goes_on:
+            self.start = self._find_start()
+
+    @property
+    def _checkpoint(self) -> Path | None:
+        """Where this training is saved."""
+        if len(self.configs) > 1:
+            return None if self.stack is None else self.stack.checkpoint
+        kept = self.configs[0]["trainer"]["enable_checkpointing"]
+        return self.directories[0] / continuation.CHECKPOINT if kept else None
+
+    def _find_own_start(self) -> continuation.Start | None:
+        path = self._checkpoint
+        if path is None or not path.is_file() or all(map(continuation.is_made, self.directories)):
+            return None
+        try:
+            saved = Saved.read(path)
+        except BenchError as error:
+            return continuation.Start(None, f"starts from the beginning: {error}")
+        reason = self._refusal(saved.state)
+        if reason is not None:
+            line = f"starts from the beginning: {path} cannot be continued: {reason}"
+            return continuation.Start(None, line)
+        self.saved = saved
+        line = f"goes on from step {saved.state['steps']}, where it was interrupted"
+        return continuation.Start(path.parent, line, saved.state["environment"]["threads"])
+
+    def _refusal(self, state: Mapping[str, Any]) -> str | None:
+        """Why a checkpoint is not what these runs would come by again."""
+        try:
+            if not is_of(self.runs, state):
+                return "it is of another run"
+            if any(then and not now for then, now in zip(state["made"], self.made, strict=True)):
+                return "a run of it had a record then, and has none now"
+            return continuation.changes(self._environment(), state["environment"])
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return "it is not of this version"
 
     def _find_start(self) -> continuation.Start:
         if len(self.configs) > 1:
@@ -122,7 +184,7 @@ class Run:
         start = continuation.find(self.configs[0], self.directories[0], self._environment())
         if start.directory is not None:
             try:
-                self.saved = Saved.read(start.directory)
+                self.saved = Saved.read(start.directory / continuation.CHECKPOINT)
             except BenchError as error:
                 return continuation.Start(None, f"starts from the beginning: {error}")
         return start
@@ -162,13 +224,23 @@ class Run:
         """Trains in the directories, which exist by now, and leaves a record in each.
 
         Returns:
-            The records; none in a process that is not the first of several.
+            The records of those that were to be made; none in a process that is not the first of
+            several.
+
+        Raises:
+            Interrupted: a signal asked for it; what was done is saved.
         """
         threads = torch.get_num_threads()
         chosen = self.configs[0]["trainer"]["threads"] or (self.start and self.start.threads)
         torch.set_num_threads(chosen or threads)
         try:
-            return self._train()
+            if self.trainer.world_size > 1:
+                return self._train()
+            with interruption.noting():
+                return self._train()
+        except Interrupted:
+            end_others(self.trainer)
+            raise
         finally:  # other runs of this process have numbers of their own
             torch.set_num_threads(threads)
 
@@ -181,11 +253,13 @@ class Run:
         members = [
             Member(
                 config,
-                self._recorder(config, directory, *origin) if self.is_first_process else None,
+                self._recorder(config, directory, *origin)
+                if self.is_first_process and not made
+                else None,
                 multipliers(config["schedule"], self.plan.total_steps),
             )
-            for config, directory, origin in zip(
-                self.configs, self.directories, self.origins, strict=True
+            for config, directory, origin, made in zip(
+                self.configs, self.directories, self.origins, self.made, strict=True
             )
         ]
         if len(members) == 1:
@@ -196,14 +270,25 @@ class Run:
             trainer.loggers = self.loggers if recorder is None else recorder.loggers
         else:
             module = StackModule(members, self.workload, self.plan, self.models)
-        saved, recorder = self.saved, members[0].recorder
-        if saved is not None and recorder is not None:
-            saved.replay(recorder)
-        trainer.fit(
-            module, ckpt_path=None if saved is None else saved.checkpoint, weights_only=True
-        )
-        if saved is not None and recorder is not None and trainer.checkpoint_callback is not None:
-            saved.copy(recorder.directory)
+        module.runs, module.made, module.environment = self.runs, self.made, about
+        if trainer.world_size == 1:
+            seconds = self.configs[0]["trainer"]["checkpoint_seconds"]
+            module.checkpoints = Checkpoints(self._checkpoint, seconds)
+            if self.stack is not None:
+                describe = partial(self.stack.describe, environment=about)
+                module.checkpoints.tell = describe
+        path = None
+        if self.saved is not None:
+            self.saved.replay(module)
+            if isinstance(module, StackModule):
+                module.start = self.saved.content
+            else:
+                path = self.saved.path
+            self.saved = None  # and with it the file, which is replaced as training goes on
+        with known_checkpoints() if self.goes_on else nullcontext():
+            trainer.fit(module, ckpt_path=path, weights_only=True)
+        if path is not None and self._checkpoint is not None and self.is_first_process:
+            copy(path, self.directories[0])
         if not all(member.diverged for member in members):
             if self.workload.validates and module.validated_at != module.steps_done:
                 trainer.validate(module, verbose=False)  # max_steps ended within an epoch
@@ -211,7 +296,7 @@ class Run:
             module.remark()
         if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
             module.save_weights()
-        return [
+        records = [
             member.recorder.finish(
                 steps=member.steps,
                 epochs=member.steps / self.plan.steps_per_epoch,
@@ -221,6 +306,9 @@ class Run:
             for member in members
             if member.recorder is not None
         ]
+        if self.stack is not None:
+            self.stack.remove()
+        return records
 
 
 def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim.Optimizer]:
@@ -248,8 +336,8 @@ def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """The state after the last epoch. Lightning tells callbacks apart by class and settings, and a
-    person's own may have the same settings."""
+    """The state after the last epoch, where several processes share a run. Lightning tells
+    callbacks apart by class and settings, and a person's own may have the same settings."""
 
 
 def make_trainer(
@@ -275,14 +363,6 @@ def make_trainer(
         callbacks.append(StepProgressBar(refresh_rate=10))
     if options["enable_model_summary"] and alone:
         callbacks.append(RichModelSummary(max_depth=-1))
-    if options["enable_checkpointing"] and alone:
-        last = LastCheckpoint(
-            directory / "checkpoints",
-            filename="last",
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        )
-        callbacks.append(last)
     try:
         trainer = pl.Trainer(
             **{key: value for key, value in chosen.items() if value is not None},
@@ -292,6 +372,7 @@ def make_trainer(
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_model_summary=False,
             default_root_dir=directory,
+            plugins=[processes_of_a_run(options)],
             num_sanity_val_steps=0,
             limit_val_batches=None if validates else 0,
             use_distributed_sampler=False,
@@ -301,6 +382,15 @@ def make_trainer(
         placement = ", ".join(f"trainer.{key}={options[key]}" for key in PLACEMENT_KEYS)
         given = "trainer.callbacks" if "callback" in said else placement
         raise BenchError(f"{given}: {said}") from error
+    leave_signals(trainer)
+    if options["enable_checkpointing"] and trainer.world_size > 1:
+        last = LastCheckpoint(
+            directory / "checkpoints",
+            filename="last",
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+        trainer.callbacks.append(last)  # type: ignore[attr-defined]
     if options["evaluations"] is not None or options["val_check_interval"] is not None:
         validate_within_epochs(trainer)
     cores = os.cpu_count() or 1

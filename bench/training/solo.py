@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from bench.training import lightning
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.step import Step, mean_over_batches, penalised
@@ -47,7 +48,6 @@ class SoloModule(TrainingModule):
         self.weights = list(model.parameters())
         self.make_optimizer = make_optimizer
         self._norms: Mapping[str, float] = {}
-        self.evaluated: bool | None = None  # whether the weights are placed so; None at the start
         decay = self.options["ema_decay"]
         self.averaged = None if decay is None else deepcopy(model).requires_grad_(False)
 
@@ -56,6 +56,13 @@ class SoloModule(TrainingModule):
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.members[0].lr = self.base_lrs[0]
         return self.optimizer
+
+    def checkpoint(self) -> dict[str, Any]:
+        return lightning.checkpoint(self.trainer)
+
+    def on_train_end(self) -> None:
+        if self.checkpoints is not None and self.checkpoints.path is not None:
+            self.checkpoints.write(self)
 
     def make_step(self) -> Step:
         ours = isinstance(self.optimizer, Optimizer) and all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import stack_module_state, vmap
 
+from bench.continuation import CHECKPOINT
 from bench.errors import BenchError
 from bench.settings.workloads import workload_of
+from bench.training import resumption
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.side_by_side import for_each_run, outputs
@@ -60,6 +62,8 @@ class StackModule(TrainingModule):
                 raise BenchError(f"a stack has one {name} for all runs, and theirs differ")
         self.names = list(stacked)
         self.stacked = nn.ParameterList(stacked.values())
+        self.start: Mapping[str, Any] | None = None  # what `checkpoint` gave
+        self.saved: Mapping[str, Any] | None = None  # of it what training starts with
         together = workload.evaluation_batch_of_stacks
         self.evaluation_batch = max(together // 80, together // len(rows))
 
@@ -80,11 +84,37 @@ class StackModule(TrainingModule):
         }
         for member in self.placed:
             member.lr = member.config["optimizer"]["lr"]
-        parameters = [p.detach().clone() for p in self.stacked]
+        parameters = self._copied(self.stacked if self.saved is None else self.saved["parameters"])
         self.optimizer = Stack(configs[0]["name"], parameters, options, names=self.names)
+        if self.saved is not None:
+            self.optimizer.load_state_dict(self.saved["optimizer"])
+            self.stopped = [(self.members[k], self._copied(w)) for k, w in self.saved["stopped"]]
+        self.saved = None
         self.stacked = nn.ParameterList()
         self._adopt(parameters)
         super().on_train_start()
+
+    def checkpoint(self) -> dict[str, Any]:
+        place = {id(member): k for k, member in enumerate(self.members)}
+        return {
+            resumption.KEY: resumption.state(self),
+            "stack": {
+                "placed": [place[id(member)] for member in self.placed],
+                "stopped": [(place[id(member)], weights) for member, weights in self.stopped],
+                "parameters": [p.detach() for p in self.parameters_now],
+                "optimizer": self.optimizer.state_dict(),
+            },
+        }
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.start is not None:
+            self.saved = self.start["stack"]
+            resumption.adopt(self, self.start[resumption.KEY])
+            self.placed = [self.members[k] for k in self.saved["placed"]]
+            self.start = None
+
+    def _copied(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+        return [p.detach().to(self.device, copy=True) for p in tensors]
 
     def _adopt(self, parameters: Sequence[Tensor]) -> None:
         """Goes on with these parameters, whose rows are the runs in `placed`."""
@@ -131,7 +161,11 @@ class StackModule(TrainingModule):
 
     def save_weights(self) -> None:
         """Writes for each run that was tested what its checkpoint would hold when it
-        trained alone, as far as it is the model's."""
+        trained alone, as far as it is the model's.
+
+        Raises:
+            BenchError: one cannot be written.
+        """
         for row, member in enumerate(self.placed):
             if member.recorder is not None:
                 own = {
@@ -139,9 +173,7 @@ class StackModule(TrainingModule):
                     for name, p in zip(self.names, self.parameters_now, strict=True)
                 }
                 own |= {f"model.{name}": x for name, x in self.model.named_buffers()}
-                path = member.recorder.directory / "checkpoints" / "last.ckpt"
-                path.parent.mkdir(exist_ok=True)
-                torch.save({"state_dict": own}, path)
+                resumption.write({"state_dict": own}, member.recorder.directory / CHECKPOINT)
 
 
 class StackStep(Step):

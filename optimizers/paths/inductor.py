@@ -15,6 +15,8 @@ from torch._dynamo.exc import TorchDynamoException
 from ..rule import Rule
 from .eager import Eager, advance
 
+RAISED = "backend='inductor' raised:"  # before the reason, on a line of its own
+
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +57,7 @@ class Inductor(Eager):
             try:
                 self.step(*arguments)
             except TorchDynamoException as error:
-                reason = str(error).splitlines()[0]
+                reason = str(error).removeprefix(RAISED).lstrip().splitlines()[0]
                 log.warning("%s runs uncompiled, which is slower: %s", self.rule.__name__, reason)
                 self.step = partial(advance, self.rule)
                 self.step(*arguments)

@@ -38,7 +38,7 @@ def kernel(rule: type[Rule], dtype: torch.dtype) -> Kernel | None:
 
 @cache
 def load(source: Source) -> Kernel | None:
-    library = load_library(source.text, source.rule)
+    library = load_library(source.text, source.rule, "step")
     if library is None:
         return None
     i64, address = ctypes.c_int64, ctypes.c_void_p

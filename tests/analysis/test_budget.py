@@ -47,6 +47,18 @@ def test_companion_against_enumeration_with_ties_shared(scores, replacement, k, 
     assert found == pytest.approx(np.mean(expected))
 
 
+@given(
+    st.lists(st.sampled_from([-np.inf, np.nan, 0.0, 1.0, 2.0, 3.5]), min_size=2, max_size=7),
+    st.lists(st.integers(1, 8), min_size=1, max_size=3),
+)
+def test_each_trial_left_out(scores: list[float], budgets: list[int]):
+    found = budget._without_each(np.array(scores), np.array(budgets))
+    for i, others in enumerate(found):
+        left = np.array(scores[:i] + scores[i + 1 :])
+        expected = budget.expected_best(left, budgets, replacement=False)
+        np.testing.assert_allclose(others, expected, rtol=1e-12)
+
+
 @given(few_scores, st.booleans())
 def test_properties(scores: np.ndarray, replacement: bool):
     k = np.arange(1, len(scores) + 1)

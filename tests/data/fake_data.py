@@ -1,5 +1,6 @@
 """Small data sets of the real formats, with digests of their own; no torch."""
 
+import binascii
 import gzip
 import hashlib
 import json
@@ -7,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from bench.data import cache, specification
@@ -104,6 +107,10 @@ def colour_spec(*sources: object) -> ImageSpecification:
     return make_spec("colour", COLOUR, cifar_binary_files, sources or (InMemory(COLOUR),))
 
 
+def checksums(arrays: Arrays) -> dict[str, int]:
+    return {name: binascii.crc32(array.tobytes()) for name, array in arrays.items()}
+
+
 def make_spec(name, arrays, official_files, sources) -> ImageSpecification:
     return ImageSpecification(
         name=name,
@@ -112,6 +119,7 @@ def make_spec(name, arrays, official_files, sources) -> ImageSpecification:
         test_size=len(arrays["test-labels"]),
         official_files=official_files,
         md5={file: hashlib.md5(content).hexdigest() for file, content in official_files(arrays)},
+        crc32=checksums(arrays),
         sources=tuple(sources),
     )
 
@@ -136,6 +144,7 @@ def verse_spec(*sources: object) -> TextSpecification:
         symbols=len(ALPHABET),
         official_files=partial(text_files, PLAYS),
         md5={play: hashlib.md5(text.encode()).hexdigest() for play, text in PLAYS.items()},
+        crc32=checksums(VERSE),
         sources=sources or (InMemory(VERSE),),
     )
 
@@ -151,6 +160,7 @@ def numbers_spec(*sources: object) -> TableSpecification:
         features=DIABETES.features,
         official_files=diabetes_file,
         md5={"diabetes.tab.txt": hashlib.md5(table.encode()).hexdigest()},
+        crc32=checksums(NUMBERS),
         sources=sources or (InMemory(NUMBERS),),
     )
 
@@ -228,10 +238,13 @@ def fake_table() -> Arrays:
 FAKES = {"shakespeare": fake_text, "diabetes": fake_table}
 
 
-def fake_cache(name: str, data_dir: Path) -> Arrays:
+def fake_cache(name: str, data_dir: Path, patch: pytest.MonkeyPatch) -> Arrays:
     """Puts made-up arrays of the true kinds into the cache in `data_dir`, as if they had been
-    fetched: all that reads the data set there takes them for it, but for `--verify`."""
+    fetched: until `patch` is undone, all that reads the data set there takes them for it, but for
+    `--verify`."""
     spec, arrays = specification(name), FAKES[name]()
+    for array, digest in checksums(arrays).items():
+        patch.setitem(cast("dict[str, int]", spec.crc32), array, digest)
     with cache.workspace(data_dir / name) as partial:
         cache.store(spec, arrays, "made up", data_dir / name, partial)
     return arrays

@@ -436,5 +436,5 @@ def test_from_the_network(tmp_path, spec, array, values):
         cache.fetch(spec, tmp_path)
     except BenchError as error:
         pytest.skip(str(error))
-    arrays = cache.open_arrays(spec, tmp_path, verify=True)
+    arrays = cache.open_arrays(spec, tmp_path, official=True)
     assert arrays[array][: len(values)].tolist() == values

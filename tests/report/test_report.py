@@ -1,5 +1,6 @@
 """The report as files, from healthy studies and from every kind of broken one."""
 
+import csv
 import json
 import os
 import re
@@ -13,14 +14,15 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bench import records
+from bench import board, records
 from bench import study as studies
 from bench.board import by_short_names
 from bench.report import __main__ as command
-from bench.report import style, write
+from bench.report import curves, figures, style, write
+from bench.report import table as all_records
 from bench.report.contents import Contents, gather
 from bench.report.page import Gallery
-from bench.report.sections import convergence, settings
+from bench.report.sections import convergence, settings, trials
 from tests.report import synthetic
 from tests.report.synthetic import BEST_LR, write_run, write_study
 
@@ -122,6 +124,81 @@ def test_tables_hold_what_the_study_holds(full):
     assert len(best) == 4
     assert (best["runs"] == 36).all()
     assert best["all_diverged"].sum() == (full.contents.study.runs["status"] == "diverged").sum()
+
+
+def test_every_record_is_in_one_table_beside_the_study(tmp_path):
+    """As text, to the last bit; of whatever a record may hold."""
+    odd = {"hidden_sizes": [8, 8], "note": '=1+1, "a"\nb', "on": True, "none": None, "third": 1 / 3}
+    run = write_run(tmp_path) / records.FILE_NAME
+    content = json.loads(run.read_text())
+    run.write_text(json.dumps(content | {"config": content["config"] | {"odd": odd}}))
+    write_run(tmp_path, optimizer="sgd", lr=30.0)
+    files = sorted(tmp_path.glob("*/*/*/record.json"))
+    (tmp_path / "records.csv").write_text("an earlier one")
+    path = all_records.write(studies.read(tmp_path))
+    assert path == tmp_path / "records.csv"
+    assert not list(tmp_path.glob(".*"))
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row.pop("directory") for row in rows] == [
+        str(file.parent.relative_to(tmp_path)) for file in files
+    ]
+
+    def flat(content: dict, prefix: str = "") -> dict:
+        found = {}
+        for key, value in content.items():
+            found |= (
+                flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+            )
+        return {key: value for key, value in found.items() if value is not None}
+
+    def read(text: str, value: object) -> object:
+        if isinstance(value, str):
+            return text.removeprefix("'") if value[:1] in "=+-@" else text
+        return json.loads(text)
+
+    for row, file in zip(rows, files, strict=True):
+        expected = flat(json.loads(file.read_text()))
+        assert {key for key, text in row.items() if text} == {
+            key for key, value in expected.items() if value != ""
+        }
+        for key, value in expected.items():
+            found = read(row[key], value)
+            assert (found, type(found)) == (value, type(value))
+    before = path.read_bytes()
+    assert all_records.write(studies.read(tmp_path)).read_bytes() == before
+
+
+def test_a_page_stays_small_and_says_what_it_leaves_out(tmp_path, few_figures, monkeypatch):
+    rng = np.random.default_rng(0)
+    for lr in 10 ** rng.uniform(-5, -1, 40):
+        write_run(tmp_path, lr=lr, weight_decay=10 ** rng.uniform(-5, -1), sampler="random")
+    for seed in range(1, 6):
+        write_run(tmp_path, lr=1e-3, weight_decay=1e-2, seed=seed, sampler="random")
+    monkeypatch.setattr(trials, "MOST_ROWS", 12)
+    monkeypatch.setattr(figures, "MOST_DOTS", 15)
+    monkeypatch.setattr(figures, "BEST_DOTS", 5)
+    monkeypatch.setattr(curves, "MOST_RUNS", 3)
+    assert board.all_runs(tmp_path, 480) is None
+    assert str(board.all_runs(tmp_path, 481)).startswith(f"tensorboard --logdir {tmp_path} ")
+    found = write(studies.read(tmp_path))
+    page = re.sub(r"<[^>]*>", "", found.page.read_text())
+    assert "Here are the 12 best of 41 settings." in page
+    assert "15 of 41 of them, the best among these" in page
+    assert "Mean over 3 of up to 5 runs, evenly spread" in page
+    html = found.page.read_text()
+    rows = json.loads(re.search(r'id="trial-rows">(.*?)</script>', html, re.DOTALL)[1])["rows"]
+    assert len(rows) == 12
+    beside = found.page.parent
+    everything = pd.read_csv(beside / "trials.csv")
+    assert len(everything) == 41
+    validation = [row[3] for row in rows]
+    assert sorted(validation, reverse=True) == pytest.approx(
+        100 * everything["score"].nlargest(12), abs=1e-4
+    )
+    dots = pd.read_csv(beside / "lr_sensitivity_mnist_mlp.csv")
+    assert len(dots) == 15
+    assert dots["y"].max() == pytest.approx(100 * everything["score"].max())
 
 
 def test_the_same_study_gives_the_same_files(tmp_path, few_figures):

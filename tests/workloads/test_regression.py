@@ -46,8 +46,8 @@ def hydra_config() -> Iterator[None]:
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Path:
-    fake_cache("diabetes", tmp_path / "data")
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    fake_cache("diabetes", tmp_path / "data", monkeypatch)
     return tmp_path / "data"
 
 

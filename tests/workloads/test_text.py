@@ -42,10 +42,11 @@ def hydra_config() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("data")
-    fake_cache("shakespeare", place)
-    return place
+    with pytest.MonkeyPatch.context() as patch:
+        fake_cache("shakespeare", place, patch)
+        yield place
 
 
 def text_model(data_dir: Path, **changes: Any) -> TextModel:
@@ -161,7 +162,7 @@ def test_precisions(data_dir: Path, tmp_path: Path, precision: str) -> None:
 
 
 def test_gradients(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TextModel, "data_dir", data_dir)
+    monkeypatch.setattr("bench.data.cache.default_data_dir", lambda: data_dir)
     monkeypatch.setattr(gradcheck, "COORDINATES", 20)
     assert gradcheck.check("shakespeare_transformer").passed
 

@@ -69,8 +69,6 @@ class SweepLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         from rich.progress import track
 
-        from bench.settings.jobs import plan
-
         with self.one_sweep() as sweep:
             tracked = track(
                 job_overrides,
@@ -80,7 +78,7 @@ class SweepLauncher(Launcher):
                 disable=sweep.display.live.is_started or not sweep.display.is_live,
             )
             jobs = [
-                plan(*self.composer.compose(overrides), search)
+                self.composer.plan(overrides, search)
                 for overrides, search in zip_longest(tracked, self.searches)
             ]
             records = sweep.run(jobs)

@@ -129,8 +129,10 @@ class SpaceSweeper(Sweeper):
         some = at_most(MOST_RUNS, jobs, "this sweep")
         lines = [list(job) for job, _ in some]
         if isinstance(self.launcher, SweepLauncher):
+            of_prior: dict[int, Mapping[str, Any]] = {}  # one for all jobs that share it
             self.launcher.searches = [
-                {"sampler": self.sampler, "prior": prior} for _, prior in some
+                of_prior.setdefault(id(prior), {"sampler": self.sampler, "prior": prior})
+                for _, prior in some
             ]
             return self.launcher.launch(lines, initial_job_idx=0)
         return self._launch_by_others(self.launcher, lines)
@@ -139,12 +141,11 @@ class SpaceSweeper(Sweeper):
         self, launcher: Launcher, lines_of_jobs: Sequence[list[str]]
     ) -> Sequence[JobReturn]:
         """By a launcher that is not ours, and shows nothing of the whole."""
-        from bench.settings.jobs import plan
         from bench.sweeps.composition import Composer
         from bench.sweeps.sweep import Launched
 
         composer = Composer(self.config_loader, self.composed)
-        jobs = [plan(*composer.compose(said)) for said in lines_of_jobs]
+        jobs = [composer.plan(said) for said in lines_of_jobs]
         said_of = dict(zip((job.directory for job in jobs), lines_of_jobs, strict=True))
         returned: list[JobReturn] = []
 
@@ -285,8 +286,9 @@ class GridSweeper(SpaceSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         return self.launch(
-            (job, as_said(space, set(ValueType) - {ValueType.ELEMENT}))
+            (job, said)
             for space in self.spaces(arguments)
+            for said in [as_said(space, set(ValueType) - {ValueType.ELEMENT})]
             for job in product(*(listed(space, key) for key in space))
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import figures, page, text
+from bench.report import curves, figures, page, text
 from bench.report.contents import PAIR, UNITS, Contents, setting_names
 from bench.report.page import Block, Column, Gallery, Panel, Section
 from bench.report.sections import words
@@ -36,7 +36,7 @@ def _of_workload(contents: Contents, gallery: Gallery, workload: str) -> Block:
     runs = contents.study.runs
     best = contents.best.loc[contents.best["workload"] == workload, [*PAIR, "trial"]].dropna()
     runs = runs[runs["status"] == "completed"].merge(best, on=[*PAIR, "trial"])
-    curves = contents.curves.get(workload, {})
+    logged = contents.curves.get(workload, {})
     targets = runs["target/value"].dropna().unique() if "target/value" in runs else []
     panels = []
     selects = f"val/{contents.metric(workload).name}"
@@ -46,7 +46,7 @@ def _of_workload(contents: Contents, gallery: Gallery, workload: str) -> Block:
         views = []
         for x, word in AXES:
             drawn = figures.convergence(
-                curves, x=x, y=y, metric=metric, looks=contents.looks, target=target
+                logged, x=x, y=y, metric=metric, looks=contents.looks, target=target
             )
             if drawn is not None:
                 name = f"convergence_{workload}_{y.replace('/', '_')}_by_{word}"
@@ -63,6 +63,9 @@ def _caption(runs: pd.DataFrame) -> str:
     seeds = runs.groupby("optimizer")["seed"].nunique()
     if seeds.max() == 1:
         return "One seed each: how much of a difference is luck cannot be seen."
+    if (many := runs.groupby("optimizer").size().max()) > curves.MOST_RUNS:
+        few = f"{curves.MOST_RUNS} of up to {text.number(many)} runs, evenly spread"
+        return f"Mean over {few}; the band spans these."
     numbers = text.number(seeds.min())
     if seeds.min() != seeds.max():
         numbers += f" to {text.number(seeds.max())}"

@@ -34,8 +34,13 @@ def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel:
     metric = contents.metric(workload)
     at_random = words.at_random(contents, workload)
     best = contents.of(contents.best, workload).set_index("optimizer")
+    response = contents.of(contents.response, workload)
+    table = response
+    if at_random:
+        by_optimizer = [rows for _, rows in response.groupby("optimizer", sort=False)]
+        table = pd.concat([figures.thinned(rows, by="lr", metric=metric) for rows in by_optimizer])
     drawn = figures.response(
-        contents.of(contents.response, workload),
+        table,
         name="lr",
         metric=metric,
         looks=contents.looks,
@@ -46,7 +51,7 @@ def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel:
     others = [figures.label(name) for name in contents.study.settings if name != "lr"]
     rest = f", {text.listed(others)} at their best" if others else ""
     shown = (
-        "A mark a trial; the other settings differ too"
+        f"A mark a trial{words.left_out(table, response)}; the other settings differ too"
         if at_random
         else f"Mean over seeds{rest}; the band spans all of them"
     )

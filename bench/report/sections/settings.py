@@ -101,8 +101,10 @@ def with_lr(
     for optimizer, table in cells.items():
         at_random = 2 * len(table) <= table["lr"].nunique() * table[name].nunique()
         if at_random and pd.api.types.is_numeric_dtype(table[name]):
-            drawn = figures.scatter(table, x="lr", y=name, metric=metric, limits=limits)
-            caption = f"A dot a trial; {text.CROSS} where every run diverged."
+            dots = figures.thinned(table, by="lr", metric=metric)
+            drawn = figures.scatter(dots, x="lr", y=name, metric=metric, limits=limits)
+            caption = f"A dot a trial{words.left_out(dots, table)}; "
+            caption += f"{text.CROSS} where every run diverged."
         elif at_random:
             continue
         else:

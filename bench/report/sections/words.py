@@ -36,6 +36,13 @@ def at_random(contents: Contents, workload: str) -> bool:
     return any(drawn_together(group) for _, group in by_optimizer)
 
 
+def left_out(shown: pd.DataFrame, whole: pd.DataFrame) -> str:
+    """``, 1,000 of 2,500 of them``, where not all are shown."""
+    if len(shown) == len(whole):
+        return ""
+    return f", {len(shown):,} of {len(whole):,} of them, the best among these"
+
+
 def notes(frame: pd.DataFrame) -> list[Column]:
     """A column of notes, if there are any."""
     if not (frame["notes"].fillna("") != "").any():
