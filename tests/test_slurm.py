@@ -74,7 +74,7 @@ def left(place: Path) -> dict[str, tuple[dict[str, Any], str]]:
     found = {}
     for path in sorted(place.glob("runs/s/**/record.json")):
         record = json.loads(path.read_text())
-        record["timing"] = record["timing"]["runs_together"]
+        record["timing"] = record["timing"].get("runs_together", 1)
         del record["target"]["seconds"], record["search"]["command"]
         curves = (path.parent / "metrics.csv").read_text()
         header, *rows = [line.split(",") for line in curves.splitlines()]
@@ -121,9 +121,9 @@ def test_the_command_is_killed_and_finds_its_jobs_again(
     assert left(there) == left(here)
 
 
-MANY = (
-    "hydra.sweeper.when={optimizer=nadam:{seed:0}}", "optimizer=adam,momentum,nadam",
-    "optimizer.lr=1e-3,3e-3", "seed=0,1", "trainer.max_steps=800", "trainer.evaluations=4",
+MANY = (  # stacks of two, and as many runs alone
+    "optimizer=adam,momentum", "optimizer.lr=1e-3,3e-3,1e-2", "seed=0,1",
+    "hydra.launcher.max_stack=2", "trainer.max_steps=1000", "trainer.evaluations=4",
 )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def test_a_job_is_requeued_another_cancelled_and_the_command_killed(
     command.kill()
     command.communicate()
     again = started(there, cluster, *MANY, *BY_SLURM)
-    last = len(batch.runs()) - 1
+    last, _ = batch.runs()[-1]
     (array,) = {name.split("_")[0] for name in states(cluster)}
     slurm.say(cluster, "scancel", f"{array}_{last}")
     _, said = again.communicate(timeout=400)
@@ -256,7 +256,7 @@ def test_what_a_batch_says_comes_back(tmp_path: Path) -> None:
     batch.write([[jobs[:2]], [jobs[2:]]])
     assert of_study(tmp_path) == [batch]
     assert batch.tasks(0) == [jobs[:2]]
-    assert batch.runs()[1] == [[str(jobs[2].directory)]]
+    assert batch.runs()[1] == (1, [[str(jobs[2].directory)]])
     assert batch.state(1) == State()
     state = State()
     state.end_task({jobs[0].directory: "why"})

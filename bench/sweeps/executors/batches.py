@@ -79,9 +79,11 @@ class Batch:
         runs = [[[os.path.abspath(job.directory) for job in task] for task in b] for b in bundles]
         _write(self.directory / "runs.json", runs)
 
-    def runs(self) -> list[list[list[str]]]:
-        """The directories of the runs of each task of each job; none while it is being written."""
-        return _read(self.directory / "runs.json") or []
+    def runs(self) -> list[tuple[int, list[list[str]]]]:
+        """The jobs that have a last word to be read, by their numbers, and the directories of the
+        runs of each of their tasks; none while that is being written."""
+        runs = _read(self.directory / "runs.json") or []
+        return [(number, own) for number, own in enumerate(runs) if self._tasks(number).exists()]
 
     def tasks(self, number: int) -> list[Task]:
         return [[_job(said) for said in task] for task in _read(self._tasks(number))]

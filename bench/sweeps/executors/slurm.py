@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -275,30 +276,21 @@ class SlurmExecutor:
         queue = look(batches)
         watched: list[Watched] = []
         for batch in batches:
-            own: list[Watched] = []
             is_young = time.time() < batch.directory.stat().st_mtime + YOUNG
-            is_wanted = is_young
-            for number, places in enumerate(batch.runs()):
-                entry = queue.get((batch.name, number))
-                state = batch.state(number)
-                if state.over or (entry is None and not is_young):
+            for number, places in batch.runs():
+                entry, state = queue.get((batch.name, number)), batch.state(number)
+                is_ended = not is_young if entry is None else entry.state in ENDED
+                if state.over or is_ended:
+                    batch.remove(number)
                     continue
-                if entry is not None and entry.state in ENDED:
-                    continue
-                is_wanted = True
                 parts = [[runs[at] for at in task if at in runs] for task in places]
-                job = Watched(batch, number, parts, state.done, entry=entry)
                 if any(parts[state.done :]):
-                    own.append(job)
-                    for task in parts[state.done :]:
-                        for run in task:
-                            del runs[os.path.abspath(run.directory)]
-            watched += own
-            if not is_wanted:
-                batch.remove_all()
+                    watched.append(Watched(batch, number, parts, state.done, entry=entry))
+                    for job in chain.from_iterable(parts[state.done :]):
+                        del runs[os.path.abspath(job.directory)]
         if watched:
             self.say(f"{text.count(len(watched), 'Slurm job')} from before still to end")
-        left = []
+        left: list[Task] = []
         for task in tasks:
             rest = [job for job in task if os.path.abspath(job.directory) in runs]
             if batches and rest and all(job.finished() is not None for job in rest):
