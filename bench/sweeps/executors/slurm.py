@@ -120,8 +120,12 @@ class Watched:
             self.seen = time.monotonic()
 
     @property
+    def is_waiting(self) -> bool:
+        return self.entry is None or self.entry.state == "PENDING"
+
+    @property
     def is_running(self) -> bool:
-        return self.entry is not None and self.entry.state in ("RUNNING", "COMPLETING")
+        return self.entry is not None and self.entry.state == "RUNNING"
 
     @property
     def is_gone(self) -> bool:
@@ -228,7 +232,7 @@ class SlurmExecutor:
                 lost: list[tuple[Task, str]] = []
                 running = []
                 for job in list(watched):
-                    if not (job.is_running or job.is_gone):
+                    if job.is_waiting and not job.is_gone:
                         continue
                     state = job.batch.state(job.number)
                     for task, outcome in job.news(state):
