@@ -74,7 +74,7 @@ class Sweep:
         self.followed = False
         self.following = ExitStack()
         self.done: dict[Path, Record] = {}
-        self.elsewhere = Elsewhere()
+        self.elsewhere = Elsewhere(self.done)
 
     def __enter__(self) -> "Sweep":
         return self
@@ -144,7 +144,8 @@ class Sweep:
             self.elsewhere.add(task)
             return
         for job in task:
-            self._add(job, job.recorded() or failed(job, outcome.get(job.directory, LOST)))
+            if job.directory not in self.done:
+                self._add(job, job.recorded() or failed(job, outcome.get(job.directory, LOST)))
 
     def _show(self, running: Iterable[Running]) -> None:
         if not self.followed and time.monotonic() - self.began > LONG:
@@ -165,12 +166,16 @@ class Sweep:
         executor.ask(_refuse_what_cannot_fit, list(kinds.values()), place.device, place.memory)
         fresh: list[Job] = []
         going_on: list[Job] = []
+        begun = self._begun(missing)
+        rest = {job.directory for job in missing} - {job.directory for t in begun for job in t}
         for job in missing:
-            (going_on if self._goes_on(job, place.device) else fresh).append(job)
+            if job.directory in rest:
+                (going_on if self._goes_on(job, place.device) else fresh).append(job)
         if going_on:
             self.say(f"{len(going_on)} run(s) go on from shorter ones, each alone")
-        plan: list[Task] = list(
-            tasks(
+        plan: list[Task] = [
+            *begun,
+            *tasks(
                 fresh,
                 strategy=self.strategy,
                 device=place.device,
@@ -179,14 +184,26 @@ class Sweep:
                 capacity=partial(executor.ask, most_that_fit, memory=place.memory),
                 refusal_of_workload=partial(executor.ask, own_refusal),
                 say=self.say,
-            )
-        )
-        plan += [[job] for job in going_on]
+            ),
+            *([job] for job in going_on),
+        ]
         self._say_how(plan, place)
         while plan:
             workers = min(place.workers or len(plan), len(plan))
             executor.run(plan, workers=workers, ended=self._ended, show=self._show)
             plan = self._left_elsewhere()
+
+    def _begun(self, missing: Sequence[Job]) -> list[Task]:
+        """The stacks that an earlier sweep has begun, to be made again as they were, with those of
+        their runs that are made already."""
+        known = {job.directory: job for job in self.display.jobs}
+        open_ = {job.directory for job in missing}
+        return [
+            [known[directory] for directory in stack]
+            for study in studies(missing)
+            for stack in continuation.begun_stacks(study)
+            if known.keys() >= set(stack) and not open_.isdisjoint(stack)
+        ]
 
     def _left_elsewhere(self) -> list[Task]:
         """Waits while others make what is missing here; the tasks that they have left, if any."""
@@ -197,7 +214,7 @@ class Sweep:
                 return left
             if self.elsewhere.tasks and not said:
                 said = True
-                runs = text.count(self.elsewhere.runs, "run")
+                runs = text.count(len(self.elsewhere.open), "run")
                 self.say(f"waiting for {runs} that another sweep makes")
             time.sleep(WAIT)
         return []
@@ -244,36 +261,41 @@ class Sweep:
 
 
 class Elsewhere:
-    """Tasks of which another sweep has at least one run in hand."""
+    """Tasks of which another sweep has at least one run in hand.
 
-    def __init__(self) -> None:
-        self.tasks: list[list[Job]] = []
+    Args:
+        done: what is made by now, by whoever.
+    """
+
+    def __init__(self, done: Mapping[Path, Record]) -> None:
+        self.done = done
+        self.tasks: list[Task] = []
         self.looked = 0.0
 
     def add(self, task: Task) -> None:
-        self.tasks.append(list(task))
+        self.tasks.append(task)
 
     @property
-    def runs(self) -> int:
-        return sum(map(len, self.tasks))
+    def open(self) -> list[Job]:
+        return [job for task in self.tasks for job in task if job.directory not in self.done]
 
     def made(self) -> Iterator[tuple[Job, Record]]:
-        """Those that are made now, which are not waited for any more; looked for now and then."""
+        """Those that others have made meanwhile; looked for now and then."""
         if not self.tasks or time.monotonic() < self.looked + WAIT:
             return
         self.looked = time.monotonic()
-        for task in self.tasks:
-            for job in list(task):
-                if (record := job.finished()) is not None:
-                    task.remove(job)
-                    yield job, record
-        self.tasks = [task for task in self.tasks if task]
+        for job in self.open:
+            if (record := job.finished()) is not None:
+                yield job, record
+        self.tasks = [
+            task for task in self.tasks if any(j.directory not in self.done for j in task)
+        ]
 
     def left(self) -> list[Task]:
-        """The tasks that nobody makes any more, all of whose runs are free."""
+        """The tasks that nobody makes any more."""
         free = [task for task in self.tasks if all(is_free(job.directory) for job in task)]
         self.tasks = [task for task in self.tasks if task not in free]
-        return list(free)
+        return free
 
 
 class Launched(Sweep):
