@@ -148,7 +148,15 @@ def end(pid_file: Path) -> None:
         pid = int(pid_file.read_text())
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + DOWN
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)  # fails once it is gone
+        while is_there(pid) and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
+        if is_there(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def is_there(pid: int) -> bool:
+    """One that has ended, and of which nobody has taken note, is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
