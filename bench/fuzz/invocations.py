@@ -164,7 +164,7 @@ def _do_nothing(*_: Any) -> None:
     pass
 
 
-def _here(function: Any, *arguments: Any, **options: Any) -> Any:
+def _here(_: Any, function: Any, *arguments: Any, **options: Any) -> Any:
     return function(*arguments, **options)
 
 

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -63,12 +64,13 @@ class LocalExecutor:
             "PYTHONSAFEPATH": "1",  # that path and nothing before it
         }
         multiprocessing.set_forkserver_preload(["bench.sweeps.fork_server", "bench.training"])
-        with _blocked():
+        with _blocked(), _no_words():
             resource_tracker.ensure_running()  # its start unblocks some
         with _environment(variables), _blocked():
             forkserver.ensure_running()
 
     def ask(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        self.begin()
         context = multiprocessing.get_context(METHOD)
         pool = ProcessPoolExecutor(1, context, initializer=_start_process)
         try:
@@ -224,6 +226,22 @@ def _blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _no_words() -> Iterator[None]:
+    """For the resource tracker of `multiprocessing`: of one that was killed, the next one does not
+    know what it has to forget, and says so in tracebacks."""
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def _start_process() -> None:
