@@ -467,7 +467,7 @@ def submit(batch: Batch, jobs: int, executor: SlurmExecutor) -> str:
             made = own._submit_command(f"exec {shlex.join([*command, str(batch.directory)])}")
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         lines = str(error).strip().splitlines() or ["sbatch: failed"]
-        raise BenchError(f"hydra/launcher=slurm: {lines[-1]}") from error
+        raise BenchError(f"hydra/launcher=slurm: {lines[0]}") from error
     return str(made.job_id)
 
 
