@@ -73,11 +73,16 @@ def _fixed(name: str, config: Mapping[str, Any]) -> str:
     return json.dumps(fixed, sort_keys=True)
 
 
-def most_that_fit(config: Mapping[str, Any], device: str, *, share: int) -> int:
-    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks."""
+def most_that_fit(
+    config: Mapping[str, Any], device: str, *, share: int, memory: int | None = None
+) -> int:
+    """How many runs of this kind half of the free memory holds, divided by ``share`` stacks; or
+    half of ``memory``, which each of them has for itself."""
     from bench.training.stack import bytes_per_run
 
-    if device == "cuda":
+    if memory is not None:
+        free, share = memory, 1
+    elif device == "cuda":
         import torch
 
         free, _ = torch.cuda.mem_get_info()

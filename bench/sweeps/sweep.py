@@ -163,7 +163,7 @@ class Sweep:
         fetch_data(missing)
         place = executor.place(missing[0])
         kinds = {json.dumps([j.config["workload"], j.config["trainer"]]): j.config for j in missing}
-        executor.ask(_refuse_what_cannot_fit, list(kinds.values()), place.device)
+        executor.ask(_refuse_what_cannot_fit, list(kinds.values()), place.device, place.memory)
         fresh: list[Job] = []
         going_on: list[Job] = []
         begun = list(self._begun(missing, place.device))
@@ -179,9 +179,9 @@ class Sweep:
                 fresh,
                 strategy=self.strategy,
                 device=place.device,
-                workers=place.workers,
+                workers=place.workers or 1,
                 max_stack=self.max_stack,
-                capacity=partial(executor.ask, most_that_fit),
+                capacity=partial(executor.ask, most_that_fit, memory=place.memory),
                 refusal_of_workload=partial(executor.ask, own_refusal),
                 say=self.say,
             ),
@@ -189,7 +189,7 @@ class Sweep:
         ]
         self._say_how(plan, place)
         while plan:
-            workers = min(place.workers, len(plan))
+            workers = min(place.workers or len(plan), len(plan))
             executor.run(plan, workers=workers, ended=self._ended, show=self._show)
             plan = self._left_elsewhere()
 
@@ -244,7 +244,7 @@ class Sweep:
         alone = len(plan) - len(stacks)
         how = [f"{sum(stacks):,} in stacks of up to {max(stacks)}"] if stacks else []
         how += [f"{alone:,} alone"] if alone else []
-        places = text.count(min(place.workers, len(plan)), *place.what)
+        places = text.count(min(place.workers or len(plan), len(plan)), *place.what)
         self.say(f"launcher {self.strategy}: {', '.join(how)}; {places}")
 
     def _sum_up(self) -> None:
@@ -343,11 +343,13 @@ def _environment(device: str) -> dict[str, Any]:
     return environment(torch.device(device))
 
 
-def _refuse_what_cannot_fit(configs: Sequence[Mapping[str, Any]], device: str) -> None:
+def _refuse_what_cannot_fit(
+    configs: Sequence[Mapping[str, Any]], device: str, memory: int | None
+) -> None:
     from bench.training.memory import refuse_what_cannot_fit
 
     for config in configs:
-        refuse_what_cannot_fit(config, device)
+        refuse_what_cannot_fit(config, device, memory)
 
 
 def fetch_data(jobs: Sequence[Job]) -> None:

@@ -20,8 +20,9 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """The name people know the device by, such as ``NVIDIA H100`` or a processor's model."""
-    if device.type == "cuda":
+    """The name people know the device by, such as ``NVIDIA H100`` or a processor's model; ``cuda``
+    where the GPU is another machine's."""
+    if device.type == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
         return str(device)

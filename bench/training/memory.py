@@ -32,12 +32,17 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_MAX, 0)) and bool(libc.mallopt(M_TRIM_THRESHOLD, -1))
 
 
-def refuse_what_cannot_fit(config: Mapping[str, Any], device: str) -> None:
+def refuse_what_cannot_fit(
+    config: Mapping[str, Any], device: str, memory: int | None = None
+) -> None:
     """
+    Args:
+        memory: bytes; None for what the device has here.
+
     Raises:
         BenchError: the least that a run needs is more than the device has.
     """
-    needed, there = least_bytes(config), total_bytes(device)
+    needed, there = least_bytes(config), memory or total_bytes(device)
     if needed > there:
         sizes = {k: v for k, v in leaves(config["workload"]) if _is_size(k, v)}
         said = [f"workload.{key}={value}" for key, value in sizes.items()]

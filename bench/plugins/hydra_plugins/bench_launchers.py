@@ -5,7 +5,7 @@ Hydra imports this file at every start, so it imports nothing heavy.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -107,6 +107,34 @@ class MachineLauncher(SweepLauncher):
         return LocalExecutor(workers=self.workers, threads=self.threads)
 
 
+class SlurmLauncher(SweepLauncher):
+    """In jobs of a Slurm cluster."""
+
+    def __init__(
+        self,
+        strategy: str,
+        max_stack: Optional[int],  # noqa: UP045
+        n_jobs: Optional[int],  # noqa: UP045
+        bundle: Optional[int],  # noqa: UP045
+        threads: Optional[int],  # noqa: UP045
+        gpu_memory: Optional[str],  # noqa: UP045
+        **wanted: Any,
+    ) -> None:
+        super().__init__(strategy, max_stack)
+        self.own: dict[str, Any] = {
+            "n_jobs": n_jobs,
+            "bundle": bundle,
+            "threads": threads,
+            "gpu_memory": gpu_memory,
+        }
+        self.wanted = wanted
+
+    def executor(self) -> "Executor":
+        from bench.sweeps.executors.slurm import SlurmExecutor, Wanted
+
+        return SlurmExecutor(Wanted(**self.wanted), **self.own)
+
+
 @dataclass
 class MachineLauncherConfig:
     """`n_jobs` processes (null: as many as the cores allow) of `threads` threads each, stacks of at
@@ -119,7 +147,31 @@ class MachineLauncherConfig:
     max_stack: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
 
 
+@dataclass
+class SlurmLauncherConfig:
+    """Jobs of at most `time` (minutes, or HH:MM:SS), each with `cpus` processors (null: one for
+    each thread), `gpus` GPUs of at least `gpu_memory`, and `memory`; `n_jobs` at a time (null: as
+    many as the cluster gives), each of `bundle` runs or stacks (null: as many as last some
+    minutes). `setup` are lines of its script, `extra` parameters of sbatch."""
+
+    strategy: str = accepts("auto", None, *STRATEGIES)
+    _target_: str = "hydra_plugins.bench_launchers.SlurmLauncher"
+    partition: Optional[str] = None  # noqa: UP045
+    time: str = "60"
+    cpus: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
+    gpus: Optional[int] = accepts(None, "[0, 64]", kind=int)  # noqa: UP045
+    memory: Optional[str] = None  # noqa: UP045
+    gpu_memory: Optional[str] = None  # noqa: UP045
+    n_jobs: Optional[int] = accepts(None, "[1, 100000]", kind=int)  # noqa: UP045
+    bundle: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
+    max_stack: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    setup: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
 store = ConfigStore.instance().store
 for name in STRATEGIES:
     node = MachineLauncherConfig(strategy=name)
     store(group="hydra/launcher", name=name, node=node, provider="optimizer-bench")
+store(group="hydra/launcher", name="slurm", node=SlurmLauncherConfig, provider="optimizer-bench")

@@ -23,13 +23,16 @@ class Place:
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        workers: how many tasks are done at a time.
+        workers: how many tasks are done at a time; None for as many as there is room for, which is
+            not known.
         what: by what, in words, and the plural: ``("process of 1 thread", ...)``.
+        memory: bytes that each of them has for itself; None where all share what is free.
     """
 
     device: str
-    workers: int
+    workers: int | None
     what: tuple[str, str]
+    memory: int | None = None
 
 
 class Executor(Protocol):
