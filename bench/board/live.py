@@ -26,14 +26,16 @@ def following(studies: Sequence[Path]) -> Iterator[None]:
     context: Any = multiprocessing.get_context(METHOD)
     ours, theirs = context.Pipe()
     follower = context.Process(target=_follow, args=(list(studies), theirs), daemon=True)
-    follower.start()
+    with suppress(OSError, EOFError):  # the fork server has died
+        follower.start()
     theirs.close()
     try:
         yield
     finally:
         ours.close()
-        follower.terminate()
-        follower.join(PATIENCE)
+        if follower.pid is not None:
+            follower.terminate()
+            follower.join(PATIENCE)
 
 
 def _follow(studies: Sequence[Path], parent: Connection) -> None:

@@ -28,6 +28,7 @@ from bench.throughput.contenders import CONVENTIONAL, KINDS, LOOP, OURS, Contend
 
 LAUNCHERS = ("basic", "parallel", "stacked", "auto")
 RATES = [1e-4 * 2**i for i in range(8)]
+LONG = 8  # times as long as a run that is compared with others
 LOOP_RUNS = 4  # of the bare loop, beside each sweep
 Row = dict[str, Any]
 
@@ -226,7 +227,20 @@ def costs(workload: str, *, device: str, rounds: int) -> Row:
         "rounds": rounds,
         "commands": {name: Ratio.of(values, [1.0] * rounds) for name, values in seconds.items()},
         "job": {key: median(turn[key] for turn in overheads) for key in overheads[0]},
+        "saved": saved(workload, device, rounds),
     }
+
+
+def saved(workload: str, device: str, rounds: int) -> Ratio:
+    """How much longer a run of some ten seconds takes for being saved as it goes on, as usual."""
+    steps = f"trainer.max_steps={LONG * SIZES[workload].run}"
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for order in there_and_back([True, False], rounds):
+        for keeps in order:
+            kept = f"trainer.enable_checkpointing={str(keeps).lower()}"
+            made = sweep("parallel", device, f"workload={workload}", steps, kept)
+            seconds[keeps].append(made.records[0].timing["total_seconds"] or 0.0)
+    return Ratio.of(seconds[True], seconds[False])
 
 
 def job_overhead(workload: str, device: str, *, few: int = 2, many: int = 18) -> dict[str, float]:

@@ -93,6 +93,12 @@ def page(results: Mapping[str, Any]) -> Iterable[str]:
         yield from table(("command", "seconds"), ((f"`{n}`", ratio(at)) for n, at in commands))
         yield "One more job of one step in a sweep, in ms; what remains is Hydra's part, too:\n"
         yield from table(JOB_HEAD, map(job_cells, results["costs"]))
+        rows = [
+            (row["workload"], ratio(row["saved"])) for row in results["costs"] if "saved" in row
+        ]
+        if rows:
+            yield "A run that is saved as it goes on, over one that is not:\n"
+            yield from table(("workload", "seconds"), rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:

@@ -37,6 +37,7 @@ _told: Any  # of this process, where it is a worker: the steps done, and how man
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # Apple's libraries cannot be forked
 SHOWN_EVERY = 0.2  # seconds
 ASKED_BY = (signal.SIGTERM, signal.SIGUSR1)  # a worker alone
+TRIES = 3  # to start a process, or to have it say something, where others are killed meanwhile
 GRACE = 8.0  # seconds, for a checkpoint, once a worker is asked to end
 
 
@@ -70,18 +71,33 @@ class LocalExecutor:
             forkserver.ensure_running()
 
     def ask(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        self.begin()
-        context = multiprocessing.get_context(METHOD)
-        pool = ProcessPoolExecutor(1, context, initializer=_start_process)
-        try:
-            return pool.submit(function, *arguments, **options).result()
-        except BrokenProcessPool as error:
-            raise BenchError(
-                "a process that was to prepare the runs was killed, or is out of memory; "
-                "the same command goes on"
-            ) from error
-        finally:
-            kill(pool)
+        for _ in range(TRIES):
+            pool, asked = self.submit(_start_process, (), function, *arguments, **options)
+            try:
+                return asked.result()
+            except BrokenProcessPool:
+                continue
+            finally:
+                kill(pool)
+        raise BenchError(
+            "processes that were to prepare the runs were killed, or are out of memory; "
+            "the same command goes on"
+        )
+
+    def submit(
+        self, start: Callable[..., None], told: Sequence[Any], function: Callable[..., T],
+        *arguments: Any, **options: Any,
+    ) -> tuple[ProcessPoolExecutor, Future[T]]:  # fmt: skip
+        """Has a function called in a new process, which begins with ``start(*told)``."""
+        for _ in range(TRIES):
+            self.begin()  # unless the fork server is there
+            context = multiprocessing.get_context(METHOD)
+            pool = ProcessPoolExecutor(1, context, initializer=start, initargs=tuple(told))
+            try:
+                return pool, pool.submit(function, *arguments, **options)
+            except (OSError, EOFError):  # the fork server has died since
+                kill(pool)
+        raise BenchError("processes cannot be started: the fork server dies again and again")
 
     def place(self, job: Job) -> Place:
         wanted = job.config["trainer"]["accelerator"]
@@ -119,7 +135,7 @@ class LocalExecutor:
                     try:
                         came = future.result()
                     except BrokenProcessPool:
-                        slot.renew()
+                        slot.kill()
                         if id(slot.task) in tried_again:
                             ended(slot.task, making.fail(slot.task))
                         else:
@@ -129,7 +145,7 @@ class LocalExecutor:
                     if isinstance(came, Unwritable):
                         raise came
                     if isinstance(came, Interrupted):  # somebody asked this process alone to end
-                        slot.renew()
+                        slot.kill()
                         waiting.appendleft(slot.task)
                     else:
                         ended(slot.task, came)
@@ -144,7 +160,7 @@ class LocalExecutor:
                     slot.kill()
             raise
         for slot in slots:
-            slot.pool.shutdown()
+            slot.close()
 
 
 class Slot:
@@ -158,38 +174,38 @@ class Slot:
         self.told = multiprocessing.get_context(METHOD).RawArray("q", 2)
         self.options = (executor.threads, gpu, self.told)
         self.task: Task = []
-        self.pool = self._pool()
-
-    def _pool(self) -> ProcessPoolExecutor:
-        self.executor.begin()  # unless the fork server is there
-        context = multiprocessing.get_context(METHOD)
-        return ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=self.options)
+        self.pool: ProcessPoolExecutor | None = None
 
     def start(self, task: Task) -> Future[Any]:
         self.task = task
         self.told[:] = 0, 0
-        try:
-            return self.pool.submit(_make, task)
-        except BrokenProcessPool:  # it died while it had nothing to do
-            self.renew()
-            return self.pool.submit(_make, task)
+        if self.pool is not None:
+            try:
+                return self.pool.submit(_make, task)
+            except BrokenProcessPool:  # it died while it had nothing to do
+                self.kill()
+        self.pool, made = self.executor.submit(_start_worker, self.options, _make, task)
+        return made
 
     @property
     def running(self) -> Running:
         return Running(self.task, *self.told)
 
-    def renew(self) -> None:
-        """Another process in its place."""
-        self.kill()
-        self.pool = self._pool()
-
     def end(self) -> None:
         """Asks for it."""
-        for process in processes(self.pool):
-            process.terminate()
+        if self.pool is not None:
+            for process in processes(self.pool):
+                process.terminate()
 
     def kill(self) -> None:
-        kill(self.pool)
+        """Another process takes its place, if there is anything left to do."""
+        if self.pool is not None:
+            kill(self.pool)
+        self.pool = None
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown()
 
 
 def processes(pool: ProcessPoolExecutor) -> list[Any]:
