@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -125,9 +126,10 @@ def soak(
         kind = draw.choice(kinds)
         command = Command(kind, place / f"{number}-{kind}")
         number += 1
-        for fault in disturb(command, seconds[kind], draw, counts, most=kills):
+        disturbed = disturb(command, seconds[kind], draw, counts, most=kills)
+        for fault in chain(disturbed, compare(whole[kind], command)):
             faults.append(f"{command.place.name}: {fault}")
-        faults += [f"{command.place.name}: {fault}" for fault in compare(whole[kind], command)]
+            console.print(faults[-1], markup=False)
         console.print(
             f"{command.place.name}: {command.kills} kills; in all {counts.total()} of {kills}, "
             f"{len(faults)} faults"
@@ -193,11 +195,19 @@ def _kill(
         if victim == "group":
             os.killpg(process.pid, number)
             return
-        others = [pid for pid in command.processes() if pid != process.pid]
+        others = [pid for pid in command.processes() if pid != process.pid and not _tracks(pid)]
         if victim == "child" and others:
             os.kill(draw.choice(others), number)
         else:
             os.kill(process.pid, number)
+
+
+def _tracks(pid: int) -> bool:
+    """Whether it is the resource tracker of `multiprocessing`, a part of the parent that Python says
+    tracebacks about when it is killed."""
+    with suppress(OSError):
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
@@ -299,8 +309,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with TemporaryDirectory() as directory:
         place = (asked.keep or Path(directory)).resolve()
         faults = soak(asked.kills, seed=asked.seed, place=place, console=console)
-    for fault in faults:
-        console.print(fault, markup=False)
     console.print(f"{asked.kills} kills, seed {asked.seed}: {len(faults)} faults")
     return int(bool(faults))
 
