@@ -203,8 +203,8 @@ def _kill(
 
 
 def _tracks(pid: int) -> bool:
-    """Whether it is the resource tracker of `multiprocessing`, a part of the parent that Python says
-    tracebacks about when it is killed."""
+    """Whether it is the resource tracker of `multiprocessing`: where that is killed alone, Python
+    says tracebacks."""
     with suppress(OSError):
         return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
