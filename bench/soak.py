@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from bench import holding, records
+from bench import holding, interruption, records
 from bench.errors import BenchError
 from bench.records import Record
 
@@ -75,7 +75,7 @@ class Command:
             return subprocess.Popen(
                 command, cwd=self.place, env=os.environ | {MARK: self.mark, "PYTHONPATH": root},
                 stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=_listen,
             )  # fmt: skip
 
     def processes(self) -> list[int]:
@@ -97,6 +97,12 @@ class Command:
             with suppress(FileNotFoundError):
                 found[path] = path.stat().st_mtime_ns
         return found
+
+
+def _listen() -> None:
+    """To signals that were ignored here, as in the background of a script, or under ``nohup``."""
+    for number in interruption.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def soak(
@@ -222,8 +228,7 @@ def _ended(command: Command, process: "subprocess.Popen[bytes]", number: int) ->
         process.poll()
         time.sleep(0.1)
     if left:
-        names = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:4] for pid in left]
-        yield f"{len(left)} processes are left {PATIENCE:.0f} s after {number}: {names}"
+        yield f"{len(left)} processes are left {PATIENCE:.0f} s after signal {number}"
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
