@@ -26,20 +26,21 @@ def mean_loss(sums: Sums) -> float:
     return sums["loss"] / sums["count"]
 
 
-def point(at: Any) -> nn.Module:
-    """A model whose only parameter, and whose output, is where it is, ``[d]``."""
+@functools.cache
+def point() -> type[nn.Module]:
+    """The class of models whose only parameter, and whose output, is where they are, ``[d]``."""
     import torch
     from torch import nn
 
     class Point(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self, at: Any) -> None:
             super().__init__()
-            self.at = nn.Parameter(torch.as_tensor(at, dtype=torch.get_default_dtype()))
+            self.at = nn.Parameter(torch.as_tensor(at))
 
         def forward(self) -> Tensor:
             return self.at * 1
 
-    return Point()
+    return Point
 
 
 class Function(Workload):
@@ -97,7 +98,7 @@ class Function(Workload):
         import torch
 
         at = torch.tensor(self.starting_point(), dtype=torch.get_default_dtype())
-        return point(at + self.spread * torch.randn(len(at)))
+        return point()(at + self.spread * torch.randn(len(at)))
 
     def load(self, place: Place) -> None:
         import torch
@@ -340,7 +341,7 @@ class QuadraticDeep(Arrays):
         self._minimum = mean.to(place.device, place.dtype)
 
     def build(self, seed: int) -> nn.Module:
-        return point([1.0] * 100)
+        return point()([1.0] * 100)
 
     def losses(self, output: Tensor, batch: Batch) -> Tensor:
         away = output - batch["x"]  # [B, 100]
