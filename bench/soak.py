@@ -32,7 +32,8 @@ from bench.records import Record
 MARK = "BENCH_SOAK"  # a variable that all processes of a command have
 PATIENCE = 10.0  # seconds, in which all of them have ended
 LONGEST = 600.0  # seconds, that a command takes undisturbed
-PER_COMMAND = 6  # kills at most, before it is left to finish
+PER_COMMAND = 12  # kills at most, before it is left to finish
+LONGEST_WAIT = 8.0  # seconds, for the next kill
 
 Victim = Literal["parent", "child", "group"]
 
@@ -154,7 +155,7 @@ def disturb(
         process = command.start()
         until = time.monotonic() + LONGEST
         while process.poll() is None and command.kills < least and counts.total() < most:
-            _wait(process, draw.uniform(0, min(seconds, 12)))
+            _wait(process, draw.uniform(0, min(seconds, LONGEST_WAIT)))
             if process.poll() is not None:
                 break
             before = command.records
