@@ -12,22 +12,57 @@ from bench.workloads.images import ImageClassifier
 from bench.workloads.workload import Arrays, Examples, Workload
 
 if TYPE_CHECKING:
+    from bench.workloads.functions import (
+        AbsSum,
+        Beale,
+        Function,
+        Himmelblau,
+        Plateau,
+        Quadratic,
+        QuadraticDeep,
+        Rastrigin,
+        Ravine,
+        Rosenbrock,
+        Saddle,
+    )
     from bench.workloads.regression import LinearRegression
     from bench.workloads.text import TextModel
 
 __all__ = [
+    "AbsSum",
     "Arrays",
+    "Beale",
     "Examples",
+    "Function",
+    "Himmelblau",
     "ImageClassifier",
     "LinearRegression",
     "Metric",
+    "Plateau",
+    "Quadratic",
+    "QuadraticDeep",
+    "Rastrigin",
+    "Ravine",
+    "Rosenbrock",
+    "Saddle",
     "TextModel",
     "Workload",
     "accepts",
 ]
 
 WHERE = {
+    "AbsSum": "bench.workloads.functions",
+    "Beale": "bench.workloads.functions",
+    "Function": "bench.workloads.functions",
+    "Himmelblau": "bench.workloads.functions",
     "LinearRegression": "bench.workloads.regression",
+    "Plateau": "bench.workloads.functions",
+    "Quadratic": "bench.workloads.functions",
+    "QuadraticDeep": "bench.workloads.functions",
+    "Rastrigin": "bench.workloads.functions",
+    "Ravine": "bench.workloads.functions",
+    "Rosenbrock": "bench.workloads.functions",
+    "Saddle": "bench.workloads.functions",
     "TextModel": "bench.workloads.text",
 }
 
