@@ -132,7 +132,7 @@ class Function(Workload):
         return None
 
     def sharing_that_pays(self, device: str) -> float:
-        """Nothing is computed but the value: a stack takes hardly longer than a run."""
+        """A step is all overhead, which a stack has once for all its runs."""
         return 1
 
 
