@@ -1,5 +1,6 @@
 """Fixtures that several test folders use."""
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,11 @@ from bench.workloads import ImageClassifier, images, models
 from bench.workloads.images import Shape
 from bench.workloads.models import drawn
 
+# Where tests are started in the background of a script, or under nohup, these are ignored.
+for number in interruption.SIGNALS:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
 torch.set_num_threads(1)  # small tensors, and several test processes may share the machine
 sys.path.append(str(PLUGINS))
 schema.register()

@@ -167,7 +167,9 @@ def test_parallel_and_serial_give_the_same_curves(swept: Path, tmp_path: Path) -
     assert one.returncode == 0, one.stderr
     (alone,) = tmp_path.glob("runs/s/mnist_mlp/adam/*/record.json")
     (parallel,) = swept.glob("runs/s/mnist_mlp/adam/lr=0.001,*seed=0/record.json")
-    assert records.read(alone).metrics == records.read(parallel).metrics
+    # in a stack, on some processors, in another order of sums
+    expected = pytest.approx(records.read(alone).metrics, rel=1e-5)
+    assert records.read(parallel).metrics == expected
 
 
 def test_a_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Started(BaseException):
     """Training would start now."""
 
 
-def _stop(*_: Any) -> Any:
+def _stop(*_: Any, **__: Any) -> Any:
     raise Started
 
 

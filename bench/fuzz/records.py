@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 from bench import records
 from bench.board import by_short_names
 from bench.metrics import Description
-from bench.report import page
+from bench.report import page, table
 
 TOGETHER = 20  # damaged runs in one study
 PATIENCE = 120  # seconds for a report
@@ -473,9 +473,10 @@ def _missing(study: Path, healthy: list[Path]) -> list[str]:
 
 
 def _outside(parent: Path, study: Path) -> set[Path]:
-    """What there is but for the report, and the short names that TensorBoard is shown."""
+    """What there is but for the report, all records as one table, and the short names that
+    TensorBoard is shown."""
     names = by_short_names(study)
-    own = {study / "report", names, names.parent}
+    own = {study / "report", study / table.FILE_NAME, names, names.parent}
     return {
         Path(where, name)
         for where, directories, files in os.walk(parent)

@@ -16,7 +16,7 @@ from bench import study as studies
 from bench.board import by_short_names
 from bench.fuzz import records as fuzzing
 from bench.report import __main__ as command
-from bench.report import style
+from bench.report import style, table
 from bench.report.contents import Contents, gather
 from bench.report.sections import convergence
 from tests.report import synthetic
@@ -92,7 +92,7 @@ def test_nothing_is_written_elsewhere(hostile):
     report, written = hostile
     assert written
     board = by_short_names(report.parent)
-    places = {report, board, board.parent}
+    places = {report, report.parent / table.FILE_NAME, board, board.parent}
     assert all(places & {path, *path.parents} for path in written)
     files = [path for path in written if path.parent == report and path.is_file()]
     assert all(re.fullmatch(r"[\w.-]{,160}", path.name) for path in files)
