@@ -125,8 +125,8 @@ def test_names_are_shown_as_they_are(hostile):
 
 
 def test_a_spreadsheet_computes_nothing(hostile):
-    for table in hostile[0].glob("*.csv"):
-        with open(table, newline="") as file:
+    for written in hostile[0].glob("*.csv"):
+        with open(written, newline="") as file:
             for row in csv.reader(file):
                 assert not [cell for cell in row if re.match(r"[=@]|[+-](?![\d.])", cell)]
 
