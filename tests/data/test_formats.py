@@ -91,7 +91,7 @@ def test_a_table_is_read_back(tmp_path):
     [
         (gzip.compress(b"1 2\n3 x\n", mtime=0), "rows of numbers expected .*could not convert"),
         (gzip.compress(b"1 2\n3\n", mtime=0), "rows of numbers expected .*inhomogeneous"),
-        (gzip.compress("½ 2".encode("utf-16")), "rows of numbers expected"),
+        (gzip.compress("½ 2".encode("utf-16"), mtime=0), "rows of numbers expected"),
         (gzip.compress(b"1 2\n", mtime=0)[:-4], "cannot be read"),
         (HTML, "cannot be read .*Not a gzipped file"),
     ],
