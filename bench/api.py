@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+from bench import runs
 from bench.command_line import CONF, PLUGINS, carry_out, own_places, read
 from bench.errors import BenchError
 from bench.records import Record
@@ -36,7 +37,7 @@ def run(*overrides: str) -> Record:
 
     def task(composed: Any) -> None:
         job = jobs.plan(composed, jobs.plain_hydra(HydraConfig.get()))
-        made.extend([found] if (found := job.finished()) is not None else jobs.run_when_free(job))
+        made.extend([found] if (found := job.finished()) is not None else runs.run_when_free(job))
 
     with _as_a_command():
         said = read(["--run", *overrides])

@@ -213,7 +213,7 @@ def stacks(study: Path) -> list[StackFiles]:
     What a run in a stack becomes depends, in the last bits, on its company, and the checkpoint of a
     stack is that of all its runs. So whoever plans a sweep makes each of which a run is missing as
     it was, as one task: the jobs of all its directories, in this order, also those that have a
-    record by now. `bench.settings.jobs.run` has the latter train along, and leaves their records
+    record by now. `bench.runs.run` has the latter train along, and leaves their records
     alone. Where a directory is none of the sweep's, the stack cannot be made again.
     """
     found = []

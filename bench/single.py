@@ -11,7 +11,8 @@ from bench.metrics import Metric
 from bench.processes import is_first
 from bench.records import Record
 from bench.report import text
-from bench.settings.jobs import Job, run_when_free
+from bench.runs import run_when_free
+from bench.settings.jobs import Job
 from bench.settings.schema import total_steps
 
 

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from bench.command_line import CONF
 from bench.metrics import Metric
-from bench.settings.jobs import Job, run
+from bench.runs import run
+from bench.settings.jobs import Job
 from bench.settings.schema import total_steps, validate
 from bench.sweeps import display as displays
 from bench.sweeps.display import Display, Results, Running, Setting, listed, what

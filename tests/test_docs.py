@@ -23,7 +23,7 @@ import pytest
 from hydra import initialize_config_dir
 
 import bench
-from bench import api, records
+from bench import api, records, runs
 from bench.board import by_short_names
 from bench.command_line import CONF
 from bench.data import __main__ as data_command
@@ -31,7 +31,6 @@ from bench.data import specification
 from bench.gradcheck import check
 from bench.records import Record
 from bench.report import __main__ as report_command
-from bench.settings import jobs
 from bench.settings.jobs import Job
 from bench.study import Study
 from bench.sweeps.sweep import Sweep
@@ -75,7 +74,7 @@ def carried_out(sweep: Sweep, missing: Sequence[Job]) -> None:
     for job in missing:
         like = job.config["workload"]["name"], job.config["optimizer"]["_target_"].split(".")[0]
         if like not in MADE:
-            (record,) = jobs.run([job])
+            (record,) = runs.run([job])
             assert record.status == "completed", record.reason
             MADE[like] = record, job.directory.resolve()
         elif len(missing) <= MOST_COPIED:
@@ -99,7 +98,7 @@ def begin_to_write(study: Study) -> None:
 def copied(record: Record, directory: Path, job: Job) -> Record:
     without = shutil.ignore_patterns("checkpoints", records.FILE_NAME)
     shutil.copytree(directory, job.directory, dirs_exist_ok=True, ignore=without)
-    own = jobs.fail(job, "")
+    own = runs.fail(job, "")
     came = ("status", "reason", "steps", "epochs", "metrics", "metric", "units", "best", "target")
     own = replace(own, **{key: getattr(record, key) for key in (*came, "timing", "environment")})
     records.write(own, job.directory)

@@ -18,8 +18,9 @@ from bench import records
 from bench.command_line import CONF
 from bench.errors import BenchError
 from bench.fuzz import invocations
+from bench.runs import fail
 from bench.settings.identity import digest
-from bench.settings.jobs import Job, fail, plan, split
+from bench.settings.jobs import Job, plan, split
 from bench.settings.messages import COUNTERPARTS
 from bench.sweeps.stacking import refusal
 from bench.training.memory import least_bytes, refuse_what_cannot_fit

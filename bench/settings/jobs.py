@@ -1,16 +1,10 @@
-"""A job: one run to be made, from a composed configuration to a finished record.
+"""A job: one run to be made, from a composed configuration to its place.
 
-No torch at the top: jobs are planned, validated and skipped without it.
+No torch here: jobs are planned, validated and skipped without it.
 """
 
-import contextlib
-import errno
 import functools
-import logging
-import shutil
-import time
-import traceback
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,25 +14,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import records
 from bench.command_line import search_path, typed
-from bench.continuation import StackFiles
 from bench.declared import LONGEST
 from bench.errors import BenchError
-from bench.holding import Taken, hold
-from bench.processes import is_first
 from bench.records import Record
-from bench.settings.identity import digest, record_fields, run_directory
+from bench.settings.identity import digest, run_directory
 from bench.settings.overrides import usable
-from bench.settings.schema import as_yaml, validate
-from bench.settings.workloads import schema_for, workload_of
-
-KEPT = ("checkpoints", "run.log")  # by a run that goes on
-OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-WAIT = 0.5  # seconds, between two looks at a run that another process makes
-
-
-class Unwritable(BenchError):
-    """There is no room where the runs lie: none of them can go on."""
+from bench.settings.schema import validate
+from bench.settings.workloads import schema_for
 
 
 @dataclass(frozen=True)
@@ -194,217 +176,3 @@ def _usual(*choices: str) -> dict[str, Any]:
     """The configuration with nothing but these choices: one for each group, not for each
     combination of them."""
     return validate(compose("config", [said for choice in choices for said in usable(choice)]))
-
-
-def run(
-    jobs: Sequence[Job],
-    *,
-    tell: Callable[[int, int], None] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> list[Record]:
-    """Makes one run, or several as a stack, and leaves the directory of each: configuration, log,
-    curves and record. Meanwhile it holds the directories; a run that is made already is not made
-    again.
-
-    A failure while training is recorded as ``failed``, with its traceback in ``run.log``.
-
-    Args:
-        tell: is told as they train of the optimizer steps done, and how many runs have diverged.
-        say: is told, as the log is, how large the model is, and whether the runs go on from another
-            one, where that is asked for.
-
-    Returns:
-        The records; none in a process that is not the first of several.
-
-    Raises:
-        Taken: another process makes one of them.
-        Unwritable: there is no room for what they leave.
-        BenchError: the runs cannot be made as configured; nothing was written.
-        Interrupted: a signal asked for an end; called again, they go on.
-    """
-    if not is_first(jobs[0].config["trainer"]):
-        return _make(jobs, tell, say)
-    with _held(jobs):
-        made = {job.directory: record for job in jobs if (record := job.finished()) is not None}
-        missing = [job for job in jobs if job.directory not in made]
-        if missing:
-            begun = made and _stack(jobs).description.is_file()  # it takes all to go on
-            records_made = _make(jobs if begun else missing, tell, say, made=made)
-            made |= {job.directory: r for job, r in zip(missing, records_made, strict=True)}
-        return [made[job.directory] for job in jobs]
-
-
-def _stack(jobs: Sequence[Job]) -> StackFiles:
-    return StackFiles.of([(job.directory, digest(job.config)) for job in jobs])
-
-
-def run_when_free(job: Job, *, say: Callable[[str], None] | None = None) -> list[Record]:
-    """As `run` for one job; if another process makes it, waits for that."""
-    told = False
-    while True:
-        try:
-            return run([job], say=say)
-        except Taken as taken:
-            if say is not None and not told:
-                say(f"{taken}; waiting for it")
-            told = True
-            time.sleep(WAIT)
-
-
-def _make(
-    jobs: Sequence[Job],
-    tell: Callable[[int, int], None] | None,
-    say: Callable[[str], None] | None,
-    made: Container[Path] = (),
-) -> list[Record]:
-    """Those of ``jobs`` that are not made; the others of a stack train along."""
-    from bench.training import Run
-
-    missing = [job for job in jobs if job.directory not in made]
-    ready = Run(
-        [job.config for job in jobs],
-        [job.directory for job in jobs],
-        tell,
-        overrides=[job.overrides for job in jobs],
-        searches=[job.search for job in jobs],
-        made=[job.directory in made for job in jobs],
-        stack=_stack(jobs) if len(jobs) > 1 else None,
-    )
-    if not ready.is_first_process:
-        return ready.train()
-    for job in missing:
-        _open_directory(job, goes_on=ready.goes_on)
-    if say is not None:
-        say(ready.size)
-    with _logging_to([job.directory / "run.log" for job in missing]):
-        try:
-            if ready.start is not None:
-                logging.getLogger(__name__).info(ready.start.line)
-                if say is not None:
-                    say(ready.start.line)
-            return ready.train()
-        except Exception as error:
-            refuse_if_full(error, jobs[0].directory)
-            logging.getLogger(__name__).error("failed\n%s", traceback.format_exc())
-            return [_record_failure(job, reason(error)) for job in missing]
-
-
-def reason(error: Exception) -> str:
-    """In one line."""
-    message = " ".join(str(error).split())
-    return message if isinstance(error, BenchError) else f"{type(error).__name__}: {message}"
-
-
-def fail(job: Job, why: str) -> Record:
-    """Records that a run could not be made, unless it has been made.
-
-    Raises:
-        Taken: another process makes it.
-        Unwritable: there is no room for the record.
-    """
-    try:
-        with _held([job]):
-            return job.finished() or _record_failure(job, why)
-    except (Taken, Unwritable):
-        raise
-    except BenchError as error:  # something else is in its place
-        return failed(job, reason(error))
-
-
-def _record_failure(job: Job, why: str) -> Record:
-    record = failed(job, why)
-    try:
-        records.write(record, job.directory)
-    except OSError as error:  # what failed is known nevertheless
-        refuse_if_full(error, job.directory)
-    return record
-
-
-def failed(job: Job, why: str) -> Record:
-    """The record of a run that could not be made, which is not written."""
-    metric = workload_of(job.config).metric.description
-    return records.failed(record_fields(job.config, job.overrides, job.search), metric, why)
-
-
-def refuse_if_full(error: BaseException | None, directory: Path) -> None:
-    """
-    Raises:
-        Unwritable: what lies behind the error is that no run could be written, not this one alone.
-    """
-    first = error
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise Unwritable(
-                f"{directory}: cannot be written ({error.strerror}); "
-                "the same command goes on once there is room"
-            ) from first
-        error = error.__cause__ or error.__context__
-
-
-@contextlib.contextmanager
-def _held(jobs: Sequence[Job]) -> Iterator[None]:
-    with contextlib.ExitStack() as held:
-        with _said_in_a_line(jobs[0].directory):
-            held.enter_context(hold([job.directory for job in jobs]))
-        yield
-
-
-@contextlib.contextmanager
-def _said_in_a_line(directory: Path) -> Iterator[None]:
-    """What keeps a run from being written."""
-    try:
-        yield
-    except OSError as error:
-        refuse_if_full(error, directory)
-        raise BenchError(
-            f"{error.filename or directory}: cannot be written ({error.strerror}); "
-            "move it away, or choose another place with runs_dir=..."
-        ) from error
-
-
-def _open_directory(job: Job, *, goes_on: bool) -> None:
-    """Makes the run's directory, with what an earlier, unfinished attempt left taken out. A run
-    that goes on has its curves in its checkpoint, and writes them anew."""
-    directory = job.directory
-    with _said_in_a_line(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / records.FILE_NAME).unlink(missing_ok=True)
-        for pattern in OUTPUTS:
-            for path in () if goes_on and pattern in KEPT else directory.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (directory / ".hydra").mkdir()
-        contents = {"config": job.config, "hydra": job.hydra, "overrides": list(job.overrides)}
-        for name, content in contents.items():
-            (directory / ".hydra" / f"{name}.yaml").write_text(as_yaml(content))
-
-
-class _LogFile(logging.FileHandler):
-    """Where a line cannot be written, the run ends by what else it writes."""
-
-    def handleError(self, _: logging.LogRecord) -> None:
-        pass
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            super().close()
-
-
-@contextlib.contextmanager
-def _logging_to(paths: Sequence[Path]) -> Iterator[None]:
-    """Everything at level INFO, and every warning, goes to each of ``paths``."""
-    root = logging.getLogger()
-    level = root.level
-    handlers = [_LogFile(path) for path in paths]
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        root.addHandler(handler)
-    root.setLevel(min(level, logging.INFO))
-    logging.captureWarnings(True)
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)
-        root.setLevel(level)
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()

@@ -12,12 +12,12 @@ from functools import partial
 from tempfile import TemporaryFile
 from typing import Any
 
-from bench import interruption, records
+from bench import interruption, records, runs
 from bench.holding import Taken
 from bench.interruption import Interrupted
 from bench.records import Record
-from bench.settings import jobs
-from bench.settings.jobs import Job, Unwritable
+from bench.runs import Unwritable
+from bench.settings.jobs import Job
 from bench.sweeps.executors import Outcome, Task
 from bench.sweeps.orphans import die_with_parent
 
@@ -43,20 +43,20 @@ def make(task: Task, tell: Callable[[int, int], None]) -> Outcome:
                 _make_on_several_devices(job)
             return {}
         _allow_files()
-        made = jobs.run([replace(job, config=silent(job.config)) for job in task], tell=tell)
+        made = runs.run([replace(job, config=silent(job.config)) for job in task], tell=tell)
         return unwritten(task, made)
     except Taken as taken:
         return taken
     except Unwritable:
         raise
     except Exception as error:
-        return fail(task, jobs.reason(error))
+        return fail(task, runs.reason(error))
 
 
 def fail(task: Task, why: str = LOST) -> Outcome:
     """That the runs of a task that have no record could not be made."""
     try:
-        return unwritten(task, [jobs.fail(job, why) for job in task])
+        return unwritten(task, [runs.fail(job, why) for job in task])
     except Taken as taken:
         return taken
 
@@ -88,7 +88,7 @@ def _make_on_several_devices(job: Job) -> None:
         if job.finished() is None:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines() or [LOST]
-            jobs.fail(job, lines[-1].removeprefix("error: "))
+            runs.fail(job, lines[-1].removeprefix("error: "))
 
 
 def _allow_files() -> None:

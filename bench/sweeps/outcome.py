@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.board import all_runs, shown_from
-from bench.settings.jobs import reason
+from bench.runs import reason
 
 MOST_RUNS = 20_000  # beyond, the statistics would take longer than a person waits for them
 

@@ -24,7 +24,8 @@ from bench.errors import BenchError
 from bench.holding import Taken, is_free
 from bench.records import Record
 from bench.report import text
-from bench.settings.jobs import Job, failed
+from bench.runs import failed
+from bench.settings.jobs import Job
 from bench.settings.workloads import workload_of
 from bench.single import duration
 from bench.sweeps import outcome

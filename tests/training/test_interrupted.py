@@ -25,12 +25,11 @@ from hydra.core.global_hydra import GlobalHydra
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from bench import interruption
+from bench import interruption, runs
 from bench.command_line import CONF
 from bench.continuation import stacks
 from bench.interruption import Interrupted
 from bench.records import Record, read
-from bench.settings import jobs
 from bench.settings.identity import run_directory
 from bench.settings.jobs import Job
 from bench.settings.schema import total_steps, validate
@@ -97,11 +96,11 @@ def interrupted(ending: Ending, tasks: Sequence[Job], steps: Sequence[int]) -> l
     for step in steps:
         ending.step = step
         with pytest.raises(Interrupted) as ended:
-            jobs.run(tasks)
+            runs.run(tasks)
         assert ended.value.step == step
         interruption.forget()
     ending.step = None
-    return jobs.run(tasks)
+    return runs.run(tasks)
 
 
 def curves(directory: Path) -> list[list[str]]:
@@ -158,7 +157,7 @@ def assert_as_if_whole(
     place: Path, ending: Ending, *overrides: str, steps: Sequence[int] | None = None
 ) -> Record:
     whole, parts = (planned(place / name, *overrides) for name in ("whole", "parts"))
-    (expected,) = jobs.run([whole])
+    (expected,) = runs.run([whole])
     if steps is None:
         drawn = random.Random(" ".join(overrides))
         steps = sorted(drawn.sample(range(1, total_steps(whole.config) - 1), 3))
@@ -263,7 +262,7 @@ def test_other_workloads(
 
 def test_what_is_finished_does_not_go_on(tmp_path: Path) -> None:
     job = planned(tmp_path, "trainer.max_steps=2")
-    jobs.run([job])
+    runs.run([job])
     ready = Run([job.config], [job.directory])
     assert (ready.saved, ready.start, ready.goes_on) == (None, None, False)
 
@@ -297,7 +296,7 @@ VARIANTS = [
 )
 def test_a_stack(tmp_path: Path, ending: Ending, steps: list[int]) -> None:
     whole, parts = (stack_of(tmp_path / name, *VARIANTS) for name in ("whole", "parts"))
-    expected = jobs.run(whole)
+    expected = runs.run(whole)
     assert {record.status for record in expected} == {"completed", "diverged"}
     assert len({record.steps for record in expected}) >= 3
     records = interrupted(ending, parts, steps)
@@ -313,10 +312,10 @@ def test_a_stack_whose_runs_were_half_recorded(
 ) -> None:
     """It takes all of its runs to become what they would have become; records stay as they are."""
     whole, parts = (stack_of(tmp_path / name, *VARIANTS[:3]) for name in ("whole", "parts"))
-    expected = jobs.run(whole)
+    expected = runs.run(whole)
     ending.step = 20
     with pytest.raises(Interrupted):
-        jobs.run(parts)
+        runs.run(parts)
     interruption.forget()
     ending.step = None
     study = tmp_path / "parts" / "default"
@@ -333,13 +332,13 @@ def test_a_stack_whose_runs_were_half_recorded(
 
     monkeypatch.setattr(Recorder, "finish", finish_two)
     with pytest.raises(Interrupted):
-        jobs.run(parts)
+        runs.run(parts)
     monkeypatch.undo()
     assert ended == [job.directory for job in parts[:2]]
     kept = [(path / "record.json").read_bytes() for path in ended]
 
     assert [stack.directories for stack in stacks(study)] == [[job.directory for job in parts]]
-    records = jobs.run(parts)
+    records = runs.run(parts)
     assert [(path / "record.json").read_bytes() for path in ended] == kept
     for one, other, first, second in zip(whole, parts, expected, records, strict=True):
         assert_same((one.directory, first), (other.directory, second))
@@ -349,13 +348,13 @@ def test_a_stack_whose_runs_were_half_recorded(
 
 def test_a_stack_is_filled_up_with_the_same_company(tmp_path: Path) -> None:
     tasks = stack_of(tmp_path, *VARIANTS[:3])
-    made = jobs.run(tasks)
+    made = runs.run(tasks)
     study, directory = tmp_path / "default", tasks[1].directory
     assert [stack.directories for stack in stacks(study)] == [[job.directory for job in tasks]]
     kept = [(job.directory / "record.json").read_bytes() for job in tasks]
     whole, gone = tmp_path / "whole", directory
     gone.rename(whole)
-    again = jobs.run(tasks)
+    again = runs.run(tasks)
     assert_same((whole, made[1]), (directory, again[1]))
     assert again[1].timing["runs_together"] == 3
     for place in (0, 2):
@@ -371,10 +370,10 @@ def test_another_company_begins_anew(tmp_path: Path, ending: Ending) -> None:
     begun = stack_of(tmp_path, *VARIANTS[:3])
     ending.step = 5
     with pytest.raises(Interrupted):
-        jobs.run(begun)
+        runs.run(begun)
     interruption.forget()
     ending.step = None
-    records = jobs.run(begun[:2])
+    records = runs.run(begun[:2])
     assert all("interruptions" not in record.timing for record in records)
     study = tmp_path / "default"
     assert [job.directory for job in begun] in [stack.directories for stack in stacks(study)]
@@ -426,7 +425,7 @@ def test_by_time(
     expected: list[int],
 ) -> None:
     steps = written(monkeypatch)
-    jobs.run([planned(tmp_path, *ONE_BY_ONE, *overrides)])
+    runs.run([planned(tmp_path, *ONE_BY_ONE, *overrides)])
     assert steps == expected
 
 
@@ -451,7 +450,7 @@ def test_after_evaluations_where_it_costs_little(
     monkeypatch.setattr(resumption, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(SoloModule, "take_step", slow)
     evaluated = "trainer.val_check_interval=3"  # after 3, 6, 11, 14 and 19 steps
-    jobs.run([planned(tmp_path, evaluated, "trainer.max_steps=20")])
+    runs.run([planned(tmp_path, evaluated, "trainer.max_steps=20")])
     assert steps == [3, 6, 14, 20]
 
 
@@ -473,7 +472,7 @@ def test_where_none_can_be_written(
 
     monkeypatch.setattr(torch, "save", full)
     job = planned(tmp_path, *ONE_BY_ONE, "trainer.checkpoint_seconds=0")
-    (record,) = jobs.run([job])
+    (record,) = runs.run([job])
     assert record.status == "completed"
     log = (job.directory / "run.log").read_text()
     assert log.count("last.ckpt: cannot be written (No space left on device)") == 2
@@ -532,11 +531,11 @@ def test_what_cannot_go_on_starts_anew(
     job = planned(tmp_path, "trainer.max_steps=8")
     ending.step = 5
     with pytest.raises(Interrupted):
-        jobs.run([job])
+        runs.run([job])
     interruption.forget()
     harm(job.directory / "checkpoints" / "last.ckpt")
     ending.step = None
-    (record,) = jobs.run([job])
+    (record,) = runs.run([job])
     assert (record.status, record.steps) == ("completed", 8)
     assert "interruptions" not in record.timing
     (said,) = re.findall("starts from the beginning.*", (job.directory / "run.log").read_text())
@@ -547,17 +546,17 @@ def test_a_failure_goes_on_too(
     tmp_path: Path, ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, parts = (planned(tmp_path / name, "trainer.max_steps=12") for name in ("whole", "parts"))
-    (expected,) = jobs.run([whole])
+    (expected,) = runs.run([whole])
     ending.step = 5
     with pytest.raises(Interrupted):
-        jobs.run([parts])
+        runs.run([parts])
     interruption.forget()
     ending.step = None
     with monkeypatch.context() as patched:
         patched.setattr(TrainingModule, "on_validation_epoch_end", lambda module: 1 / 0)
-        (failed,) = jobs.run([parts])
+        (failed,) = runs.run([parts])
     assert failed.status == "failed"
-    (record,) = jobs.run([parts])
+    (record,) = runs.run([parts])
     assert_same((whole.directory, expected), (parts.directory, record))
 
 
@@ -567,7 +566,7 @@ def test_when_no_step_is_left(
 ) -> None:
     """The first one validates once more, as its last step is within an epoch; the test is last."""
     whole, parts = (planned(tmp_path / name, "trainer.max_steps=7") for name in ("whole", "parts"))
-    (expected,) = jobs.run([whole])
+    (expected,) = runs.run([whole])
 
     def end(module: TrainingModule) -> None:
         raise Interrupted(signal.SIGTERM)
@@ -575,8 +574,8 @@ def test_when_no_step_is_left(
     with monkeypatch.context() as patched:
         patched.setattr(TrainingModule, hook, end)
         with pytest.raises(Interrupted):
-            jobs.run([parts])
-    (record,) = jobs.run([parts])
+            runs.run([parts])
+    (record,) = runs.run([parts])
     assert record.timing["interruptions"] == 1
     assert_same((whole.directory, expected), (parts.directory, record))
 
@@ -586,12 +585,12 @@ def test_as_many_threads(tmp_path: Path, ending: Ending) -> None:
     job = planned(tmp_path, "trainer.max_steps=8")
     ending.step = 5
     with pytest.raises(Interrupted):
-        jobs.run([job])
+        runs.run([job])
     interruption.forget()
     ending.step = None
     torch.set_num_threads(before + 1)
     try:
-        (record,) = jobs.run([job])
+        (record,) = runs.run([job])
     finally:
         torch.set_num_threads(before)
     assert record.environment["threads"] == before

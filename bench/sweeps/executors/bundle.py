@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench import interruption
 from bench.interruption import Interrupted
-from bench.settings.jobs import Unwritable
+from bench.runs import Unwritable
 from bench.sweeps import making
 from bench.sweeps.executors.batches import Batch, State
 

@@ -25,7 +25,8 @@ from bench import interruption
 from bench.errors import BenchError
 from bench.interruption import Interrupted
 from bench.report import text
-from bench.settings.jobs import Job, Unwritable
+from bench.runs import Unwritable
+from bench.settings.jobs import Job
 from bench.sweeps import making
 from bench.sweeps.display import Running
 from bench.sweeps.executors import Outcome, Place, Task

@@ -31,7 +31,8 @@ from rich.console import Console
 
 from bench.errors import BenchError
 from bench.report import text
-from bench.settings.jobs import Job, Unwritable
+from bench.runs import Unwritable
+from bench.settings.jobs import Job
 from bench.settings.schema import total_steps
 from bench.settings.workloads import workload_of
 from bench.single import duration
