@@ -1,4 +1,4 @@
-"""From a job to its record: whoever makes a run holds its directory, trains, and leaves the files.
+"""From a job to its record: whoever makes a run holds its directory, trains, and leaves its files.
 
 No torch at the top: a sweep records a failure without it.
 """

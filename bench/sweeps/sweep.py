@@ -145,8 +145,10 @@ class Sweep:
             self.elsewhere.add(task)
             return
         for job in task:
-            if job.directory not in self.done:
-                self._add(job, job.recorded() or failed(job, outcome.get(job.directory, LOST)))
+            if job.directory in outcome:
+                self._add(job, failed(job, outcome[job.directory]))
+            elif job.directory not in self.done:
+                self._add(job, job.recorded() or failed(job, LOST))
 
     def _show(self, running: Iterable[Running]) -> None:
         if not self.followed and time.monotonic() - self.began > LONG:
@@ -299,9 +301,12 @@ class Elsewhere:
 
     def left(self) -> list[Task]:
         """The tasks that nobody makes any more."""
-        free = [task for task in self.tasks if all(is_free(job.directory) for job in task)]
-        self.tasks = [task for task in self.tasks if task not in free]
-        return free
+        tasks, self.tasks = self.tasks, []
+        left: list[Task] = []
+        for task in tasks:
+            free = all(is_free(job.directory) for job in task)
+            (left if free else self.tasks).append(task)
+        return left
 
 
 class Launched(Sweep):
