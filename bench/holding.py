@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from bench.errors import BenchError
 
 FILE_NAME = ".lock"
-TRIES = 10  # while whoever had it takes the empty directory away
+TRIES = 100  # while whoever had it takes the empty directory away
 
 
 class Taken(BenchError):
@@ -72,7 +72,7 @@ def _hold(directory: Path) -> Iterator[None]:
             break
         except Timeout as error:
             raise Taken(directory) from error
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):  # it went while it was looked at
             if attempt == TRIES - 1:
                 raise
     try:

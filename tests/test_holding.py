@@ -77,6 +77,24 @@ def test_it_leaves_nothing_but_what_was_put_there(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs" / "s" / "a").iterdir()] == ["file"]
 
 
+def test_a_directory_that_another_process_takes_away_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, gone = Path.mkdir, [FileExistsError, FileNotFoundError]
+
+    def mkdir(path: Path, *arguments: Any, **options: Any) -> None:
+        if gone and path == tmp_path / "s":
+            raise gone.pop()
+        make(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with hold([tmp_path / "s"]):
+        assert not gone
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), hold([tmp_path / "file"]):
+        raise AssertionError
+
+
 def test_of_many_who_want_the_same_only_one_has_it(tmp_path: Path) -> None:
     processes = [python(CONTEND, tmp_path, seed) for seed in range(4)]
     counts = [process.communicate()[0].split() for process in processes]
