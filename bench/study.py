@@ -97,8 +97,8 @@ class Study:
             nothing else does.
         keys: of each of them, its configuration key.
         shared: the configuration keys on which all runs agree, with their values.
-        environments: each distinct environment with the number of runs made in it, commonest first;
-            without what follows from the workload and the optimizer: the data, the classes.
+        environments: each distinct environment with the number of runs made in it, commonest first:
+            of runs that did not fail, and without what follows from the workload and the optimizer: the data, the classes.
         commands: each distinct command that made runs, word by word as it was typed after
             ``python -m bench``, with the number of runs it made, commonest first.
         data: of each workload that has any, the checksum of its data.
@@ -177,7 +177,8 @@ def read(directory: Path) -> Study:
             for key, value in shown["environment"].items()
             if key not in ("data", "classes")
         }
-        environments[json.dumps(about, sort_keys=True)] += 1
+        if record.status != "failed":
+            environments[json.dumps(about, sort_keys=True)] += 1
         if command := (shown["search"] or {}).get("command"):
             commands[tuple(command)] += 1
         if checksum := shown["environment"].get("data"):

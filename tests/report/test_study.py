@@ -339,6 +339,15 @@ def test_characters_that_a_terminal_obeys_are_not_passed_on(tmp_path):
     assert study.problems[0].isprintable()
 
 
+def test_a_run_that_failed_was_made_nowhere(tmp_path):
+    write_study(tmp_path)
+    run = write_run(tmp_path, lr=0.5)
+    record = records.read(run / "record.json")
+    record.status, record.environment = "failed", {"torch": "2.13.0"}
+    records.write(record, run)
+    assert len(studies.read(tmp_path).environments) == 1
+
+
 def test_a_copied_run_is_counted_once(tmp_path):
     run = write_run(tmp_path)
     shutil.copytree(run, tmp_path / "copy")
