@@ -98,7 +98,8 @@ class Study:
         keys: of each of them, its configuration key.
         shared: the configuration keys on which all runs agree, with their values.
         environments: each distinct environment with the number of runs made in it, commonest first:
-            of runs that did not fail, and without what follows from the workload and the optimizer: the data, the classes.
+            of runs that did not fail, and without what follows from the workload and the optimizer:
+            the data, the classes.
         commands: each distinct command that made runs, word by word as it was typed after
             ``python -m bench``, with the number of runs it made, commonest first.
         data: of each workload that has any, the checksum of its data.
