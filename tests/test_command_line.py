@@ -306,6 +306,7 @@ def in_a_process(place: Path, *arguments: str) -> None:
     assert made.returncode == 0, made.stderr
 
 
+@pytest.mark.slow
 def test_own_configurations_in_a_sweep(own: Path, real_data: Callable[[str], object]) -> None:
     """The experiment is theirs, too; and ours go by theirs' side."""
     real_data("mnist")

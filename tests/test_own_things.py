@@ -67,14 +67,13 @@ def _home() -> dict[str, str]:
     return {key: os.environ[key] for key in ("HOME", "XDG_CACHE_HOME") if key in os.environ}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "launcher", "together"),
     [
         ("optimizer._target_=houses.Signs", "parallel", {1}),
-        pytest.param(  # only rules of ours can be stacked
-            "optimizer._target_=houses.Signs", "stacked", {1}, marks=pytest.mark.slow
-        ),
-        pytest.param("optimizer=adam", "stacked", {2, 3, 4, 5, 6}, marks=pytest.mark.slow),
+        ("optimizer._target_=houses.Signs", "stacked", {1}),  # only rules of ours can be stacked
+        ("optimizer=adam", "stacked", {2, 3, 4, 5, 6}),
     ],
 )
 def test_a_sweep_of_own_things_from_a_wheel(

@@ -368,7 +368,8 @@ def bench(place: Path, *arguments: str) -> str:
     return made.stderr
 
 
-@pytest.mark.parametrize("sweeper", ["optuna", pytest.param("random", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sweeper", ["optuna", "random"])
 def test_a_search_on_real_digits_goes_on(
     sweeper: str, tmp_path: Path, real_data: Callable[[str], Dataset]
 ) -> None:

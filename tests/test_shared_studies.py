@@ -62,6 +62,7 @@ def test_two_equal_sweeps_at_once_make_every_run_once(tmp_path: Path, tries: int
             assert not (directory / FILE_NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_makes_is_waited_for(tmp_path: Path) -> None:
     run = [word for word in SWEEP if word not in ("-m", "optimizer.lr=1e-3,1e-2", "seed=0,1")]
     run += ["trainer.max_steps=3000", "trainer.checkpoint_seconds=null"]
@@ -77,7 +78,7 @@ def test_a_run_that_another_process_makes_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_what_lies_in_a_runs_place_fails_that_run_alone(tmp_path: Path) -> None:
-    assert made(tmp_path, *SWEEP, "seed=0")[0] == 0
+    assert made(tmp_path, *SWEEP, "seed=0", "hydra/launcher=basic")[0] == 0
     one, other = directories(tmp_path)
     in_the_way = other.with_name(other.name.replace("seed=0", "seed=1"))
     in_the_way.write_text("a file")
@@ -94,6 +95,7 @@ def test_what_lies_in_a_runs_place_fails_that_run_alone(tmp_path: Path) -> None:
     assert len(directories(tmp_path)) == 4
 
 
+@pytest.mark.slow
 def test_without_room_a_sweep_ends_in_a_line_and_goes_on_once_there_is(tmp_path: Path) -> None:
     def little() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

@@ -106,6 +106,7 @@ HERE = ("hydra/launcher=auto", "hydra.launcher.n_jobs=2")
 FEW = ("optimizer=adam,momentum", "optimizer.lr=1e-3,1e20", "trainer.max_steps=200")
 
 
+@pytest.mark.slow
 def test_the_command_is_killed_and_finds_its_jobs_again(
     place: Path, cluster: Mapping[str, str]
 ) -> None:

@@ -14,10 +14,8 @@ from bench.data import Dataset
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
 
-@pytest.mark.parametrize(
-    ("kinds", "kills"),
-    [(["auto"], 3), pytest.param([*soak.COMMANDS], 20, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kinds", "kills"), [(["auto"], 3), ([*soak.COMMANDS], 20)])
 def test_what_is_killed_loses_nothing(
     real_data: Callable[[str], Dataset], tmp_path: Path, kinds: list[str], kills: int
 ) -> None:

@@ -132,6 +132,7 @@ def test_callbacks_and_loggers_of_a_persons_own(tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "t").exists()
 
 
+@pytest.mark.slow
 def test_again_runs_what_is_missing_and_nothing_else(swept: Path) -> None:
     before = times(swept)
     again = bench(swept, *SWEEP, *SHORT)

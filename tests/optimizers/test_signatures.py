@@ -47,6 +47,7 @@ optimizers.Adma  # attr-defined
 """
 
 
+@pytest.mark.slow
 def test_a_type_checker_knows_right_from_wrong(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
