@@ -256,7 +256,7 @@ def test_other_workloads(
     own: list[str],
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "SMALL", [])
-    fake_cache(data, tmp_path / "data")
+    fake_cache(data, tmp_path / "data", monkeypatch)
     assert_as_if_whole(tmp_path, ending, f"data_dir={tmp_path}/data", *own)
 
 
