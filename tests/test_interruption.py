@@ -1,12 +1,15 @@
 """Signals are noted, and only the second one ends what runs."""
 
+import contextlib
 import fcntl
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from bench.interruption import Interrupted
 
 
 @pytest.fixture(autouse=True)
-def nothing_heeded() -> Iterator[None]:
+def nothing_heeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(interruption, "OURS", str(Path(__file__).parent))
     before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
     yield
     interruption.forget()
@@ -42,6 +46,68 @@ def test_at_once_where_nothing_can_be_lost() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
     assert ended.value.status == 128 + signal.SIGUSR1
     assert not isinstance(ended.value, Exception)
+
+
+@pytest.mark.parametrize("torch_is_there", [True, False])
+def test_not_while_something_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch_is_there: bool
+) -> None:
+    """It would be told as an error of what is imported, or of who asked for it."""
+    if not torch_is_there:
+        monkeypatch.delitem(sys.modules, "torch")
+    (tmp_path / "slow_to_import.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\ndone = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    interruption.heed_at_once()
+    came = None
+    try:
+        importlib.import_module("slow_to_import")
+        sleep_until_it_comes()
+    except Interrupted as error:
+        came = error.signal
+    assert sys.modules.pop("slow_to_import").done == 1
+    assert came == signal.SIGTERM
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def sleep_until_it_comes() -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        time.sleep(0.001)
+
+
+def test_not_where_a_library_calls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in C++ may not live through it."""
+    work = compile("kill(getpid(), 15)\nsleep(0.2)\ndone.append(1)", "/of/a/library.py", "exec")
+    done: list[int] = []
+    interruption.heed_at_once()
+    with contextlib.suppress(Interrupted):  # which may come as soon as it is over
+        exec(work, {"kill": os.kill, "getpid": os.getpid, "sleep": time.sleep, "done": done})
+        sleep_until_it_comes()
+    assert done
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_what_waits_is_noted_where_something_can_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "OURS", "/nowhere")
+    interruption.heed_at_once()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with interruption.noting():
+        monkeypatch.setattr(interruption, "OURS", str(Path(__file__).parent))
+        time.sleep(0.1)
+    assert interruption.asked() == signal.SIGTERM
+    time.sleep(0.1)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_the_third_ends_it_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "OURS", "/nowhere")
+    interruption.heed()
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_only_those_that_are_named() -> None:
