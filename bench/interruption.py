@@ -2,34 +2,28 @@
 closes, or a person.
 
 While a process heeds them, the first one is only noted, and whoever works looks with `asked` where
-it can stop without loss. Until there is something that could be lost, it ends the work at once: as
-soon as an exception can pass. Under an import it may become another one, and under functions that a
-library in C++ calls it may end the process, so it waits until that is over.
+it can stop without loss. Until there is something that could be lost, it ends the process, there
+and then: an exception out of nowhere passes through libraries that make another one of it, and
+through some in C++ that abort.
 """
 
 import os
 import signal
 import stat
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
-RETRY = 0.02  # seconds, between two looks whether an exception can pass
-MOST_PATIENCE = 3  # signals: whoever sends so many has an exception wherever it is
-OURS = os.path.dirname(__file__)
-LIBRARY = sysconfig.get_path("stdlib")
-OTHERS = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))  # may lie below LIBRARY
+SHOW_CURSOR = "\x1b[?25h"  # which a bar of progress may have hidden
+Mode = Literal["note", "end", "raise"]
 
 _noted: int | None = None
-_at_once = False
-_came = 0  # how many signals
-_due: int | None = None  # of them, what is to be raised once it can be
+_mode: Mode = "note"
 _before: dict[int, Any] = {}  # handlers that ours took the place of
 
 
@@ -59,31 +53,49 @@ class Interrupted(BaseException):
 
 
 def heed(*signals: int) -> None:
-    """Has these (without any, all of `SIGNALS`) noted from now on, and the second one end the work
-    at once. One that was ignored before stays so, as under ``nohup``. Only a process's main thread
+    """Has these (without any, all of `SIGNALS`) noted from now on, and the second one end the
+    process. One that was ignored before stays so, as under ``nohup``. Only a process's main thread
     can say so; in another nothing changes."""
-    global _at_once
-    _at_once = False
+    global _mode
+    _mode = "note"
     _answer(signals or SIGNALS)
 
 
 def heed_at_once(*signals: int) -> None:
-    """The same for a process that has nothing to lose yet: the first one already ends the work, but
-    while `noting`."""
-    global _at_once
-    _at_once = True
+    """The same for a process that has nothing to lose yet: the first one already ends it, but while
+    `noting` or `raising`."""
+    global _mode
+    _mode = "end"
     _answer(signals or SIGNALS)
 
 
-@contextmanager
-def noting() -> Iterator[None]:
+def noting() -> AbstractContextManager[None]:
     """Where something can be lost: meanwhile, signals that are heeded are noted."""
-    global _at_once
-    before, _at_once = _at_once, False
+    return _meanwhile("note")
+
+
+def raising() -> AbstractContextManager[None]:
+    """Where others have to be told: meanwhile, signals that are heeded raise `Interrupted`."""
+    return _meanwhile("raise")
+
+
+@contextmanager
+def _meanwhile(mode: Mode) -> Iterator[None]:
+    global _mode
+    before, _mode = _mode, mode
     try:
         yield
     finally:
-        _at_once = before
+        _mode = before
+
+
+def check() -> None:
+    """
+    Raises:
+        Interrupted: a signal was noted.
+    """
+    if _noted is not None:
+        raise Interrupted(_noted)
 
 
 def asked() -> int | None:
@@ -99,9 +111,8 @@ def ask(number: int) -> None:
 
 def forget() -> None:
     """What was before `heed`."""
-    global _noted, _at_once, _came
-    _noted, _at_once, _came = None, False, 0
-    _wait_no_more()
+    global _noted, _mode
+    _noted, _mode = None, "note"
     if threading.current_thread() is threading.main_thread():
         for number, handler in _before.items():
             signal.signal(number, handler)
@@ -119,55 +130,24 @@ def _answer(signals: tuple[int, ...]) -> None:
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    global _came, _due
     first = _noted is None
-    _came += 1
     ask(number)
     if number == signal.SIGHUP:
         _leave_terminal()
-    if _at_once or not first:
-        _due = number
-        _raise_when_it_can_pass(signal.SIGALRM, frame)
-
-
-def _raise_when_it_can_pass(_: int, frame: FrameType | None) -> None:
-    """Of what is `_due`; called again by a timer until then."""
-    if _due is None or not (_at_once or _came > 1):
-        _wait_no_more()
-    elif _came >= MOST_PATIENCE or _can_pass(frame):
-        number = _due
-        _wait_no_more()
+    if _mode == "raise":
         raise Interrupted(number)
-    else:
-        found = signal.signal(signal.SIGALRM, _raise_when_it_can_pass)
-        _before.setdefault(signal.SIGALRM, found)
-        signal.setitimer(signal.ITIMER_REAL, RETRY)
+    if _mode == "end" or not first:
+        end(Interrupted(number))
 
 
-def _wait_no_more() -> None:
-    global _due
-    _due = None
-    if signal.SIGALRM in _before:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, _before.pop(signal.SIGALRM))
-
-
-def _can_pass(frame: FrameType | None) -> bool:
-    """Whether nothing is being imported and, once PyTorch is there, no code but ours and Python's
-    own is at work above ours."""
-    at_work, innermost = frame, None
-    while at_work is not None:
-        file = at_work.f_code.co_filename
-        if file.startswith("<frozen importlib"):
-            return False
-        if innermost is None and not _is_pythons(file):
-            innermost = file
-        at_work = at_work.f_back
-    return "torch" not in sys.modules or innermost is None or innermost.startswith(OURS)
-
-
-def _is_pythons(file: str) -> bool:
-    return file.startswith("<frozen ") or (file.startswith(LIBRARY) and not file.startswith(OTHERS))
+def end(why: Interrupted) -> NoReturn:
+    """Ends this process whatever it is at, as SIGKILL does, but with a line and a status."""
+    with suppress(OSError):
+        cursor = SHOW_CURSOR if os.isatty(2) else ""
+        os.write(2, f"{cursor}interrupted{why.where}\n".encode())
+    with suppress(Exception):  # it may be at that, or who reads has gone
+        sys.stdout.flush()
+    os._exit(why.status)
 
 
 def _leave_terminal() -> None:

@@ -10,9 +10,10 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Container, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
-from bench import records
+from bench import interruption, records
 from bench.continuation import StackFiles
 from bench.errors import BenchError
 from bench.holding import Taken, hold
@@ -59,9 +60,10 @@ def run(
         BenchError: the runs cannot be made as configured; nothing was written.
         Interrupted: a signal asked for an end; called again, they go on.
     """
+    import_module("bench.training")  # takes seconds, in which nothing is held yet
     if not is_first(jobs[0].config["trainer"]):
         return _make(jobs, tell, say)
-    with _held(jobs):
+    with interruption.noting(), _held(jobs):
         made = {job.directory: record for job in jobs if (record := job.finished()) is not None}
         missing = [job for job in jobs if job.directory not in made]
         if missing:
@@ -107,6 +109,7 @@ def _make(
         made=[job.directory in made for job in jobs],
         stack=_stack(jobs) if len(jobs) > 1 else None,
     )
+    interruption.check()
     if not ready.is_first_process:
         return ready.train()
     for job in missing:

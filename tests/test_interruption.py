@@ -1,15 +1,12 @@
 """Signals are noted, and only the second one ends what runs."""
 
-import contextlib
 import fcntl
-import importlib
 import os
 import signal
 import subprocess
 import sys
 import termios
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,14 +17,24 @@ from bench.interruption import Interrupted
 
 
 @pytest.fixture(autouse=True)
-def nothing_heeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(interruption, "OURS", str(Path(__file__).parent))
+def nothing_heeded() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
     yield
     interruption.forget()
     assert {number: signal.getsignal(number) for number in interruption.SIGNALS} == before
 
 
+@pytest.fixture
+def ended_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process would end, there is an exception."""
+
+    def end(why: Interrupted) -> None:
+        raise why
+
+    monkeypatch.setattr(interruption, "end", end)
+
+
+@pytest.mark.usefixtures("ended_by")
 @pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_the_first_is_noted_and_the_second_ends_the_work(number: int) -> None:
     interruption.heed()
@@ -40,6 +47,7 @@ def test_the_first_is_noted_and_the_second_ends_the_work(number: int) -> None:
     assert interruption.asked() == number
 
 
+@pytest.mark.usefixtures("ended_by")
 def test_at_once_where_nothing_can_be_lost() -> None:
     interruption.heed_at_once(signal.SIGUSR1)
     with pytest.raises(Interrupted) as ended:
@@ -48,66 +56,54 @@ def test_at_once_where_nothing_can_be_lost() -> None:
     assert not isinstance(ended.value, Exception)
 
 
-@pytest.mark.parametrize("torch_is_there", [True, False])
-def test_not_while_something_is_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch_is_there: bool
-) -> None:
-    """It would be told as an error of what is imported, or of who asked for it."""
-    if not torch_is_there:
-        monkeypatch.delitem(sys.modules, "torch")
-    (tmp_path / "slow_to_import.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\ndone = 1\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
+def test_looked_for_where_it_can_stop() -> None:
     interruption.heed_at_once()
-    came = None
-    try:
-        importlib.import_module("slow_to_import")
-        sleep_until_it_comes()
-    except Interrupted as error:
-        came = error.signal
-    assert sys.modules.pop("slow_to_import").done == 1
-    assert came == signal.SIGTERM
-    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-
-
-def sleep_until_it_comes() -> None:
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        time.sleep(0.001)
-
-
-def test_not_where_a_library_calls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One in C++ may not live through it."""
-    work = compile("kill(getpid(), 15)\nsleep(0.2)\ndone.append(1)", "/of/a/library.py", "exec")
-    done: list[int] = []
-    interruption.heed_at_once()
-    with contextlib.suppress(Interrupted):  # which may come as soon as it is over
-        exec(work, {"kill": os.kill, "getpid": os.getpid, "sleep": time.sleep, "done": done})
-        sleep_until_it_comes()
-    assert done
-    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-
-
-def test_what_waits_is_noted_where_something_can_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruption, "OURS", "/nowhere")
-    interruption.heed_at_once()
-    os.kill(os.getpid(), signal.SIGTERM)
+    interruption.check()
     with interruption.noting():
-        monkeypatch.setattr(interruption, "OURS", str(Path(__file__).parent))
-        time.sleep(0.1)
-    assert interruption.asked() == signal.SIGTERM
-    time.sleep(0.1)
-    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-
-
-def test_the_third_ends_it_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruption, "OURS", "/nowhere")
-    interruption.heed()
-    os.kill(os.getpid(), signal.SIGTERM)
-    os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(Interrupted):
         os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Interrupted) as ended:
+        interruption.check()
+    assert ended.value.signal == signal.SIGTERM
+
+
+def test_raised_where_others_have_to_be_told() -> None:
+    interruption.heed_at_once()
+    with interruption.raising(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+IN_THE_WAY = {
+    "an import that makes another error of it": """
+import builtins, sys, types
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "own":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except BaseException as error:
+                raise ImportError("own cannot be imported") from error
+sys.meta_path.insert(0, Finder())
+import own
+""",
+    "what must not fail": """
+class Own:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+Own()
+""",
+}
+
+
+@pytest.mark.parametrize("text", IN_THE_WAY.values(), ids=IN_THE_WAY)
+def test_nothing_is_in_its_way(text: str) -> None:
+    code = "import os, signal\nfrom bench import interruption\ninterruption.heed_at_once()\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}print('begun')\n{text}\nprint('went on')"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 130
+    assert ended.stdout == "begun\n"
+    assert ended.stderr == "interrupted; the same command goes on with what is missing\n"
 
 
 def test_only_those_that_are_named() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench import continuation, provenance
+from bench import continuation, interruption, provenance
 from bench.board.live import following
 from bench.errors import BenchError
 from bench.holding import Taken, is_free
@@ -151,6 +151,7 @@ class Sweep:
                 self._add(job, job.recorded() or failed(job, LOST))
 
     def _show(self, running: Iterable[Running]) -> None:
+        interruption.check()
         if not self.followed and time.monotonic() - self.began > LONG:
             self.followed = True
             self.following.enter_context(following(studies(self.display.jobs)))
@@ -191,10 +192,11 @@ class Sweep:
             *([job] for job in going_on),
         ]
         self._say_how(plan, place)
-        while plan:
-            workers = min(place.workers or len(plan), len(plan))
-            executor.run(plan, workers=workers, ended=self._ended, show=self._show)
-            plan = self._left_elsewhere()
+        with interruption.noting():  # `_show` looks for them
+            while plan:
+                workers = min(place.workers or len(plan), len(plan))
+                executor.run(plan, workers=workers, ended=self._ended, show=self._show)
+                plan = self._left_elsewhere()
 
     def _begun(self, missing: Sequence[Job], device: str) -> Iterator[Task]:
         """The stacks in which missing runs have trained before, to be made again as they were, with

@@ -235,9 +235,8 @@ class Run:
         chosen = self.configs[0]["trainer"]["threads"] or (self.start and self.start.threads)
         torch.set_num_threads(chosen or threads)
         try:
-            if self.trainer.world_size > 1:
-                return self._train()
-            with interruption.noting():
+            alone = self.trainer.world_size == 1
+            with interruption.noting() if alone else interruption.raising():
                 return self._train()
         except Interrupted:
             end_others(self.trainer)

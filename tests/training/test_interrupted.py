@@ -38,6 +38,7 @@ from bench.training.module import TrainingModule
 from bench.training.recorder import Recorder
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
+from bench.workloads import models
 from tests.data.fake_data import fake_cache
 
 SMALL = [
@@ -646,11 +647,12 @@ def test_a_command_that_keeps_no_checkpoints(
 def test_before_there_is_anything_to_lose(
     shell: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The second word of a person who has no patience is heard, too."""
+    """It ends, and leaves nothing behind."""
     GlobalHydra.instance().clear()
 
-    def hang_up(*_: Any) -> None:
+    def hang_up(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGHUP)
+        return models.loaded(*arguments)
 
     monkeypatch.setattr("bench.training.run.loaded", hang_up)
     status, said = shell(*SHELL)
