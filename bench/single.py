@@ -83,8 +83,8 @@ def result(record: Record) -> Text:
     ]
     others = {
         name: f"{name.replace('_', ' ')} {text.number(value)}"
-        for name, value in ((key.partition("/")[-1], value) for key, value in measured.items())
-        if name not in (metric.name, "loss", *OF_STEPS)
+        for split, name, value in ((*key.split("/", 1), value) for key, value in measured.items())
+        if split != "curvature" and name not in (metric.name, "loss", *OF_STEPS)
     }
     seconds = record.timing.get("total_seconds") or 0.0
     took = f"{text.count(record.steps, 'step')} in {duration(seconds)}"

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.landscape import stability
-from bench.landscape.objective import Objective, drawn_examples
+from bench.landscape.objective import Objective, Products, drawn_examples
 from bench.landscape.spectrum import (
+    EXACT,
     Ends,
     Product,
     Vector,
     cosine,
+    dense,
     diagonal,
     ends_of,
     lanczos,
@@ -36,7 +38,6 @@ from bench.training.run import optimizer_factory
 from bench.workloads.models import loaded, seeded
 from bench.workloads.workload import Place
 
-EXACT = 500  # weights up to which the Hessian is written out
 BATCHES = 100  # of which gradients are squared
 SCHEMA = 1
 
@@ -131,7 +132,10 @@ def measure(directory: Path, options: Options) -> tuple[Record, Curvature]:
         objective = Objective(workload, model.double(), examples)
         if not bool(objective.at.isfinite().all()):
             raise BenchError(f"{directory}: its weights are not finite ({record.status})")
-        result = _measured(objective, record, content, options)
+        try:
+            result = _measured(objective, record, content, options)
+        except FloatingPointError as error:
+            raise BenchError(f"{directory}: {error} where it ended") from error
     result.seconds = time.perf_counter() - start
     return record, result
 
@@ -140,7 +144,7 @@ def _measured(
     objective: Objective, record: Record, content: Mapping[str, Any], options: Options
 ) -> Curvature:
     notes: list[str] = []
-    products, size, seed = Counted(objective), objective.size, options.seed
+    products, size, seed = Products(objective), objective.size, options.seed
     rng = np.random.default_rng(seed)
     if size <= max(EXACT, 2 * options.eigenvalues):
         matrix = dense(products, size)
@@ -187,24 +191,6 @@ def _measured(
         seconds=math.nan,
         notes=notes,
     )
-
-
-class Counted:
-    """Products with the Hessian, from NumPy to NumPy, and how many there were."""
-
-    def __init__(self, objective: Objective) -> None:
-        self.product, self.like, self.count = objective.hessian(), objective.at, 0
-
-    def __call__(self, v: Vector) -> Vector:
-        self.count += 1
-        given = torch.as_tensor(np.ascontiguousarray(v)).to(self.like)
-        return self.product(given).double().cpu().numpy()
-
-
-def dense(product: Product, size: int) -> Vector:
-    """The matrix ``[P, P]``; symmetric to the last bit."""
-    matrix = np.stack([product(row) for row in np.eye(size)])
-    return (matrix + matrix.T) / 2
 
 
 def condition(ends: Ends, notes: list[str]) -> float:

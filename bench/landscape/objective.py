@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp
 
+from bench.landscape.spectrum import Vector
 from bench.training.step import penalised
 from bench.workloads.workload import Batch, Workload
 
@@ -111,6 +113,25 @@ class Objective:
         with torch.enable_grad():
             parts = [share * of_batch(batch) for share, batch in self.batches]
         return torch.stack(parts).sum(0).detach()
+
+
+class Products:
+    """The Hessian at the model's weights times vectors of NumPy's, and how many there were.
+
+    Raises:
+        FloatingPointError: from a product, that it is not finite.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.product, self.like, self.count = objective.hessian(), objective.at, 0
+
+    def __call__(self, v: Vector) -> Vector:
+        self.count += 1
+        given = torch.as_tensor(np.ascontiguousarray(v)).to(self.like)
+        found = self.product(given).double().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise FloatingPointError("a product with the Hessian is not finite")
+        return found
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:

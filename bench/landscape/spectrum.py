@@ -14,6 +14,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 Vector = NDArray[np.float64]
 Product = Callable[[Vector], Vector]  # v, [P], to Av
 
+EXACT = 500  # P up to which it is written out
 TOLERANCE = 1e-6  # of an eigenvalue, as a share of it
 MOST_RESTARTS = 300
 
@@ -37,6 +38,12 @@ def ends_of(matrix: NDArray[np.float64], count: int) -> Ends:
     """Of a matrix ``[P, P]`` that is known."""
     values, vectors = linalg.eigh(matrix)
     return Ends(values[::-1][:count], values[:count], vectors[:, -1])
+
+
+def dense(product: Product, size: int) -> NDArray[np.float64]:
+    """The matrix ``[P, P]``; symmetric to the last bit."""
+    matrix = np.stack([product(row) for row in np.eye(size)])
+    return (matrix + matrix.T) / 2
 
 
 def lanczos(
