@@ -75,7 +75,11 @@ def result(record: Record) -> Text:
     """In a line: the metric, whatever else the workload measures beside the loss, the target, and
     the time it took."""
     metric = Metric(**record.metric)
-    measured = {key: value for key, value in record.metrics.items() if value is not None}
+    measured = {
+        key: value
+        for key, value in record.metrics.items()
+        if value is not None and not key.startswith("curvature/")
+    }
     of_it = [
         f"{word} {text.quantity(metric, text.value(metric, measured[key]))}"
         for split, word in (("val", f"validation {text.name(metric)}"), ("test", "test"))
@@ -83,8 +87,8 @@ def result(record: Record) -> Text:
     ]
     others = {
         name: f"{name.replace('_', ' ')} {text.number(value)}"
-        for split, name, value in ((*key.split("/", 1), value) for key, value in measured.items())
-        if split != "curvature" and name not in (metric.name, "loss", *OF_STEPS)
+        for name, value in ((key.partition("/")[-1], value) for key, value in measured.items())
+        if name not in (metric.name, "loss", *OF_STEPS)
     }
     seconds = record.timing.get("total_seconds") or 0.0
     took = f"{text.count(record.steps, 'step')} in {duration(seconds)}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import interruption
-from bench.training import curvature, lightning, resumption
+from bench.training import lightning, resumption
 from bench.training.evaluation import Evaluation, Slices
 from bench.training.executions import Executions
 from bench.training.plan import Plan
@@ -248,12 +248,12 @@ class TrainingModule(pl.LightningModule):
             self.checkpoints.pass_by(self)  # the steps left out come when the run goes on
 
     def _measure_curvature(self) -> None:
+        from bench.training.curvature import measure  # with what few runs need
+
         started = time.perf_counter()
         for member, weights in self.weights_now():
             if member.recorder is not None and not member.over:
-                values = curvature.measure(
-                    self.workload, self.model, weights, seed=member.config["seed"]
-                )
+                values = measure(self.workload, self.model, weights, seed=member.config["seed"])
                 member.recorder.curved(member.steps, values, **self._progress(member.steps))
         self.evaluation.seconds += time.perf_counter() - started
 
