@@ -168,7 +168,7 @@ def _measured(
     return Curvature(
         id=record.id,
         examples=objective.count,
-        train_size=objective.workload.train_size,
+        train_size=objective.workload.train_size if objective.known else 1,
         seed=seed,
         parameters=size,
         probes=probes,
@@ -215,7 +215,7 @@ def alignment(vector: Tensor, ends: Ends, notes: list[str], what: str) -> float:
 def noise_scale(objective: Objective, notes: list[str]) -> float:
     """As `Curvature.noise_scale`."""
     n = objective.count
-    if not objective.batches[0][1]:  # a function without noise: each step has the same gradient
+    if not objective.known:  # a function without noise: each step has the same gradient
         return 0.0
     if n < 2:
         notes.append("no noise scale: there is one example")
@@ -327,7 +327,7 @@ def squared_gradients(objective: Objective, record: Record, *, seed: int) -> Vec
     the gradient itself, squared."""
     workload = objective.workload
     size = workload.batch_size
-    if size == "full" or not objective.batches[0][1]:
+    if size == "full" or not objective.known:
         return objective.gradient(objective.at).square().numpy()
     generator = torch.Generator().manual_seed(seed)
     most = min(

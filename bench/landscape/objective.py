@@ -29,7 +29,8 @@ class Objective:
     Attributes:
         at: the model's weights.
         size: P.
-        count: N.
+        count: N; 1 of a function without data.
+        known: whether there are examples at all.
     """
 
     def __init__(self, workload: Workload, model: nn.Module, examples: Tensor | None) -> None:
@@ -48,8 +49,9 @@ class Objective:
         self.batches = [
             (len(part) / self.count, self.batch(part)) for part in self.examples.split(together)
         ]
-        if not self.batches[0][1]:  # a function: it is the same for each of its steps
-            self.batches = [(1.0, {})]
+        self.known = bool(self.batches[0][1])
+        if not self.known:  # a function: it is the same for each of its steps
+            self.batches, self.count = [(1.0, {})], 1
 
     def batch(self, index: Tensor) -> Batch:
         return {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -74,7 +75,6 @@ def draw(runs: Sequence[Path], directory: Path) -> Drawn:
             f"{directory}: none of its runs has logged its curvature; make them with, for example, "
             "trainer.curvature=20"
         )
-    firsts: list[Record] = []
     panels: dict[str, list[Curve]] = {}
     firsts = [curve.record for curve in found]
     for curve in found:
@@ -84,10 +84,18 @@ def draw(runs: Sequence[Path], directory: Path) -> Drawn:
             f"{directory}: {len(panels)} settings; at most {MOST} make a figure: give the "
             "directories of some runs, or a smaller study"
         )
+    with mpl.rc_context(style.RC):
+        drawing = panels_of(panels)
+        path = directory / "curvature.png"
+        style.save(drawing, path, title="Largest eigenvalue of the Hessian along training")
+    return Drawn(path, [line for name, own in panels.items() for line in said(name, own)])
+
+
+def panels_of(panels: Mapping[str, Sequence[Curve]]) -> style.Drawing:
     drawing = style.Drawing({"x": "step", "y": "sharpness"}, layout="constrained")
     drawing.set_size_inches(0.6 + WIDER * max(2, len(panels)), style.HEIGHT)
     axes = drawing.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    looks = style.looks(dict.fromkeys(curve.record.optimizer for curve in found))
+    looks = style.looks(own[0].record.optimizer for own in panels.values())
     for ax, (name, own) in zip(axes, panels.items(), strict=True):
         for curve in own:
             look = looks[curve.record.optimizer]
@@ -114,9 +122,7 @@ def draw(runs: Sequence[Path], directory: Path) -> Drawn:
         ax.set_xlim(left=0)
         ax.set_xlabel("step")
     axes[0].set_ylabel("largest eigenvalue")
-    path = directory / "curvature.png"
-    style.save(drawing, path, title="Largest eigenvalue of the Hessian along training")
-    return Drawn(path, [line for name, own in panels.items() for line in said(name, own)])
+    return drawing
 
 
 def said(name: str, curves: Sequence[Curve]) -> list[str]:

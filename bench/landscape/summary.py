@@ -82,7 +82,8 @@ def name_of(record: Record, among: Sequence[Record]) -> str:
 def cell(values: Sequence[float], error: float | None = None) -> str:
     """One number with its standard error, if it has one; of several seeds their mean, from three on
     with Student's 95 % interval."""
-    known = np.array([value for value in values if not text.missing(value)], dtype=float)
+    # Without what is rounding: of a number just below 1 all digits would be shown.
+    known = np.array([float(f"{value:.9g}") for value in values if not text.missing(value)])
     if not known.size:
         return text.NOTHING
     if len(values) == 1:
@@ -110,7 +111,9 @@ def show(measured: Sequence[Measured], console: Console) -> None:
 def _heading(measured: Sequence[Measured]) -> str:
     sets = {(c.examples, c.train_size, c.seed) for _, c in measured}
     said = [
-        f"all {size:,} training examples"
+        "the function itself"
+        if size == 1
+        else f"all {size:,} training examples"
         if examples == size
         else f"{examples:,} of {size:,} training examples (seed {seed})"
         for examples, size, seed in sorted(sets)

@@ -1,5 +1,7 @@
 """Eigenvalues, trace and diagonal from products alone, against dense linear algebra."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from bench.workloads import LinearRegression
 from bench.workloads.functions import Quadratic
 from bench.workloads.models import drawn, loaded
 from bench.workloads.workload import Arrays, Batch, Place, Workload
+from tests.data.fake_data import fake_cache
 
 # PyTorch's forward mode, which only the oracle takes, is written with it
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
@@ -37,13 +40,9 @@ class Small(Arrays):
 
     def arrays(self) -> dict[str, dict[str, NDArray[np.float32]]]:
         rng = np.random.default_rng(0)
-        return {
-            split: {
-                "x": rng.normal(size=(90, 6)).astype(np.float32),
-                "y": rng.integers(0, 3, 90),
-            }
-            for split in ("train", "test")
-        }
+        x = rng.normal(size=(90, 6)).astype(np.float32)
+        named = {"x": x, "y": (x[:, :3] + rng.normal(size=(90, 3))).argmax(1)}
+        return {"train": named, "test": named}
 
     def build(self, seed: int) -> nn.Module:
         between = {"tanh": nn.Tanh, "relu": nn.ReLU}[self.activation]()
@@ -97,7 +96,9 @@ def test_products_are_the_hessian_s() -> None:
     )
 
 
-def test_known_spectra_of_quadratic_and_linear_regression() -> None:
+def test_known_spectra_of_quadratic_and_linear_regression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quadratic = Quadratic(name="quadratic", dimension=300, condition=100.0, sigma=2.0)
     objective = objective_of(quadratic)
     found = lanczos(Products(objective), 300, 2, seed=1)
@@ -106,7 +107,9 @@ def test_known_spectra_of_quadratic_and_linear_regression() -> None:
     assert found.bottom == pytest.approx(expected[:2], rel=1e-6)
     assert (found.bottom[0], found.top[0]) == pytest.approx(quadratic.curvature(), rel=1e-6)
 
+    fake_cache("diabetes", tmp_path, monkeypatch)
     regression = LinearRegression(name="linear_regression")
+    regression.data_dir = tmp_path  # type: ignore[misc]
     objective = objective_of(regression)
     found = lanczos(Products(objective), objective.size, 1, seed=1)
     assert (found.bottom[0], found.top[0]) == pytest.approx(regression.curvature(), rel=1e-6)
