@@ -61,7 +61,7 @@ def _parser() -> ArgumentParser:
         "seed": "of whatever is drawn (0)",
     }
     for name, least in at_least.items():
-        parser.add_argument(f"--{name}", type=_from(least), metavar="N", help=told[name])
+        parser.add_argument(f"--{name}", type=whole(least), metavar="N", help=told[name])
     parser.add_argument(
         "--along",
         action="store_true",
@@ -71,15 +71,17 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _from(least: int) -> Any:
-    def whole(given: str) -> int:
+def whole(least: int) -> Any:
+    """The type of an argument: a whole number, at least so large."""
+
+    def number(given: str) -> int:
         value = int(given)
         if value < least:
             raise ValueError
         return value
 
-    whole.__name__ = f"whole number from {least}"
-    return whole
+    number.__name__ = f"whole number from {least}"
+    return number
 
 
 def _at_the_end(options: Namespace) -> int:

@@ -24,7 +24,7 @@ class Objective:
 
     Args:
         model: the workload's; put into evaluation mode.
-        examples: of the training split, int64 ``[N]``; None for all of them in their order.
+        examples: of the split, int64 ``[N]``; None for all of them in their order.
 
     Attributes:
         at: the model's weights.
@@ -33,14 +33,21 @@ class Objective:
         known: whether there are examples at all.
     """
 
-    def __init__(self, workload: Workload, model: nn.Module, examples: Tensor | None) -> None:
-        self.workload, self.model = workload, model.eval()
+    def __init__(
+        self,
+        workload: Workload,
+        model: nn.Module,
+        examples: Tensor | None,
+        *,
+        split: str = "train",
+    ) -> None:
+        self.workload, self.model, self.split = workload, model.eval(), split
         self.shapes = {name: p.shape for name, p in model.named_parameters()}
         self.at = flat([p.detach() for p in model.parameters()])
         self.size = self.at.numel()
         device = self.at.device
         self.examples = (
-            torch.arange(workload.train_size, device=device)
+            torch.arange(workload.size(split), device=device)
             if examples is None
             else examples.to(device)
         )
@@ -56,7 +63,7 @@ class Objective:
     def batch(self, index: Tensor) -> Batch:
         return {
             name: x.to(self.at) if x.is_floating_point() else x
-            for name, x in self.workload.batch(index).items()
+            for name, x in self.workload.batch(index, self.split).items()
         }
 
     def named(self, weights: Tensor) -> dict[str, Tensor]:
@@ -141,10 +148,11 @@ def flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([x.reshape(-1) for x in tensors])
 
 
-def drawn_examples(workload: Workload, most: int, seed: int) -> Tensor | None:
-    """So many different examples of the training split, by the seed; None for all, where there are
-    no more."""
-    if most >= workload.train_size:
+def drawn_examples(
+    workload: Workload, most: int, seed: int, *, split: str = "train"
+) -> Tensor | None:
+    """So many different examples of a split, by the seed; None for all, where there are no more."""
+    if most >= workload.size(split):
         return None
     generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(workload.train_size, generator=generator)[:most]
+    return torch.randperm(workload.size(split), generator=generator)[:most]
