@@ -26,7 +26,7 @@ FILE_NAME = "curvature.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     letters.never_fail()
     try:
         if options.along:
@@ -37,15 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def parser() -> ArgumentParser:
+    arguments = ArgumentParser(
         prog="python -m bench.curvature",
         description="Measures the Hessian of the training loss where runs ended: its largest and "
         "smallest eigenvalue, trace, the gradient noise scale, whether steps are at the edge of "
         f"stability. Leaves {FILE_NAME} beside each record. In float64, on the CPU, on some of the "
         "training examples, without dropout.",
     )
-    parser.add_argument(
+    arguments.add_argument(
         "directories",
         nargs="+",
         type=Path,
@@ -61,14 +61,14 @@ def _parser() -> ArgumentParser:
         "seed": "of whatever is drawn (0)",
     }
     for name, least in at_least.items():
-        parser.add_argument(f"--{name}", type=whole(least), metavar="N", help=told[name])
-    parser.add_argument(
+        arguments.add_argument(f"--{name}", type=whole(least), metavar="N", help=told[name])
+    arguments.add_argument(
         "--along",
         action="store_true",
         help="measure nothing: draw what trainer.curvature has logged along training, beside 2/lr, "
         "to curvature.png, .svg and .pdf in each directory",
     )
-    return parser
+    return arguments
 
 
 def whole(least: int) -> Any:

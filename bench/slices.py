@@ -19,32 +19,36 @@ from bench.errors import BenchError
 FILE_NAME = "slices.json"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = ArgumentParser(
+def parser() -> ArgumentParser:
+    arguments = ArgumentParser(
         prog="python -m bench.slices",
         description="Evaluates loss and metrics on straight lines through the weights that a run "
         "ended with: along a random direction, normalised by filters (Li et al. 2018), in the "
         "plane of two, and, given two runs, from the one to the other. Leaves figures and "
         f"{FILE_NAME}.",
     )
-    parser.add_argument("run", type=Path, help="a run's directory")
-    parser.add_argument("other", type=Path, nargs="?", help="another's, of the same workload")
-    parser.add_argument(
+    arguments.add_argument("run", type=Path, help="a run's directory")
+    arguments.add_argument("other", type=Path, nargs="?", help="another's, of the same workload")
+    arguments.add_argument(
         "--examples", type=whole(1), default=1000, metavar="N", help="of each split (1000)"
     )
-    parser.add_argument(
+    arguments.add_argument(
         "--points", type=whole(2), default=41, metavar="N", help="on a line, from -1 to 1 (41)"
     )
-    parser.add_argument(
+    arguments.add_argument(
         "--grid", type=whole(2), default=21, metavar="N", help="on a side of the plane (21)"
     )
-    parser.add_argument(
+    arguments.add_argument(
         "--seed", type=whole(0), default=0, metavar="N", help="of directions and examples (0)"
     )
-    parser.add_argument(
+    arguments.add_argument(
         "--output", type=Path, help="where to (default: slices in the directory of the first run)"
     )
-    options = parser.parse_args(arguments)
+    return arguments
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     letters.never_fail()
     try:
         _slices(options)

@@ -32,6 +32,7 @@ from bench.landscape.spectrum import (
     trace,
 )
 from bench.records import Record
+from bench.settings.paths import line
 from bench.settings.schema import rule_of
 from bench.trained import checkpoint, finished
 from bench.training.run import optimizer_factory
@@ -199,7 +200,7 @@ def condition(ends: Ends, notes: list[str]) -> float:
     top, bottom = float(ends.top[0]), float(ends.bottom[0])
     if bottom > 1e-12 * abs(top):  # else it is rounding
         return top / bottom
-    notes.append(f"no condition number: the smallest eigenvalue, {bottom:.3g}, is not positive")
+    notes.append("no condition number: the smallest eigenvalue is not positive")
     return math.nan
 
 
@@ -257,7 +258,13 @@ def next_update(
     optimizer = optimizer_factory(options)(model.named_parameters())
     rates = [group["lr"] for group in optimizer.param_groups]
     if state is not None:
-        optimizer.load_state_dict(copy.deepcopy(dict(state)))
+        try:
+            optimizer.load_state_dict(copy.deepcopy(dict(state)))
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise BenchError(
+                f"the checkpoint of {record.optimizer}, seed {record.seed}, holds a state that is "
+                f"not its optimizer's ({line(error)})"
+            ) from error
         for group, lr in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
 
