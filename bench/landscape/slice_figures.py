@@ -65,7 +65,7 @@ def set_scale(axes: Axes, values: Array) -> None:
 
 def plane(places: Array, losses: Array, metric: Metric) -> Drawing:
     """Contours of the loss ``[Y, X]``; by colour, and by lines."""
-    drawing = style.figure(extra_height=0.3)
+    drawing = style.figure(extra_height=0.6)
     axes = drawing.add_subplot()
     known = losses[np.isfinite(losses)]
     low, high = float(known.min()), float(known.max())

@@ -36,6 +36,11 @@ QUANTITIES: dict[str, Callable[[Curvature], float]] = {
     "rank corr., own": lambda c: c.state_correlation,
     "rank corr., sampled": lambda c: c.sampled_correlation,
 }
+# What a value cannot leave, nor an interval.
+BOUNDS = {name: (0.0, 1.0) for name in QUANTITIES if name.startswith("cosine")}
+BOUNDS |= {name: (-1.0, 1.0) for name in QUANTITIES if name.startswith("rank")}
+# Ratios whose lower part may be near 0: of few seeds no interval is known to cover.
+RATIOS = ("condition number", "noise scale (examples)")
 FIRST_COLUMN, COLUMN = 24, 26  # characters
 
 LEGEND = (
@@ -79,9 +84,9 @@ def name_of(record: Record, among: Sequence[Record]) -> str:
     return "\n".join([record.workload, record.optimizer, *said])
 
 
-def cell(values: Sequence[float], error: float | None = None) -> str:
+def cell(name: str, values: Sequence[float], error: float | None = None) -> str:
     """One number with its standard error, if it has one; of several seeds their mean, from three on
-    with Student's 95 % interval."""
+    with Student's 95 % interval; of a ratio the least and the most."""
     # Without what is rounding: of a number just below 1 all digits would be shown.
     known = np.array([float(f"{value:.9g}") for value in values if not text.missing(value)])
     if not known.size:
@@ -89,10 +94,13 @@ def cell(values: Sequence[float], error: float | None = None) -> str:
     if len(values) == 1:
         return text.number(float(known[0])) + (f" ± {text.number(error)}" if error else "")
     of_some = f" of {known.size}" if known.size < len(values) else ""
+    if name in RATIOS and known.size > 1:
+        return f"from {text.interval(known.min(), known.max())}{of_some}"
     found = mean_interval(known)
     if known.size < FEWEST:
         return text.number(found.estimate) + of_some
-    return f"{text.number(found.estimate)} ({text.interval(found.low, found.high)}){of_some}"
+    low, high = np.clip([found.low, found.high], *BOUNDS.get(name, (-np.inf, np.inf)))
+    return f"{text.number(found.estimate)} ({text.interval(float(low), float(high))}){of_some}"
 
 
 def show(measured: Sequence[Measured], console: Console) -> None:
@@ -123,7 +131,7 @@ def _heading(measured: Sequence[Measured]) -> str:
     return (
         f"Hessian of the training loss, {text.listed(said)}; {text.count(len(measured), 'run')}, "
         f"{products:,} products in {text.seconds(seconds)}; trace ± its standard error; of several "
-        "seeds mean (95 % interval)"
+        "seeds mean (95 % interval), of the noise scale the range"
     )
 
 
@@ -137,7 +145,7 @@ def _table(groups: Sequence[tuple[str, list[Measured]]]) -> Table:
         cells = []
         for _, of_it in groups:
             error = of_it[0][1].trace_error if name == "trace" and len(of_it) == 1 else None
-            cells.append(cell([quantity(curvature) for _, curvature in of_it], error))
+            cells.append(cell(name, [quantity(curvature) for _, curvature in of_it], error))
         if any(said != text.NOTHING for said in cells):
             table.add_row(name, *map(Text, cells))
     return table

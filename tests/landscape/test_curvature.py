@@ -17,6 +17,7 @@ from bench import curvature
 from bench.command_line import CONF
 from bench.landscape.curvature import Curvature, Options, measure, noise_scale
 from bench.landscape.stability import bound
+from bench.landscape.summary import cell
 from bench.records import Record
 from bench.settings.schema import validate
 from bench.trained import checkpoint, finished
@@ -265,3 +266,14 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         curvature.main([str(directory), "--probes", "1"])
     assert "whole number from 2" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*curvature*"))
+
+
+def test_an_interval_stays_where_values_can_be() -> None:
+    values = [0.9, 0.5, 0.99]
+    mean, half = np.mean(values), 4.302653 * np.std(values, ddof=1) / np.sqrt(3)
+    assert cell("loss", values) == f"0.797 ({mean - half:.3g} to {mean + half:.3g})"
+    assert cell("cosine, gradient", values) == f"0.797 ({mean - half:.3g} to 1)"
+    assert cell("loss", [*values, np.nan]).endswith("of 3")
+    assert cell("noise scale (examples)", values) == "from 0.5 to 0.99"
+    assert cell("trace", [2.0], 0.25) == "2 ± 0.25"
+    assert cell("loss", [1.0, 2.0]) == "1.5"
