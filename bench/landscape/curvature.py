@@ -137,6 +137,11 @@ def measure(directory: Path, options: Options) -> tuple[Record, Curvature]:
             result = _measured(objective, record, content, options)
         except FloatingPointError as error:
             raise BenchError(f"{directory}: {error} where it ended") from error
+        except (RuntimeError, NotImplementedError) as error:
+            raise BenchError(
+                f"{directory}: the loss of {record.workload} cannot be differentiated twice "
+                f"({line(error)})"
+            ) from error
     result.seconds = time.perf_counter() - start
     return record, result
 

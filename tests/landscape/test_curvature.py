@@ -241,8 +241,17 @@ def test_the_command_measures_a_study(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "enable_checkpointing=true" in capsys.readouterr().err
 
 
-def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError("this operator has none")
+
     (directory,) = train(tmp_path, [*ON_A_FUNCTION, "optimizer=sgd", "optimizer.lr=1e-3"])
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.landscape.objective.vjp", refuse)
+        assert curvature.main([str(directory)]) == 1
+        assert "cannot be differentiated twice" in capsys.readouterr().err
     path = directory / "record.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"status": "failed", "reason": "the disk was full"}))
