@@ -20,6 +20,7 @@ from bench import files, records
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.identity import decisive
+from bench.settings.measured import curvature_steps
 from bench.settings.schema import evaluation_steps, multipliers, total_steps
 
 LENGTH = ("trainer.max_epochs", "trainer.max_steps")
@@ -139,6 +140,15 @@ def _refusal(
         return (
             "the steps at which it was validated depend on its length "
             f"(trainer.evaluations={config['trainer']['evaluations']})"
+        )
+    ends, others = (
+        [step for step in curvature_steps(c) if step <= record.steps]
+        for c in (config, record.config)
+    )
+    if ends != others:
+        return (
+            "the steps at which its curvature was measured depend on its length "
+            f"(trainer.curvature={config['trainer']['curvature']})"
         )
     if record.timing.get("runs_together") != 1:
         return "it was trained in a stack, whose checkpoints hold only weights"

@@ -75,7 +75,11 @@ def result(record: Record) -> Text:
     """In a line: the metric, whatever else the workload measures beside the loss, the target, and
     the time it took."""
     metric = Metric(**record.metric)
-    measured = {key: value for key, value in record.metrics.items() if value is not None}
+    measured = {
+        key: value
+        for key, value in record.metrics.items()
+        if value is not None and not key.startswith("curvature/")
+    }
     of_it = [
         f"{word} {text.quantity(metric, text.value(metric, measured[key]))}"
         for split, word in (("val", f"validation {text.name(metric)}"), ("test", "test"))

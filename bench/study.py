@@ -147,7 +147,7 @@ def read(directory: Path) -> Study:
         raise BenchError(f"{directory}: cannot be read; check its permissions")
     if not _is_unicode(directory.resolve()):
         raise BenchError(f"{_printable(str(directory))}: its name is not Unicode; give it another")
-    found, unfinished = _find_runs(directory)
+    found, unfinished = find_runs(directory)
     problems: list[str] = []
     rows: list[dict[str, Any]] = []
     configs: list[dict[str, Any]] = []
@@ -284,7 +284,7 @@ def _curve(path: Path) -> pd.DataFrame:
     return numbers[numbers["step"].between(0, 2**53)]
 
 
-def _find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
+def find_runs(directory: Path) -> tuple[list[Path], list[Path]]:
     """The directories that hold a record, and those that hold only a run's other traces."""
     found, unfinished = [], []
     for where, directories, files in os.walk(directory):

@@ -24,6 +24,8 @@ from hydra import initialize_config_dir
 
 import bench
 from bench import api, records, runs
+from bench import curvature as curvature_command
+from bench import slices as slices_command
 from bench.board import by_short_names
 from bench.command_line import CONF
 from bench.data import __main__ as data_command
@@ -145,6 +147,13 @@ def typed(
             case ["python", "-m", "bench.gradcheck"]:
                 with initialize_config_dir(str(CONF), version_base="1.3"):
                     assert check("linear_regression").passed  # all take a minute
+            case ["python", "-m", "bench.curvature", *arguments]:
+                given = curvature_command.parser().parse_args(arguments)
+                assert all(curvature_command.runs_in(path) for path in given.directories)
+            case ["python", "-m", "bench.slices", *arguments]:
+                given = slices_command.parser().parse_args(arguments)
+                for run in filter(None, (given.run, given.other)):
+                    assert curvature_command.runs_in(run) == [run]
             case ["python", "-m", "optimizers.stubs"]:
                 assert stubs.STUB.read_text() == stubs.text()
             case ["tensorboard", "--logdir", place]:

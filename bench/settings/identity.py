@@ -41,6 +41,7 @@ ADDED: Mapping[str, Any] = {
     "trainer.accumulate_grad_batches": 1,
     "trainer.ema_decay": None,
     "trainer.callbacks": [],
+    "trainer.curvature": None,
     "trainer.evaluations": None,
     "workload.label_smoothing": 0.0,
     "workload._target_": "bench.workloads.ImageClassifier",

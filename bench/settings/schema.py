@@ -43,6 +43,7 @@ class Trainer:
     its training loss is logged then, too. After ``patience`` validations without a better value of
     the metric it stops. With ``accumulate_grad_batches`` a step takes the mean gradient of so many
     batches, and steps are what everything else counts.
+    At ``curvature`` of its validations the Hessian of its loss is measured.
     With ``ema_decay`` it is validated and tested with the exponential moving average of its
     weights. ``callbacks`` and ``loggers`` work beside ours: each a dotted path, or
     ``{_target_: path, argument: value}``. With ``resume`` a run goes on from the longest finished
@@ -69,6 +70,7 @@ class Trainer:
     steps_per_execution: Union[int, str] = whole_or("auto", "auto")  # noqa: UP007
     evaluations: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     patience: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    curvature: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
     cuda_graph: str = accepts("auto", None, "auto", "never")
     threads: Optional[int] = accepts(None, "[1, 1024]", kind=int)  # noqa: UP045
     keep_freed_memory: bool = True

@@ -92,10 +92,12 @@ class TrainingModule(pl.LightningModule):
         evaluated: whether the weights are placed so; None at the start.
         resumed_at: the steps of the shorter run that this one went on from.
         interruptions: how often it went on by itself.
+        model: that of a member; only its buffers are used where weights are given.
         resumed: where random numbers go on, until they do.
     """
 
     automatic_optimization: bool
+    model: nn.Module
 
     def __init__(self, members: Sequence[Member], workload: Workload, plan: Plan) -> None:
         super().__init__()
@@ -136,6 +138,10 @@ class TrainingModule(pl.LightningModule):
 
     def leave(self) -> None:
         """Some members are over."""
+
+    def weights_now(self) -> Iterator[tuple[Member, Sequence[Tensor]]]:
+        """Each running member, with the weights that its next gradient is taken at."""
+        raise NotImplementedError
 
     def norms(self) -> Mapping[str, float]:
         """Gradient and update norms of the last step, if they were asked for."""
@@ -233,11 +239,23 @@ class TrainingModule(pl.LightningModule):
             if not member.over:
                 self._follow(member, first, own, norms)
         self._end_what_is_over()
+        if self.steps_done in self.plan.curved:
+            self._measure_curvature()
         due = self.plan.validates_after(self.steps_done)
         lightning.validate_after_this(self.trainer, due)
         if len(values) < len(batches) and not self.trainer.should_stop:
             assert self.checkpoints is not None
             self.checkpoints.pass_by(self)  # the steps left out come when the run goes on
+
+    def _measure_curvature(self) -> None:
+        from bench.training.curvature import measure  # with what few runs need
+
+        started = time.perf_counter()
+        for member, weights in self.weights_now():
+            if member.recorder is not None and not member.over:
+                values = measure(self.workload, self.model, weights, seed=member.config["seed"])
+                member.recorder.curved(member.steps, values, **self._progress(member.steps))
+        self.evaluation.seconds += time.perf_counter() - started
 
     def take_step(self, indices: Tensor, step: int) -> Tensor:
         """One optimizer step after ``step`` others; returns the losses before it, [K], detached."""

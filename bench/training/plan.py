@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from bench.data.tensors import Sampling
+from bench.settings.measured import curvature_steps
 from bench.settings.schema import evaluation_steps, steps_per_epoch, total_steps
 from bench.training.executions import DEFAULT_STEPS, Executions
 from bench.workloads.workload import Workload
@@ -18,6 +19,7 @@ class Plan:
     Attributes:
         steps_per_epoch, total_steps: optimizer steps; the latter if nothing ends the run early.
         per_execution: of them, how many Lightning takes for one, at most.
+        curved: after which steps its curvature is measured.
         evaluations: after which steps a run is validated, if ``trainer.evaluations`` says it.
         validate_every: steps, counted from the start of each epoch, if it does not.
         samples: examples a step, over all processes.
@@ -31,6 +33,7 @@ class Plan:
     total_steps: int
     per_execution: int
     evaluations: frozenset[int]
+    curved: frozenset[int]
     validate_every: int | None
     samples: int
     full_batch: bool
@@ -91,6 +94,7 @@ class Plan:
             total_steps=total_steps(config),
             per_execution=per_execution,
             evaluations=frozenset(chosen or ()),
+            curved=frozenset(curvature_steps(config)),
             validate_every=every,
             samples=usual.batch_size,
             full_batch=full,

@@ -113,6 +113,13 @@ class Recorder:
         self.csv.save()
         self._follow(step, named[self.selects], epoch=epoch, seconds=seconds)
 
+    def curved(
+        self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float
+    ) -> None:
+        """What was measured of the Hessian of the training loss, by name."""
+        named = {f"curvature/{name}": value for name, value in values.items()}
+        self._log(step, named, epoch=epoch, seconds=seconds)
+
     def _follow(self, step: int, value: float, *, epoch: float, seconds: float) -> None:
         sign, best, target = self.metric.sign, self.best[self.selects], self.target
         if best is None or sign * value > sign * best:

@@ -86,6 +86,9 @@ class SoloModule(TrainingModule):
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base * multiplier
 
+    def weights_now(self) -> Iterator[tuple[Member, Sequence[Tensor]]]:
+        yield self.members[0], self.weights
+
     def norms(self) -> Mapping[str, float]:
         return self._norms
 

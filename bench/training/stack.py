@@ -131,6 +131,10 @@ class StackModule(TrainingModule):
         own = {name: x.expand(runs, *x.shape[1:]) for name, x in seen.items()}
         return vmap(self.workload.sums, (0, 0 if own else None))(found, own)
 
+    def weights_now(self) -> Iterator[tuple[Member, Sequence[Tensor]]]:
+        for row, member in enumerate(self.placed):
+            yield member, [p[row] for p in self.parameters_now]
+
     def leave(self) -> None:
         kept = [member for member, _ in self.stopped]
         for row, member in enumerate(self.placed):

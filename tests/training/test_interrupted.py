@@ -186,6 +186,7 @@ MORE_OPTIONS: list[list[str]] = [
     ["optimizer=adagrad", "trainer.accumulate_grad_batches=3"],
     ["optimizer=rmsprop", "workload.sampling=replacement", "workload.drop_last=true"],
     ["optimizer=lion", "trainer.check_val_every_n_epoch=3"],
+    ["optimizer=momentum", "trainer.curvature=3", "trainer.evaluations=6"],
     ["optimizer=radam", "trainer.precision=bf16-mixed"],
     ["optimizer=adam", "trainer.precision=64-true", "trainer.max_steps=21"],
     ["optimizer=sgd", "workload.batch_size=full", "trainer.max_epochs=20"],
