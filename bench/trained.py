@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.workloads import workload_of
 from bench.workloads.models import drawn
+from bench.workloads.workload import Workload
 
 
 def load_model(run: str | Path) -> nn.Module:
@@ -35,6 +36,22 @@ def load_model(run: str | Path) -> nn.Module:
     Raises:
         BenchError: that is no run which has ended, or it left no weights.
     """
+    record, workload, model = finished(run)
+    deployed = workload.deployed(model)
+    deployed.record = record  # type: ignore[assignment]
+    return deployed.eval()
+
+
+def finished(run: str | Path, *, scored: bool = True) -> tuple[Record, Workload, nn.Module]:
+    """The same as it was trained: on the workload's own examples.
+
+    Args:
+        scored: of a run with ``trainer.ema_decay`` the average of its weights, which was evaluated,
+            rather than the weights themselves.
+
+    Raises:
+        BenchError: as `load_model`.
+    """
     directory = Path(run)
     if not (directory / records.FILE_NAME).is_file():
         raise BenchError(
@@ -44,19 +61,24 @@ def load_model(run: str | Path) -> nn.Module:
     record = records.read(directory / records.FILE_NAME)
     if record.status == "failed":
         raise BenchError(f"{directory}: its run failed ({record.reason}); run it again")
-    weights = _weights(directory, record)
+    state = checkpoint(directory, record)["state_dict"]
+    weights = _weights(directory, state, scored=scored)
     workload = workload_of(record.config)
     model = drawn(workload, record.seed)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise BenchError(f"{directory / CHECKPOINT}: {' '.join(str(error).split())}") from error
-    deployed = workload.deployed(model)
-    deployed.record = record  # type: ignore[assignment]
-    return deployed.eval()
+    return record, workload, model
 
 
-def _weights(directory: Path, record: Record) -> dict[str, Any]:
+def checkpoint(directory: Path, record: Record) -> dict[str, Any]:
+    """What a run left: ``state_dict``, and with it, unless it trained in a stack,
+    ``optimizer_states``.
+
+    Raises:
+        BenchError: it left nothing, or nothing that can be read.
+    """
     path = directory / CHECKPOINT
     if not path.is_file():
         raise BenchError(
@@ -64,11 +86,24 @@ def _weights(directory: Path, record: Record) -> dict[str, Any]:
             "with trainer.enable_checkpointing=true"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _ = content["state_dict"].items()
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
         raise BenchError(f"{path}: not a checkpoint of plain numbers that can be read") from error
-    for part in ("averaged.", "model."):  # an average of the weights is what was scored
+    return content
+
+
+def _weights(directory: Path, state: dict[str, Any], *, scored: bool) -> dict[str, Any]:
+    for part in ("averaged.", "model.") if scored else ("model.",):
         weights = {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)}
         if weights:
             return weights
-    raise BenchError(f"{path}: holds no weights of a model")
+    raise BenchError(f"{directory / CHECKPOINT}: holds no weights of a model")
