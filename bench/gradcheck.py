@@ -141,8 +141,8 @@ def conclusion(checks: Sequence[Check]) -> str:
     return (
         f"A numeric gradient would take {min(times):,.3g} to {max(times):,.3g} times as long as "
         f"an analytic one, {whole} at {costly.parameters:,} parameters ({costly.workload}), for "
-        f"entries that differ by at most {max(c.error for c in checks):.1e} of the largest: "
-        "numeric to check, analytic to train."
+        f"entries, {COORDINATES} drawn of each, that differ by at most "
+        f"{max(c.error for c in checks):.1e} of the largest: numeric to check, analytic to train."
     )
 
 

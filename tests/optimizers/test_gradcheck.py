@@ -77,8 +77,8 @@ def test_the_figure_and_the_sentence_are_of_the_table(tmp_path: Path) -> None:
     ]
     assert gradcheck.conclusion(checks) == (
         "A numeric gradient would take 10 to 1e+05 times as long as an analytic one, 16.7 minutes "
-        "at 100,000 parameters (large), for entries that differ by at most 1.0e-07 of the largest: "
-        "numeric to check, analytic to train."
+        "at 100,000 parameters (large), for entries, 100 drawn of each, that differ by at most "
+        "1.0e-07 of the largest: numeric to check, analytic to train."
     )
     gradcheck.save_figure(checks, tmp_path / "new/gradients.svg")
     values = (tmp_path / "new/gradients.csv").read_text().splitlines()
