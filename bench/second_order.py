@@ -138,8 +138,9 @@ python -m bench.second_order
 
 A step on the Rosenbrock function of so many variables, whose value is as cheap as can be: what is
 seen is the method, and a network's derivatives come on top. One thread, float32, the matrices in
-float64. Time is the least of {steps} steps; memory is what a process needs more than for {warm}
-parameters. Powers are fitted by least squares in logarithms, ± their standard error.
+float64. Time is that of the processor, the least of {steps} steps; memory is what a process needs
+more than for {warm} parameters. Powers are fitted by least squares in logarithms, ± their standard
+error.
 
 ![Time and memory of a step](second_order.svg)
 

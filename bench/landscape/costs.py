@@ -35,7 +35,8 @@ class Cost:
     """Of one step.
 
     Attributes:
-        seconds: the least of `STEPS`, after one that is not counted: others may share the machine.
+        seconds: of the processor, the least of `STEPS` after one that is not counted: others may
+            share the machine.
         memory: bytes that are added to the peak of a process that has taken steps on `WARM`
             parameters: what every process has is left out.
     """
@@ -85,7 +86,7 @@ def _peak() -> int:
 
 
 def _steps(optimizer: str, parameters: int) -> list[float]:
-    """Seconds of each step, the first with what is made once."""
+    """Seconds of the processor for each step, the first with what is made once."""
     place = Place(torch.device("cpu"), torch.float32)
     workload = loaded(Rosenbrock(name="rosenbrock", dimension=parameters), place)
     model = drawn(workload, 0)
@@ -101,9 +102,9 @@ def _steps(optimizer: str, parameters: int) -> list[float]:
 
     seconds = []
     for _ in range(1 + STEPS):
-        start = time.perf_counter()
+        start = time.process_time()
         stepper.step(closure)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return seconds
 
 
