@@ -149,7 +149,8 @@ error.
 {table}
 
 By arithmetic alone: a matrix of a million rows has 10¹² numbers, 8 TB in float64, and solving with
-it takes ⅔ · 10¹⁸ operations.
+it takes ⅔ · 10¹⁸ operations. Both grow with the whole powers 2 and 3; a fit to so few parameters,
+where smaller terms count, too, gives less, and so does what is extrapolated from it.
 """
 
 

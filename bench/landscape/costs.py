@@ -49,7 +49,8 @@ class Cost:
 
 def cost(optimizer: str, parameters: int) -> Cost:
     """Measured in a process of its own on the Rosenbrock function of so many variables, whose value
-    is as cheap as can be: what is seen is the method. One thread, float32.
+    is as cheap as can be: what is seen is the method. One thread, float32. To be called where
+    little was freed and kept before: a fork has that, too, and would need no more.
 
     Raises:
         BenchError: the process has ended before it was done.
