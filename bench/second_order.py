@@ -77,10 +77,12 @@ def power(law: Law) -> str:
 
 
 def duration(seconds: float) -> str:
-    units = [("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60), ("s", 1)]
-    for unit, length in units:
+    units = {"years": 365.25 * 86400, "days": 86400, "hours": 3600, "minutes": 60}
+    for unit, length in units.items():
         if seconds >= 2 * length:
             return f"{seconds / length:,.3g} {unit}"
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
     return f"{1e3 * seconds:.3g} ms"
 
 
