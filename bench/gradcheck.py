@@ -9,16 +9,20 @@ No torch at the top: help comes at once.
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.command_line import CONF, PLUGINS
+from bench.second_order import duration
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table
     from torch import Generator, Tensor
 
@@ -129,6 +133,56 @@ def table(checks: list[Check]) -> Table:
     return columns
 
 
+def conclusion(checks: Sequence[Check]) -> str:
+    """What the table says of the two ways to a gradient, in one sentence."""
+    times = [c.parameters * c.numeric_seconds / c.analytic_seconds for c in checks]
+    costly = max(checks, key=lambda c: c.parameters)
+    whole = duration(costly.parameters * costly.numeric_seconds)
+    return (
+        f"A numeric gradient would take {min(times):,.3g} to {max(times):,.3g} times as long as "
+        f"an analytic one, {whole} at {costly.parameters:,} parameters ({costly.workload}), for "
+        f"entries, {COORDINATES} drawn of each, that differ by at most "
+        f"{max(c.error for c in checks):.1e} of the largest: numeric to check, analytic to train."
+    )
+
+
+def as_figure(checks: Sequence[Check]) -> Figure:
+    """Seconds of a whole gradient in both ways, and by how much they differ."""
+    from bench.report.style import HEIGHT, INK, LOOKS, WIDTH
+    from bench.report.style import figure as empty
+
+    drawing = empty(extra_height=HEIGHT)
+    drawing.set_size_inches(WIDTH, 1.9 * HEIGHT)
+    cost, error = drawing.subplots(2, 1, sharex=True)
+    at = [c.parameters for c in checks]
+    for name, look, seconds in (
+        ("numeric", LOOKS["sgd"], [c.parameters * c.numeric_seconds for c in checks]),
+        ("analytic", LOOKS["adam"], [c.analytic_seconds for c in checks]),
+    ):
+        cost.plot(at, seconds, look.marker, color=look.colour, label=name)
+    cost.set(xscale="log", yscale="log", ylabel="seconds of a gradient")
+    cost.legend(frameon=False)
+    error.plot(at, [max(c.error, 1e-17) for c in checks], "o", color=INK)
+    error.set(xscale="log", yscale="log", xlabel="parameters")
+    error.set_ylabel("largest difference,\nover the largest derivative")
+    return drawing
+
+
+def save_figure(checks: Sequence[Check], path: Path) -> None:
+    """As ``.svg``, ``.png`` and ``.pdf``, with every value beside it as ``.csv``."""
+    import matplotlib as mpl
+
+    from bench.report.style import RC, save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(RC):
+        save(as_figure(checks), path, title="Analytic against numeric gradients")
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(Check)])
+        writer.writerows(astuple(c) for c in checks)
+
+
 def main() -> int:
     names = sorted(path.stem for path in (CONF / "workload").glob("*.yaml"))
     parser = ArgumentParser(
@@ -144,7 +198,14 @@ def main() -> int:
         choices=names,
         help="check this one only; may be said several times",
     )
-    chosen = parser.parse_args().workload or names
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw cost and error against the number of parameters: FILE.svg, .png, .pdf, .csv",
+    )
+    options = parser.parse_args()
+    chosen = options.workload or names
 
     from hydra import initialize_config_dir
     from rich.console import Console
@@ -165,6 +226,13 @@ def main() -> int:
         )
         checks = [check(name) for name in shown]
     Console().print(table(checks))
+    print(conclusion(checks))
+    if options.figure is not None:
+        try:
+            save_figure(checks, options.figure)
+        except OSError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     return 0 if all(c.passed for c in checks) else 1
 
 

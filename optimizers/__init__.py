@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .rules import RULES
+from .without_rules import METHODS
 
 if TYPE_CHECKING:
+    from .closures import GaussNewton as GaussNewton
     from .closures import Newton as Newton
     from .closures import RandomSearch as RandomSearch
     from .lr_scheduler import ScheduledLR as ScheduledLR
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 HOMES = {
     **{rule.__name__: "methods" for rule in RULES.values()},
     "OPTIMIZERS": "methods",
-    "Newton": "closures",
-    "RandomSearch": "closures",
+    **{method.kind: "closures" for method in METHODS.values()},
     "ScheduledLR": "lr_scheduler",
     "Stack": "stack",
 }

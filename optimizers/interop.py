@@ -305,6 +305,8 @@ def group_to_torch(rule: type[Rule], ours: Mapping[str, Any]) -> dict[str, Any]:
     for name, parts in TUPLES.items():
         if parts[0] in rule.hyperparameters:
             theirs[name] = tuple(ours[part] for part in parts)
+    if ours.get("form") == "average_ahead":
+        raise ValueError(f"form='average_ahead' has no counterpart in torch.optim.{other.name}")
     if issubclass(rule, rules.Momentum):
         unit = momentum(rule, {**ours, "lr": 1.0})
         theirs |= {

@@ -72,7 +72,7 @@ class Nesterov(Optimizer):
         *,
         weight_decay: float = 0.0,
         momentum: float = 0.9,
-        form: Literal["velocity", "heavy_ball", "average"] = "velocity",
+        form: Literal["velocity", "heavy_ball", "average", "average_ahead"] = "velocity",
         maximize: bool = False,
         clip_norm: float | None = None,
         weight_decay_on: Literal["all", "weights"] = "all",

@@ -92,6 +92,7 @@ class Momentum(Rule):
             "velocity": (-h.lr, 1.0),
             "heavy_ball": (1.0, -h.lr),
             "average": (1 - h.momentum, -h.lr),
+            "average_ahead": (1 - h.momentum, -h.lr),  # Nesterov's alone
         }[h.form]
         return {"momentum": h.momentum, "force": force, "move": move}
 
@@ -109,18 +110,29 @@ class Nesterov(Momentum):
     `x ← x + v'` becomes `p ← p + v' + ρ(v' − v)`. `iterate` gives x. PyTorch's `nesterov=True` is
     `heavy_ball`. That form and `average` take a step with the present learning rate only, so there
     p is the look-ahead point exactly while the learning rate is constant; in `velocity`, always.
+    `average_ahead` is `average` that looks ahead by all of the last step, `p = x − lr·v`.
     """
+
+    hyperparameters = {
+        **Momentum.hyperparameters,
+        "form": choice("velocity", "heavy_ball", "average", "average_ahead"),
+    }
+
+    @staticmethod
+    def coefficients(h, t):
+        ahead = 1.0 if h.form == "average_ahead" else h.momentum
+        return {**Momentum.coefficients(h, t), "ahead": ahead}
 
     @staticmethod
     def update(p, g, state, c):
         (v,) = state
         v_next = c.momentum * v + c.force * g
-        return p + c.move * (v_next + c.momentum * (v_next - v)), (v_next,)
+        return p + c.move * (v_next + c.ahead * (v_next - v)), (v_next,)
 
     @staticmethod
     def iterate(p, state, c):
         (v,) = state
-        return p - c.move * c.momentum * v
+        return p - c.move * c.ahead * v
 
 
 class AdaGrad(Rule):

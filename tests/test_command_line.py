@@ -294,7 +294,7 @@ def test_a_reader_may_have_seen_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_help_shows_own_configurations(shell: Shell, own: Path, place: str) -> None:
     _, output = shell(place, "--help")
-    assert re.search(r"workload +abs_sum, [\w, \n]*mnist_mlp,[\w, \n]* tiny\n", output)
+    assert re.search(r"workload +abs_sum, [\w, \n]*mnist_mlp,[\w, \n]* tiny,\s+wilson\n", output)
 
 
 def in_a_process(place: Path, *arguments: str) -> None:

@@ -24,6 +24,7 @@ from bench.training.run import optimizer_factory
 from bench.workloads.models import drawn
 from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
+from optimizers.without_rules import METHODS
 from tests.conftest import config_names
 
 
@@ -41,7 +42,8 @@ def composed(*overrides: str) -> dict[str, Any]:
 def test_optimizers(name: str) -> None:
     options = composed(f"optimizer={name}")["optimizer"]
     assert options["name"] == name
-    declared = {key: h.default for key, h in RULES[name].hyperparameters.items()}
+    takes = RULES[name] if name in RULES else METHODS[name]
+    declared = {key: h.default for key, h in takes.hyperparameters.items()}
     assert {key: options[key] for key in declared} == declared
     optimizer_factory(options)([("p", torch.nn.Parameter(torch.zeros(3)))])
 
@@ -75,7 +77,7 @@ def test_experiments(name: str) -> None:
 
 
 def test_every_rule_and_schedule_has_a_file() -> None:
-    assert set(config_names("optimizer")) == set(RULES)
+    assert set(config_names("optimizer")) == {*RULES, *METHODS}
     assert set(config_names("schedule")) == set(SCHEDULES)
 
 

@@ -23,7 +23,7 @@ import pytest
 from hydra import initialize_config_dir
 
 import bench
-from bench import api, records, runs
+from bench import api, records, runs, second_order, taylor, theory
 from bench import curvature as curvature_command
 from bench import slices as slices_command
 from bench.board import by_short_names
@@ -31,6 +31,7 @@ from bench.command_line import CONF
 from bench.data import __main__ as data_command
 from bench.data import specification
 from bench.gradcheck import check
+from bench.landscape import costs
 from bench.records import Record
 from bench.report import __main__ as report_command
 from bench.settings.jobs import Job
@@ -144,7 +145,13 @@ def typed(
                 rest = [a for a in arguments if a not in names]
                 damaged = "--verify" in rest  # no made-up data have the true digests
                 assert data_command.main(rest) == damaged
-            case ["python", "-m", "bench.gradcheck"]:
+            case ["python", "-m", "bench.theory", study]:
+                assert theory.main([study]) == 0
+            case ["python", "-m", "bench.taylor", *arguments]:
+                assert taylor.main([*arguments, "--examples", "4"]) == 0
+            case ["python", "-m", "bench.second_order"]:
+                assert {*second_order.SIZES} == {*costs.METHODS}  # it takes a minute
+            case ["python", "-m", "bench.gradcheck", *_]:
                 with initialize_config_dir(str(CONF), version_base="1.3"):
                     assert check("linear_regression").passed  # all take a minute
             case ["python", "-m", "bench.curvature", *arguments]:

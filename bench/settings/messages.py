@@ -29,6 +29,7 @@ from bench.settings.hydra import node_of, root_of
 from optimizers.rule import OPTIONS
 from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
+from optimizers.without_rules import METHODS
 
 ConfigError = (HydraException, OmegaConfBaseException)
 
@@ -187,7 +188,9 @@ def _declared() -> Iterator[tuple[str, str, dict[str, set[str]]]]:
     from bench.workloads.images import CNN, MLP
 
     models = {"mlp": MLP, "cnn": CNN}
-    yield "optimizer", "optimizer", {own: {*RULES[own].hyperparameters, *OPTIONS} for own in RULES}
+    rules = {own: {*RULES[own].hyperparameters, *OPTIONS} for own in RULES}
+    methods = {own: {*METHODS[own].hyperparameters} for own in METHODS}
+    yield "optimizer", "optimizer", rules | methods
     yield "schedule", "schedule", {own: {*SCHEDULES[own].declarations()} for own in SCHEDULES}
     yield (
         *("workload.model", "workload.model.family"),

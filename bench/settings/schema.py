@@ -28,6 +28,7 @@ from bench.workloads.workload import Workload
 from optimizers.rule import OPTIONS, Hyperparameter, Rule
 from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
+from optimizers.without_rules import METHODS
 
 DEFAULT_EPOCHS = 5
 PLACES = ("tensorboard", "compare")  # of ``runs_dir``, which hold what reports make of studies
@@ -129,6 +130,9 @@ def register() -> None:
     store(group="schema/model", name="cnn", node=CNN)
     for name, rule in RULES.items():
         schema = schema_of(name, f"optimizers.{rule.__name__}", {**rule.hyperparameters, **OPTIONS})
+        store(group="schema/optimizer", name=name, node=schema)
+    for name, method in METHODS.items():
+        schema = schema_of(name, f"optimizers.{method.kind}", method.hyperparameters)
         store(group="schema/optimizer", name=name, node=schema)
     for name, schedule in SCHEDULES.items():
         schema = schema_of(name, None, schedule.declarations(), Schedule)
@@ -361,7 +365,9 @@ def _name_optimizer(optimizer: dict[str, Any]) -> None:
     for key in ("name", "_target_"):
         if not isinstance(optimizer.get(key), str):
             raise BenchError(f"optimizer.{key}={optimizer.get(key)}: must be text")
-    if optimizer["name"] in RULES and rule_of(optimizer) is None:
+    method = METHODS.get(optimizer["name"])
+    ours = method is not None and optimizer["_target_"] == f"optimizers.{method.kind}"
+    if optimizer["name"] in {*RULES, *METHODS} and not ours and rule_of(optimizer) is None:
         optimizer["name"] = optimizer["_target_"]
 
 

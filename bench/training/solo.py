@@ -167,9 +167,21 @@ class SoloStep(Step):
         return (traced or by_autograd(self.losses))(self.weights, batch)
 
     def loss(self, indices: Tensor) -> Tensor:
+        return self.loss_and_output(indices)[0]
+
+    def loss_and_output(self, indices: Tensor) -> tuple[Tensor, Any]:
         batch = self.batch(indices)
         output = self.workload.call(self.model, batch)
-        return penalised(self.workload.objective(output, batch), self.weights, self.workload.l2)
+        objective = self.workload.objective(output, batch)
+        return penalised(objective, self.weights, self.workload.l2), output
+
+    def closure(self, indices: Tensor) -> Callable[[], Any]:
+        """What an optimizer is handed: the loss, with gradients where they are wanted. One that
+        differentiates itself says what it `wants`, the ``loss`` or its ``output``, too, with their
+        graph; it takes all samples of a step at once."""
+        wanted = {"loss": self.loss, "output": self.loss_and_output}
+        wants = getattr(self.optimizer, "wants", "gradients")
+        return partial(wanted.get(wants, self.compute), indices)
 
     def losses(self, parameters: Sequence[Tensor], batch: Batch) -> Tensor:
         """The same as a function of the parameters."""
@@ -204,8 +216,8 @@ class ByClosure(SoloStep):
 
     def take(self, indices: Tensor, step: int) -> Tensor:
         self.module.set_learning_rate(step)
-        closure: Any = partial(self.compute, indices)
-        return cast(Tensor, self.optimizer.step(closure))
+        closure: Any = self.closure(indices)
+        return cast(Tensor, self.optimizer.step(closure)).reshape(1)
 
 
 class ByLightning(SoloStep):
@@ -216,8 +228,9 @@ class ByLightning(SoloStep):
 
     def take(self, indices: Tensor, step: int) -> Tensor:
         self.module.set_learning_rate(step)
-        closure: Any = partial(self.compute, indices)
-        return cast(Tensor, self.module.optimizers().step(closure=closure))  # type: ignore[union-attr]
+        closure: Any = self.closure(indices)
+        loss = self.module.optimizers().step(closure=closure)  # type: ignore[union-attr]
+        return cast(Tensor, loss).reshape(1)
 
     def gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Any]]:
         for p in self.weights:  # zero_grad, without what it costs

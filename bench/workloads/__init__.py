@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from bench.workloads.regression import LinearRegression
     from bench.workloads.text import TextModel
+    from bench.workloads.wilson import Wilson
 
 __all__ = [
     "AbsSum",
@@ -46,6 +47,7 @@ __all__ = [
     "Rosenbrock",
     "Saddle",
     "TextModel",
+    "Wilson",
     "Workload",
     "accepts",
 ]
@@ -64,6 +66,7 @@ WHERE = {
     "Rosenbrock": "bench.workloads.functions",
     "Saddle": "bench.workloads.functions",
     "TextModel": "bench.workloads.text",
+    "Wilson": "bench.workloads.wilson",
 }
 
 

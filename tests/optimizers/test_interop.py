@@ -134,6 +134,14 @@ def test_past_learning_rates_are_in_the_buffer(method: Any, form: str) -> None:
     assert relative_error(ours, theirs) <= TOLERANCE[torch.float64]
 
 
+def test_a_form_that_pytorch_lacks_is_refused() -> None:
+    ours = Nesterov(make_parameters(), 0.1, form="average_ahead")
+    with pytest.raises(
+        ValueError, match=r"form='average_ahead' has no counterpart in torch\.optim"
+    ):
+        ours.torch_state_dict()
+
+
 def test_a_schedule_goes_on_in_pytorch() -> None:
     """`initial_lr` goes along, in PyTorch's scale."""
     ours = make_parameters(dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -123,6 +124,22 @@ def test_nesterov_takes_the_gradient_at_the_look_ahead_point(form: str, decay: f
             path.append(held.detach().clone())
         assert torch.equal(held, before)
     assert close(torch.stack(path), literal(step))
+
+
+def test_nesterov_looks_ahead_by_all_of_the_average() -> None:
+    """The notes' third form, in NumPy: the gradient at phi less alpha times the average."""
+    alpha, beta, held = 0.1, 0.9, START.clone()
+    optimizer = Nesterov([held], alpha, momentum=beta, form="average_ahead")
+    phi, m, curvature = START.numpy(), np.zeros(3), CURVATURE.numpy()
+    for _ in range(STEPS):
+        ahead = phi - alpha * m
+        assert np.allclose(held.numpy(), ahead, rtol=1e-12, atol=1e-14)
+        m = beta * m + (1 - beta) * (curvature @ ahead + 0.3 * np.sin(3 * ahead))
+        phi = phi - alpha * m
+        held.grad = gradient(held)
+        optimizer.step()
+        with optimizer.iterates():
+            assert np.allclose(held.numpy(), phi, rtol=1e-12, atol=1e-14)
 
 
 def test_adagrad_is_a_decaying_rate_over_the_rms_of_past_gradients() -> None:

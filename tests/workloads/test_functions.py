@@ -200,16 +200,13 @@ def test_quadratic_deep_starts_where_deepobs_says() -> None:
     [
         (1, ["sgd", "lr=1.5848931925e-2"], 105.46, 0.4),
         (10, ["sgd", "lr=1.5848931925e-2"], 93.11, 0.4),
-        pytest.param(100, ["sgd", "lr=1.5848931925e-2"], 87.53, 0.4, marks=pytest.mark.slow),
+        (100, ["sgd", "lr=1.5848931925e-2"], 87.53, 0.4),
         (1, ["momentum", "lr=2.5118864315e-3", "momentum=0.99"], 268.4, 4),
         (10, ["momentum", "lr=2.5118864315e-3", "momentum=0.99"], 134.4, 4),
-        pytest.param(
-            *(100, ["momentum", "lr=2.5118864315e-3", "momentum=0.99"], 87.07, 0.4),
-            marks=pytest.mark.slow,
-        ),
+        (100, ["momentum", "lr=2.5118864315e-3", "momentum=0.99"], 87.07, 0.4),
         (1, ["adam", "lr=3.9810717055e-2"], 142.08, 0.4),
         (10, ["adam", "lr=3.9810717055e-2"], 94.89, 0.4),
-        pytest.param(100, ["adam", "lr=3.9810717055e-2"], 87.121, 0.4, marks=pytest.mark.slow),
+        (100, ["adam", "lr=3.9810717055e-2"], 87.121, 0.4),
     ],
 )
 def test_quadratic_deep_loses_what_deepobs_published(
