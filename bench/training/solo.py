@@ -86,6 +86,9 @@ class SoloModule(TrainingModule):
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base * multiplier
 
+    def whereabouts(self) -> Tensor:
+        return self.model.get_parameter(self.workload.way).reshape(1, -1)
+
     def norms(self) -> Mapping[str, float]:
         return self._norms
 

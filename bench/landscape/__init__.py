@@ -1,0 +1,1 @@
+"""What a loss looks like: ways through it, its curvature, slices of it."""
