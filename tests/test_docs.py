@@ -186,7 +186,7 @@ def test_what_a_page_says_can_be_typed(
     def swept(*overrides: str) -> Path:
         """In place of `bench.sweep`, whose process of its own would fetch the true data."""
         typed(shlex.join(["bench", "-m", *overrides]))
-        with api._as_a_command():
+        with api.as_a_command():
             return api._study_of(overrides)
 
     monkeypatch.setattr(bench, "sweep", swept, raising=False)
