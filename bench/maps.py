@@ -31,8 +31,8 @@ def parser() -> ArgumentParser:
         "end: the value there, and which minimum that is. Over the start, or with --over over two "
         "hyperparameters.",
         epilog="For instance: python -m bench.maps workload=himmelblau optimizer=adam "
-        "optimizer.lr=0.1; python -m bench.maps workload=ravine optimizer=momentum --over lr 1e-3 1 "
-        "--over momentum 0 0.99.",
+        "optimizer.lr=0.1; python -m bench.maps workload=ravine optimizer=momentum "
+        "--over lr 1e-3 1 --over momentum 0 0.99.",
     )
     found.add_argument(
         "overrides", nargs="*", metavar="key=value", help="of workload, optimizer, schedule, seed"
@@ -81,7 +81,7 @@ def _check(said: Namespace) -> None:
         raise BenchError(f"--over: given {len(said.over)} times; a map is over two, or the start")
     if said.over and (said.x or said.y):
         raise BenchError("--x, --y: of a map over the start; leave out --over")
-    if not 2 <= said.grid or said.grid**2 > MOST_RUNS:
+    if said.grid < 2 or said.grid**2 > MOST_RUNS:
         raise BenchError(f"--grid {said.grid}: must be from 2 to {int(MOST_RUNS**0.5)}")
     if said.steps < 1:
         raise BenchError(f"--steps {said.steps}: must be at least 1")
@@ -123,15 +123,17 @@ def _axes(said: Namespace, config: Mapping[str, Any]) -> tuple[Axis, Axis]:
 
     if said.over:
         try:
-            one, other = ((name, float(low), float(high)) for name, low, high in said.over)
+            limits = {name: (float(low), float(high)) for name, low, high in said.over}
         except ValueError as error:
             raise BenchError(f"--over: {error}; give a name and two numbers") from error
-        if one[0] == other[0]:
-            raise BenchError(f"--over {one[0]}: given twice; a map is over two")
-        return Axis.of(*one, said.grid), Axis.of(*other, said.grid)
+        if len(limits) == 1:
+            raise BenchError(f"--over {said.over[0][0]}: given twice; a map is over two")
+        x, y = (Axis.of(name, low, high, said.grid) for name, (low, high) in limits.items())
+        return x, y
     function = function_of(config)
-    x, y = around(np.array([*function.minima(), function.starting_point()]))
-    return Axis.of("x", *(said.x or x), said.grid), Axis.of("y", *(said.y or y), said.grid)
+    usual = around(np.array([*function.minima(), function.starting_point()]))
+    (left, right), (bottom, top) = (said.x or usual[0], said.y or usual[1])
+    return Axis.of("x", left, right, said.grid), Axis.of("y", bottom, top, said.grid)
 
 
 def _made(config: Mapping[str, Any], axes: tuple[Axis, Axis], steps: int) -> Map:

@@ -135,14 +135,12 @@ def make(
         value = vmap(workload.value)(end)
         minima = torch.tensor(workload.minima(), dtype=end.dtype)
         nearest = torch.cdist(end.nan_to_num(), minima).argmin(1)
-    found = None
-    if workload.target is not None:
-        found = nearest.where(value <= workload.target, NOT_REACHED)
-        found = found.where(value.isfinite(), DIVERGED).view(x.shape).numpy()
+        reached = value <= (np.inf if workload.target is None else workload.target)
+        minimum = nearest.where(reached, NOT_REACHED).where(value.isfinite(), DIVERGED)
     return Map(
         axes,
         value.where(value.isfinite(), torch.nan).view(x.shape).numpy(),
-        found,
+        None if workload.target is None else minimum.view(x.shape).numpy(),
         end.view(*x.shape, -1).numpy(),
         minima.numpy(),
         stack.steps,
