@@ -129,9 +129,10 @@ def make(
         stack = Stack(config["optimizer"]["name"], [points], options, names=[workload.way])
     except ValueError as error:
         raise BenchError(f"optimizer={config['optimizer']['name']}: {error}") from error
+    points.requires_grad_()
     seconds = _train(workload, stack, config, np.asarray(options["lr"]), tell)
     with torch.no_grad():
-        end = stack.parameters[0]
+        end = stack.parameters[0].detach()
         value = vmap(workload.value)(end)
         minima = torch.tensor(workload.minima(), dtype=end.dtype)
         nearest = torch.cdist(end.nan_to_num(), minima).argmin(1)

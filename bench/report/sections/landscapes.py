@@ -34,8 +34,10 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     if not panels:
         return None
     lead = (
-        "Where each optimizer went, a run each. The usual learning rate is the optimizer's "
-        "default, for those that were tried at it."
+        "Where each optimizer went, a run each, from the dot to its mark, or to where it leaves "
+        "the frame; stars are minima. Levels are evenly spaced in the logarithm of the value above "
+        "the least, the lower the darker. The usual learning rate is the optimizer's default, for "
+        "those that were tried at it."
     )
     return Section(
         anchor="landscapes",
@@ -79,9 +81,7 @@ def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel | None:
     seeds = sorted({int(run["seed"]) for runs in kept.values() for run in runs.values()})
     return Panel(
         title=f"{workload}, ways",
-        caption="Levels are evenly spaced in the logarithm of the value above the least, the lower "
-        "the darker. A star is a minimum, a dot a start; a way ends at its mark, or where it "
-        f"leaves the frame. Seed {text.listed(list(map(str, seeds)))}.",
+        caption=f"Seed {text.listed(list(map(str, seeds)))}.",
         views=views,
         links=[("Watch them move", gallery.page(moving, name))],
         switch="Setting",
