@@ -23,7 +23,7 @@ import pytest
 from hydra import initialize_config_dir
 
 import bench
-from bench import api, records, runs
+from bench import api, maps, records, runs
 from bench.board import by_short_names
 from bench.command_line import CONF
 from bench.data import __main__ as data_command
@@ -142,6 +142,8 @@ def typed(
                 rest = [a for a in arguments if a not in names]
                 damaged = "--verify" in rest  # no made-up data have the true digests
                 assert data_command.main(rest) == damaged
+            case ["python", "-m", "bench.maps", *arguments]:
+                assert maps.main([*arguments, "--grid", "4", "--steps", "3"]) == 0
             case ["python", "-m", "bench.gradcheck"]:
                 with initialize_config_dir(str(CONF), version_base="1.3"):
                     assert check("linear_regression").passed  # all take a minute

@@ -226,8 +226,9 @@ def test_two_million_steps_in_time(tmp_path: Path) -> None:
     said = ["workload=himmelblau", "optimizer=adam", "optimizer.lr=0.1", "--output", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "bench.maps", *said],
-        capture_output=True, text=True, check=True, timeout=20,
+        capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    rate = re.search(r"2,048,000 in \S+ s, (\S+) million a second", done.stdout)
-    assert rate is not None
-    assert float(rate[1]) >= 1
+    told = re.search(r"2,048,000 in \S+ s, (\S+) million a second; (\S+) s with", done.stdout)
+    assert told is not None
+    assert float(told[1]) >= 1
+    assert float(told[2]) < 20
