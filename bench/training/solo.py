@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -87,7 +87,11 @@ class SoloModule(TrainingModule):
             group["lr"] = base * multiplier
 
     def whereabouts(self) -> Tensor:
-        return self.model.get_parameter(self.workload.way).reshape(1, -1)
+        return self._at.reshape(1, -1)
+
+    @cached_property
+    def _at(self) -> Tensor:
+        return self.model.get_parameter(self.workload.way)
 
     def norms(self) -> Mapping[str, float]:
         return self._norms
