@@ -4,6 +4,7 @@ are asked for."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,15 @@ def plane(config: Mapping[str, Any]) -> Function | None:
 
     workload = workload_of(config)
     return workload if isinstance(workload, Function) and workload.dimension == 2 else None
+
+
+def of_it(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes it the function that it is, of a configuration: not where a run starts, nor its
+    noise."""
+    from bench.workloads.functions import Function
+
+    apart = {field.name for field in fields(Function)} - {"_target_"}
+    return {key: value for key, value in config["workload"].items() if key not in apart}
 
 
 def values_at(function: Function, points: Any) -> Numbers:

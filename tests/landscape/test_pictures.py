@@ -192,6 +192,27 @@ def test_a_way_that_cannot_be_read_is_said_and_the_rest_is_reported(
     assert places == {contents.looks["adagrad"].place}
 
 
+def test_ways_through_another_setting_of_the_function_are_left_out(tmp_path: Path) -> None:
+    """Of the start and the noise they may differ."""
+    usual = ["workload=quadratic", "workload.dimension=2", "optimizer.lr=0.1"]
+    own = {
+        "sgd": "workload.condition=10",
+        "momentum": "workload.condition=100",
+        "adam": "workload.condition=10",
+    }
+    runs = [[*usual, f"optimizer={name}", said] for name, said in own.items()]
+    runs[-1] += ["workload.start=[1,2]", "workload.sigma=0.1"]
+    study = train(tmp_path, *[[run] for run in runs])
+    contents = gather(studies.read(study))
+    (tmp_path / "report").mkdir()
+    section = landscapes.section(contents, Gallery(tmp_path / "report"))
+    assert section is not None
+    (panel,) = section.blocks[0].panels
+    assert panel.caption.endswith("left out: momentum at its best setting.")
+    places = {place for place, *_ in json.loads(panel.views[0].points)["points"]}
+    assert places == {contents.looks[name].place for name in ("sgd", "adam")}
+
+
 def test_a_study_without_ways_has_no_such_section(tmp_path: Path) -> None:
     from tests.report.synthetic import write_study
 

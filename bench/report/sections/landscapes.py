@@ -1,6 +1,6 @@
 """Functions of two coordinates: their contours, with the ways of the optimizers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from bench import records
 from bench.errors import BenchError
 from bench.landscape import animation, contours, trajectory
 from bench.landscape.contours import Landscape, Way
-from bench.landscape.surface import plane
+from bench.landscape.surface import of_it, plane
 from bench.report import text
 from bench.report.contents import PAIR, Contents
 from bench.report.page import Block, Gallery, Panel, Section
@@ -53,21 +53,27 @@ def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel | None:
         BenchError: a way, or the record beside it, cannot be read.
     """
     chosen = {BEST: _best(contents, workload), USUAL: _usual(contents, workload)}
-    kept = {
-        label: {name: run for name, run in runs.items() if _keeps_way(contents, run)}
+    configs = {
+        (label, name): records.read(_directory(contents, run) / records.FILE_NAME).config
         for label, runs in chosen.items()
+        for name, run in runs.items()
+        if _keeps_way(contents, run)
     }
-    kept = {label: runs for label, runs in kept.items() if runs}
-    if not kept:
+    if not configs:
         return None
-    some = next(iter(next(iter(kept.values())).values()))
-    config = records.read(_directory(contents, some) / records.FILE_NAME).config
-    function = plane(config)
+    first = next(iter(configs.values()))
+    function = plane(first)
     if function is None:
         return None
+    same = {place for place, config in configs.items() if of_it(config) == of_it(first)}
+    kept = {
+        label: {name: run for name, run in runs.items() if (label, name) in same}
+        for label, runs in chosen.items()
+    }
     ways = {
         label: {name: _way(contents, run) for name, run in runs.items()}
         for label, runs in kept.items()
+        if runs
     }
     landscape = Landscape.of(function, [way for named in ways.values() for way in named.values()])
     name = f"landscape_{workload}"
@@ -81,11 +87,18 @@ def _panel(contents: Contents, gallery: Gallery, workload: str) -> Panel | None:
     seeds = sorted({int(run["seed"]) for runs in kept.values() for run in runs.values()})
     return Panel(
         title=f"{workload}, ways",
-        caption=f"Seed {text.listed(list(map(str, seeds)))}.",
+        caption=f"Seed {text.listed(list(map(str, seeds)))}." + _left_out(configs.keys() - same),
         views=views,
         links=[("Watch them move", gallery.page(moving, name))],
         switch="Setting",
     )
+
+
+def _left_out(others: Set[tuple[str, str]]) -> str:
+    names = sorted({f"{name} at its {label}" for label, name in others})
+    if not names:
+        return ""
+    return f" Of another setting of the function, and left out: {text.listed(names)}."
 
 
 def _best(contents: Contents, workload: str) -> Chosen:
