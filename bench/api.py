@@ -39,7 +39,7 @@ def run(*overrides: str) -> Record:
         job = jobs.plan(composed, jobs.plain_hydra(HydraConfig.get()))
         made.extend([found] if (found := job.finished()) is not None else runs.run_when_free(job))
 
-    with _as_a_command():
+    with as_a_command():
         said = read(["--run", *overrides])
         said.typed = list(overrides)
         carry_out(said, task)
@@ -63,7 +63,7 @@ def sweep(*overrides: str) -> Path:
     Raises:
         BenchError: it cannot be made as configured, or some runs failed.
     """
-    with _as_a_command():
+    with as_a_command():
         study = _study_of(overrides)
     command = [sys.executable, "-m", "bench", "-m", *overrides]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
@@ -101,7 +101,7 @@ def _study_of(overrides: Sequence[str]) -> Path:
 
 
 @contextmanager
-def _as_a_command() -> Iterator[None]:
+def as_a_command() -> Iterator[None]:
     """What ``python -m bench`` sets up, and takes back: where things are found, and Hydra's state,
     which a program may have for itself. Errors are ours."""
     path, variables = list(sys.path), dict(os.environ)

@@ -17,6 +17,7 @@ from bench import interruption, records
 from bench.continuation import StackFiles
 from bench.errors import BenchError
 from bench.holding import Taken, hold
+from bench.landscape import trajectory
 from bench.processes import is_first
 from bench.records import Record
 from bench.settings.identity import digest, record_fields
@@ -25,7 +26,10 @@ from bench.settings.schema import as_yaml
 from bench.settings.workloads import workload_of
 
 KEPT = ("checkpoints", "run.log")  # by a run that goes on
-OUTPUTS = (".hydra", "checkpoints", "metrics.csv", "run.log", "events.out.tfevents.*")
+OUTPUTS = (
+    *(".hydra", "checkpoints", "metrics.csv", "run.log", trajectory.FILE_NAME),
+    "events.out.tfevents.*",
+)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 WAIT = 0.5  # seconds, between two looks at a run that another process makes
 

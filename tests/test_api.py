@@ -89,7 +89,7 @@ def test_a_sweep_that_has_no_study_is_not_started(
 
 
 def test_where_a_sweep_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with api._as_a_command():
+    with api.as_a_command():
         where = {
             said: api._study_of(said.split())
             for said in (

@@ -23,7 +23,7 @@ import pytest
 from hydra import initialize_config_dir
 
 import bench
-from bench import api, records, runs, second_order, taylor, theory
+from bench import api, maps, records, runs, second_order, taylor, theory
 from bench import curvature as curvature_command
 from bench import slices as slices_command
 from bench.board import by_short_names
@@ -151,6 +151,8 @@ def typed(
                 assert taylor.main([*arguments, "--examples", "4"]) == 0
             case ["python", "-m", "bench.second_order"]:
                 assert {*second_order.SIZES} == {*costs.METHODS}  # it takes a minute
+            case ["python", "-m", "bench.maps", *arguments]:
+                assert maps.main([*arguments, "--grid", "4", "--steps", "3"]) == 0
             case ["python", "-m", "bench.gradcheck", *_]:
                 with initialize_config_dir(str(CONF), version_base="1.3"):
                     assert check("linear_regression").passed  # all take a minute
@@ -202,7 +204,7 @@ def test_what_a_page_says_can_be_typed(
     def swept(*overrides: str) -> Path:
         """In place of `bench.sweep`, whose process of its own would fetch the true data."""
         typed(shlex.join(["bench", "-m", *overrides]))
-        with api._as_a_command():
+        with api.as_a_command():
             return api._study_of(overrides)
 
     monkeypatch.setattr(bench, "sweep", swept, raising=False)

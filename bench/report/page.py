@@ -57,12 +57,19 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Views of the same; ``optimizer`` where all of it is about that one."""
+    """Views of the same; ``optimizer`` where all of it is about that one.
+
+    Attributes:
+        links: to files beside the page: what they are called, and their names.
+        switch: in what the views differ.
+    """
 
     title: str
     caption: str
     views: list[View]
     optimizer: str = ""
+    links: Sequence[tuple[str, str]] = ()
+    switch: str = "Horizontal axis"
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ class Gallery:
 
     def figure(self, drawing: style.Drawing, name: str, *, title: str, label: str = "") -> View:
         """Saves a figure and what it shows, under ``name`` as far as a file may be called so."""
-        name = self._free(re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:LONGEST_NAME])
+        name = self._free(plain(name))
         svg = style.save(drawing, self.directory / name, title=title)
         self.titles[name] = title
         self.csv(drawing.table(), name)
@@ -163,11 +170,22 @@ class Gallery:
         plain.to_csv(self.directory / f"{name}.csv", index=False)
         return f"{name}.csv"
 
+    def page(self, html: str, name: str) -> str:
+        """Saves a page of its own."""
+        file = f"{plain(name)}.html"
+        (self.directory / file).write_text(html, encoding="utf-8")
+        return file
+
     def _free(self, name: str) -> str:
         """``name``, with a number where another figure's is the same on some file system."""
         taken = {other.casefold() for other in self.titles}
         names = (f"{name}_{i}" if i > 1 else name for i in count(1))
         return next(free for free in names if free.casefold() not in taken)
+
+
+def plain(name: str) -> str:
+    """As far as a file may be called so."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:LONGEST_NAME]
 
 
 def no_formula(value: Any) -> Any:

@@ -230,7 +230,7 @@ class Drawing(Figure):
         return {"names": names, "points": told}
 
 
-ORDER = ("x", "y", "value", "low", "high", "diverged")  # of the columns of what is noted
+ORDER = ("step", "x", "y", "value", "low", "high", "diverged")  # of the columns of what is noted
 
 
 def _short(value: Any) -> Any:

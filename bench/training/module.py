@@ -19,6 +19,7 @@ from bench.training.executions import Executions
 from bench.training.plan import Plan
 from bench.training.recorder import Recorder
 from bench.training.step import Captured, Step
+from bench.training.ways import Way, is_kept
 from bench.workloads.workload import Batch, Workload
 
 
@@ -38,6 +39,7 @@ class Member:
         stopped: its metric was not better than before for ``trainer.patience`` validations.
         best: the best value of the metric so far, times its sign, so that more is better.
         waited: validations since then.
+        way: where it has been, of a workload that has one to keep.
     """
 
     config: Mapping[str, Any]
@@ -51,6 +53,7 @@ class Member:
     stopped: bool = False
     best: float = -inf
     waited: int = 0
+    way: Way | None = None
 
     @property
     def over(self) -> bool:
@@ -120,6 +123,7 @@ class TrainingModule(pl.LightningModule):
         self.resumed_at: int | None = None
         self.interruptions = 0
         self.resumed: Mapping[str, Any] | None = None
+        self.keeps_way = False
 
     # -- what a subclass says ----------------------------------------------------------------
 
@@ -149,6 +153,10 @@ class TrainingModule(pl.LightningModule):
 
     def place(self, *, evaluated: bool) -> None:
         """Puts the weights where they are evaluated, or where they are trained."""
+
+    def whereabouts(self) -> Tensor:
+        """The parameter that the workload's `way` names, for each running member, [K, d]."""
+        raise NotImplementedError
 
     # -- set-up ------------------------------------------------------------------------------
 
@@ -195,6 +203,14 @@ class TrainingModule(pl.LightningModule):
         if self.resumed is not None:
             resumption.set_random_state(self.resumed, self.device)
         self.choose_step()
+        if self.workload.way:
+            self._keep_ways(self.whereabouts())
+
+    def _keep_ways(self, starts: Tensor) -> None:
+        self.keeps_way = is_kept(starts.shape[1], self.plan.total_steps)
+        for member, start in zip(self.running, starts, strict=True):
+            if not self.steps_done or not self.keeps_way:
+                member.way = Way.of(start) if self.keeps_way else None
 
     def choose_step(self) -> None:
         """Once, and again for a stack that has shrunk."""
@@ -224,9 +240,12 @@ class TrainingModule(pl.LightningModule):
         started = time.perf_counter()
         self.place(evaluated=False)
         first, members, values, norms = self.steps_done, self.running, [], []
+        been: list[Tensor] = []
         for step, indices in enumerate(batches, first):
             values.append(self.take_step(indices, step))
             norms.append(self.norms())
+            if self.keeps_way:
+                been.append(self.whereabouts().detach().clone())
             if self.checkpoints is not None and interruption.asked() is not None:
                 break
         self.steps_done += len(values)
@@ -235,9 +254,12 @@ class TrainingModule(pl.LightningModule):
         lightning.name_step(self.trainer, self.steps_done)
         losses = self._mean_over_processes(torch.stack(values)).tolist()  # [S, K], waits for all
         self.train_seconds += time.perf_counter() - started
-        for member, own in zip(members, zip(*losses, strict=True), strict=True):
+        ways = torch.stack(been, 1).cpu() if been else [None] * len(members)  # [K, S, d]
+        for member, own, way in zip(members, zip(*losses, strict=True), ways, strict=True):
             if not member.over:
                 self._follow(member, first, own, norms)
+                if member.way is not None and way is not None:
+                    member.way.go(way[: member.steps - first])
         self._end_what_is_over()
         if self.steps_done in self.plan.curved:
             self._measure_curvature()

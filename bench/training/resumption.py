@@ -31,6 +31,7 @@ from bench.continuation import CHECKPOINT
 from bench.errors import BenchError
 from bench.interruption import Interrupted
 from bench.training.rows import Rows
+from bench.training.ways import Way
 
 if TYPE_CHECKING:
     from bench.training.module import TrainingModule
@@ -195,6 +196,7 @@ def state(module: TrainingModule) -> dict[str, Any]:
             | {
                 "reason": member.recorder and member.recorder.reason,
                 "rows": member.recorder and member.recorder.rows.state(),
+                "way": member.way and member.way.points(),
             }
             for member in module.members
         ],
@@ -207,6 +209,7 @@ def adopt(module: TrainingModule, saved: Mapping[str, Any]) -> None:
     for member, own in zip(module.members, saved["members"], strict=True):
         for name in MEMBER:
             setattr(member, name, own[name])
+        member.way = None if own["way"] is None else Way([own["way"].clone()])
         if member.diverged and member.recorder is not None:
             member.recorder.status, member.recorder.reason = "diverged", own["reason"]
     for name in TRAINING:

@@ -296,6 +296,9 @@ class Run:
             module.remark()
         if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
             module.save_weights()
+        for member in members:
+            if member.way is not None and member.recorder is not None:
+                member.way.write(member.recorder.directory)
         records = [
             member.recorder.finish(
                 steps=member.steps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -88,6 +88,13 @@ class SoloModule(TrainingModule):
 
     def weights_now(self) -> Iterator[tuple[Member, Sequence[Tensor]]]:
         yield self.members[0], self.weights
+
+    def whereabouts(self) -> Tensor:
+        return self._at.reshape(1, -1)
+
+    @cached_property
+    def _at(self) -> Tensor:
+        return self.model.get_parameter(self.workload.way)
 
     def norms(self) -> Mapping[str, float]:
         return self._norms

@@ -13,6 +13,8 @@ from torch.func import stack_module_state, vmap
 
 from bench.continuation import CHECKPOINT
 from bench.errors import BenchError
+from bench.landscape import trajectory
+from bench.settings.schema import total_steps
 from bench.settings.workloads import workload_of
 from bench.training import resumption
 from bench.training.module import Member, TrainingModule
@@ -122,6 +124,9 @@ class StackModule(TrainingModule):
 
     def make_step(self) -> Step:
         return StackStep(self)
+
+    def whereabouts(self) -> Tensor:
+        return self.parameters_now[self.names.index(self.workload.way)].flatten(1)
 
     def sums(self, batch: Batch) -> Mapping[str, Tensor]:
         parameters = dict(zip(self.names, self.parameters_now, strict=True))
@@ -250,8 +255,10 @@ def as_one(values: Sequence[Any]) -> Any:
 
 def bytes_per_run(config: Mapping[str, Any]) -> int:
     """An estimate of the memory that one run of a stack takes: its parameters with gradients, state
-    and temporaries, and every layer's output, forward and backward."""
+    and temporaries, every layer's output, forward and backward, and its way if it keeps one."""
     workload = workload_of(config)
     weights, outputs = workload.extent()
     batch = workload.train_size if workload.batch_size == "full" else int(workload.batch_size)
-    return 4 * (8 * weights + 2 * batch * (outputs + workload.example_size()))
+    way = weights * (total_steps(config) + 1) if workload.way else 0
+    kept = way if way <= trajectory.MOST else 0
+    return 4 * (8 * weights + 2 * batch * (outputs + workload.example_size()) + kept)

@@ -63,6 +63,7 @@ class Function(Workload):
 
     metrics = (Metric("value", of=mean_loss), Metric("distance"))
     varies = ("start", "spread")
+    way = "at"
     batch_size = 1
     sampling = "replacement"
 
@@ -299,6 +300,7 @@ class QuadraticDeep(Arrays):
 
     metrics = (Metric("value", of=mean_loss), Metric("distance"))
     inputs = ()
+    way = "at"
 
     @property
     def _sizes(self) -> Mapping[str, int]:

@@ -97,6 +97,11 @@ def _check_parameters(workload: Workload, model: nn.Module) -> None:
                 f"workload={workload.name}: {name} of its model requires no gradient; what is not "
                 "trained is a buffer"
             )
+    if workload.way and parameters.get(workload.way) is None:
+        raise BenchError(
+            f"workload={workload.name}: way names {workload.way}, which is none of its model's "
+            f"parameters ({', '.join(parameters)})"
+        )
 
 
 def _check_metrics(workload: Workload) -> None:

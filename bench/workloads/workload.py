@@ -60,6 +60,8 @@ class Workload:
         loss_unit: of what `losses` gives, such as nats.
         varies: its keys in which runs of one stack may differ, beside the seed: nothing of what the
             model computes follows from them, or it is given to each run.
+        way: the parameter, ``[d]``, of which a run keeps where it is after every step: of what is a
+            picture of the run. Empty for none, which costs nothing.
         evaluation_batch: examples that are evaluated at a time.
         evaluation_batch_of_stacks: the same where runs are evaluated together, over all of them.
     """
@@ -72,6 +74,7 @@ class Workload:
     inputs: ClassVar[Sequence[str]] = ()
     loss_unit: ClassVar[str] = ""
     varies: ClassVar[Sequence[str]] = ()
+    way: ClassVar[str] = ""
     evaluation_batch: ClassVar[int] = 1000
     evaluation_batch_of_stacks: ClassVar[int] = 8000
 
