@@ -184,7 +184,7 @@ def _of_other_choices(key: str, name: str) -> str:
 
 def _declared() -> Iterator[tuple[str, str, dict[str, set[str]]]]:
     """Where keys stand, what chooses which there are, and those of each choice."""
-    from bench.workloads.images import CNN, MLP
+    from bench.workloads.classifiers import CNN, MLP
 
     models = {"mlp": MLP, "cnn": CNN}
     yield "optimizer", "optimizer", {own: {*RULES[own].hyperparameters, *OPTIONS} for own in RULES}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.metrics import Metric
 from bench.settings.fields import accepts
-from bench.workloads.images import ImageClassifier
+from bench.workloads.classifiers import ImageClassifier
 from bench.workloads.workload import Arrays, Examples, Workload
 
 if TYPE_CHECKING:
