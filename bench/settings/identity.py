@@ -33,7 +33,10 @@ NEUTRAL = frozenset(
 
 # Numbers of these groups may have a better value, but for those that say what is measured.
 TUNABLE = ("optimizer", "schedule", "workload", "trainer.ema_decay")
-NOT_TUNABLE = ("workload.target", "workload.val_size", "workload.split_seed")
+NOT_TUNABLE = tuple(
+    f"workload.{key}"
+    for key in ("target", "val_size", "split_seed", "examples", "label_noise", "spread_decades")
+)
 
 # Keys that came later, with what was done before: so set, they leave a run what it was.
 ADDED: Mapping[str, Any] = {
@@ -43,6 +46,10 @@ ADDED: Mapping[str, Any] = {
     "trainer.callbacks": [],
     "trainer.evaluations": None,
     "workload.label_smoothing": 0.0,
+    "workload.spread_decades": None,
+    "workload.examples": None,
+    "workload.label_noise": 0.0,
+    "workload.model.kernel_size": 3,
     "workload._target_": "bench.workloads.ImageClassifier",
 }
 

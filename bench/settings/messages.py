@@ -184,14 +184,13 @@ def _of_other_choices(key: str, name: str) -> str:
 
 def _declared() -> Iterator[tuple[str, str, dict[str, set[str]]]]:
     """Where keys stand, what chooses which there are, and those of each choice."""
-    from bench.workloads.classifiers import CNN, MLP
+    from bench.workloads.classifiers import FAMILIES
 
-    models = {"mlp": MLP, "cnn": CNN}
     yield "optimizer", "optimizer", {own: {*RULES[own].hyperparameters, *OPTIONS} for own in RULES}
     yield "schedule", "schedule", {own: {*SCHEDULES[own].declarations()} for own in SCHEDULES}
     yield (
         *("workload.model", "workload.model.family"),
-        {own: {field.name for field in fields(kind)} for own, kind in models.items()},
+        {own: {field.name for field in fields(kind)} for own, kind in FAMILIES.items()},
     )
 
 

@@ -12,6 +12,7 @@ from bench.workloads.classifiers import ImageClassifier
 from bench.workloads.workload import Arrays, Examples, Workload
 
 if TYPE_CHECKING:
+    from bench.workloads.autoencoder import Autoencoder
     from bench.workloads.functions import (
         AbsSum,
         Beale,
@@ -25,15 +26,18 @@ if TYPE_CHECKING:
         Rosenbrock,
         Saddle,
     )
+    from bench.workloads.heavy_tailed import HeavyTailed
     from bench.workloads.regression import LinearRegression
     from bench.workloads.text import TextModel
 
 __all__ = [
     "AbsSum",
     "Arrays",
+    "Autoencoder",
     "Beale",
     "Examples",
     "Function",
+    "HeavyTailed",
     "Himmelblau",
     "ImageClassifier",
     "LinearRegression",
@@ -51,9 +55,11 @@ __all__ = [
 ]
 
 WHERE = {
+    "Autoencoder": "bench.workloads.autoencoder",
     "AbsSum": "bench.workloads.functions",
     "Beale": "bench.workloads.functions",
     "Function": "bench.workloads.functions",
+    "HeavyTailed": "bench.workloads.heavy_tailed",
     "Himmelblau": "bench.workloads.functions",
     "LinearRegression": "bench.workloads.regression",
     "Plateau": "bench.workloads.functions",

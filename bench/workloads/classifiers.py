@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.metrics import Metric
 from bench.settings import paths
 from bench.settings.fields import accepts, each, section
-from bench.workloads.images import Images, obtained
+from bench.workloads.images import Images
 from bench.workloads.workload import count
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ INITIALISATION = ("init", "init_std", "init_bias")
 
 @dataclass
 class Model:
-    family: str = accepts(MISSING, None, "mlp", "cnn")
+    family: str = accepts(MISSING, None, "mlp", "cnn", "resnet")
     init: str = accepts(
         "default", None, "default", "kaiming", "xavier", "truncated_normal", "normal", "zeros"
     )
@@ -47,9 +47,18 @@ class MLP(Model):
 class CNN(Model):
     family: str = accepts("cnn", None, "cnn")
     channels: list[int] = each("[1, inf)")
+    kernel_size: int = accepts(3, "[1, inf)", kind=int)
 
 
-FAMILIES: Mapping[Any, type[Model]] = {"mlp": MLP, "cnn": CNN}
+@dataclass
+class ResNet(Model):
+    family: str = accepts("resnet", None, "resnet")
+    channels: list[int] = each("[1, inf)")
+    blocks: int = accepts(1, "[1, inf)", kind=int)
+    augment: bool = False
+
+
+FAMILIES: Mapping[Any, type[Model]] = {"mlp": MLP, "cnn": CNN, "resnet": ResNet}
 
 
 class ImageClassifier(Images):
@@ -84,13 +93,19 @@ class ImageClassifier(Images):
     def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
         return (Metric("accuracy", "fraction", True, 1 / self.shape.classes, correct),)
 
+    def check(self) -> None:
+        super().check()
+        size = self.model.get("kernel_size", 1)
+        if self.model.get("family") == "cnn" and size % 2 == 0:
+            raise BenchError(f"workload.model.kernel_size={size}: must be odd")
+
     # -- model and loss ----------------------------------------------------------------------
 
     @property
     def memory_format(self) -> torch.memory_format:
         import torch
 
-        convolves = self.model.get("family") == "cnn"
+        convolves = self.model.get("family") in ("cnn", "resnet")
         return torch.channels_last if convolves else torch.contiguous_format
 
     @property
@@ -101,6 +116,7 @@ class ImageClassifier(Images):
         """The model as its constructors leave it."""
         from bench.workloads.cnn import cnn
         from bench.workloads.mlp import mlp
+        from bench.workloads.resnet import resnet
 
         options = {key: value for key, value in self.model.items() if key not in INITIALISATION}
         if "_target_" in options:
@@ -108,7 +124,7 @@ class ImageClassifier(Images):
             kind = paths.found("workload.model._target_", target)
             offered = {"image_shape": self.shape.image_shape, "classes": self.shape.classes}
             return paths.called("workload.model", target, kind, options, offered)
-        build = {"mlp": mlp, "cnn": cnn}[options.pop("family")]
+        build = {"mlp": mlp, "cnn": cnn, "resnet": resnet}[options.pop("family")]
         return build(self.shape.image_shape, self.shape.classes, **options)  # type: ignore[operator]
 
     def build(self, seed: int) -> nn.Module:
@@ -172,18 +188,21 @@ class ImageClassifier(Images):
         was trained on."""
         from bench.workloads.scaled import Scaled
 
+        make, *arguments = self.made_by
         return Scaled.of(
             model,
-            obtained(self.dataset, self.data_dir),
+            make(*arguments),
             val_size=self.val_size,
             split_seed=self.split_seed,
+            examples=self.examples,
             feature_scaling=cast("FeatureScaling", self.feature_scaling),
+            spread_decades=self.spread_decades,
         )
 
     # -- stacks ------------------------------------------------------------------------------
 
     def stacks(self) -> str | None:
-        if "_target_" in self.model:
+        if self.model.get("family") not in ("mlp", "cnn"):
             return super().stacks()
         return "dropout draws from one random stream" if self.model["dropout"] > 0 else None
 

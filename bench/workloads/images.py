@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 from bench.data import IMAGES
 from bench.errors import BenchError
@@ -37,10 +37,17 @@ class Images(Examples):
 
     Attributes:
         dataset: one of ours, or the path of a function that gives a `bench.data.Dataset`.
+        spread_decades: of ``feature_scaling=spread``, between the largest and the smallest factor
+            of a pixel; None for 4.
+        examples: of the training split that are trained on; None for all.
+        label_noise: share of the training labels that are wrong.
     """
 
     dataset: str = "mnist"
-    feature_scaling: str = accepts("channel", None, "none", "unit", "channel", "feature")
+    feature_scaling: str = accepts("channel", None, "none", "unit", "channel", "feature", "spread")
+    spread_decades: Optional[float] = accepts(None, "[0, 30]")  # noqa: UP045
+    examples: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
+    label_noise: float = accepts(0.0, "[0, 1]")
     val_size: int = accepts(5000, "[0, inf)", kind=int)
     split_seed: int = accepts(0, "[0, inf)", kind=int)
 
@@ -66,6 +73,16 @@ class Images(Examples):
                 f"workload.val_size={self.val_size}: must leave training samples; "
                 f"{self.dataset} has {self.shape.train_size}"
             )
+        if self.examples is not None and self.examples > self.train_size:
+            raise BenchError(
+                f"workload.examples={self.examples}: at most the {self.train_size:,} training "
+                f"samples that workload.val_size={self.val_size} leaves"
+            )
+        if self.spread_decades is not None and self.feature_scaling != "spread":
+            raise BenchError(
+                f"workload.spread_decades={self.spread_decades}: needs "
+                "workload.feature_scaling=spread"
+            )
         super().check()
 
     @property
@@ -80,19 +97,27 @@ class Images(Examples):
         if self.data is not None:
             return len(getattr(self.data, split) or ())
         train = self.shape.train_size - self.val_size
+        train = train if self.examples is None else min(train, self.examples)
         return {"train": train, "val": self.val_size, "test": self.shape.test_size}[split]
 
     @property
     def source(self) -> Specification | None:
         return IMAGES.get(self.dataset)
 
+    @property
+    def made_by(self) -> tuple[Any, ...]:
+        """The function that gives the data set, and what it is called with."""
+        return obtained, self.dataset, self.data_dir
+
     def load(self, place: Place) -> None:
         self.data = prepared(  # type: ignore[misc]
-            self.dataset,
-            self.data_dir,
+            self.made_by,
             feature_scaling=self.feature_scaling,
+            spread_decades=self.spread_decades,
             val_size=self.val_size,
             split_seed=self.split_seed,
+            examples=self.examples,
+            label_noise=self.label_noise,
             device=place.device,
             memory_format=self.memory_format,
             dtype=place.dtype,
@@ -140,8 +165,7 @@ def _own(path: str) -> Dataset:
 
 @functools.lru_cache(maxsize=1)
 def prepared(
-    dataset: str,
-    data_dir: Path | None,
+    made_by: tuple[Any, ...],
     *,
     dtype: torch.dtype,
     full_batch: bool,
@@ -152,7 +176,8 @@ def prepared(
 
     from bench import data
 
-    loaded = obtained(dataset, data_dir)
+    make, *arguments = made_by
+    loaded = make(*arguments)
     if dtype == torch.float32:
         return data.prepare(loaded, train_in_place=not full_batch, **options)
     splits = data.prepare(loaded, **options)
