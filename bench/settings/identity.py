@@ -7,9 +7,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from bench.settings.workloads import problem_keys
 
 LONGEST_NAME = 120
 
@@ -33,10 +35,7 @@ NEUTRAL = frozenset(
 
 # Numbers of these groups may have a better value, but for those that say what is measured.
 TUNABLE = ("optimizer", "schedule", "workload", "trainer.ema_decay")
-NOT_TUNABLE = tuple(
-    f"workload.{key}"
-    for key in ("target", "val_size", "split_seed", "examples", "label_noise", "spread_decades")
-)
+NOT_TUNABLE = ("workload.target", "workload.val_size", "workload.split_seed")
 
 # Keys that came later, with what was done before: so set, they leave a run what it was.
 ADDED: Mapping[str, Any] = {
@@ -112,13 +111,13 @@ def run_directory(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pat
     )
 
 
-def hyperparameters(config: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers a study may vary: by their own names, those of the schedule as
-    ``schedule.<name>``."""
+def hyperparameters(config: Mapping[str, Any], problem: Collection[str] = ()) -> dict[str, float]:
+    """The numbers a study may vary, without the keys of ``problem``: by their own names, those of
+    the schedule as ``schedule.<name>``."""
     return {
         plain_name(key): value
         for key, value in leaves(config)
-        if is_tunable(key) and _is_number(value)
+        if is_tunable(key) and key not in problem and _is_number(value)
     }
 
 
@@ -166,6 +165,7 @@ def record_fields(
     search: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The fields of a record that are known before the run starts."""
+    problem = problem_keys(config)
     return {
         "id": digest(config),
         "study": config["study"],
@@ -173,7 +173,8 @@ def record_fields(
         "optimizer": config["optimizer"]["name"],
         "schedule": config["schedule"]["name"],
         "seed": config["seed"],
-        "hyperparameters": hyperparameters(config),
+        "hyperparameters": hyperparameters(config, problem),
+        "problem": problem,
         "config": dict(config),
         "overrides": list(overrides),
         "search": search,

@@ -27,7 +27,7 @@ class Autoencoder(Images):
     """
 
     hidden_sizes: list[int] = each("[1, inf)")
-    loss: str = accepts("cross_entropy", None, "cross_entropy", "squared_error")
+    loss: str = accepts("cross_entropy", None, "cross_entropy", "squared_error", problem=True)
     init: str = accepts("default", None, "default", "kaiming", "xavier")
     feature_scaling: str = accepts("unit", None, "unit")
 

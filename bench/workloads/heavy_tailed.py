@@ -44,8 +44,8 @@ class HeavyTailed(ImageClassifier):
     """
 
     dataset: str = accepts("mnist", None, "mnist", "fashion_mnist")
-    classes: int = accepts(650, "[10, 1280]", kind=int)
-    tail: float = accepts(1.0, "[0, 4]")
+    classes: int = accepts(650, "[10, 1280]", kind=int, problem=True)
+    tail: float = accepts(1.0, "[0, 4]", problem=True)
     val_size: int = accepts(4000, "[0, inf)", kind=int)
 
     @property

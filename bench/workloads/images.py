@@ -45,9 +45,9 @@ class Images(Examples):
 
     dataset: str = "mnist"
     feature_scaling: str = accepts("channel", None, "none", "unit", "channel", "feature", "spread")
-    spread_decades: Optional[float] = accepts(None, "[0, 30]")  # noqa: UP045
-    examples: Optional[int] = accepts(None, "[1, inf)", kind=int)  # noqa: UP045
-    label_noise: float = accepts(0.0, "[0, 1]")
+    spread_decades: Optional[float] = accepts(None, "[0, 30]", problem=True)  # noqa: UP045
+    examples: Optional[int] = accepts(None, "[1, inf)", kind=int, problem=True)  # noqa: UP045
+    label_noise: float = accepts(0.0, "[0, 1]", problem=True)
     val_size: int = accepts(5000, "[0, inf)", kind=int)
     split_seed: int = accepts(0, "[0, inf)", kind=int)
 
