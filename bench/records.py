@@ -65,6 +65,8 @@ class Record:
         workload, optimizer, schedule: their configured names.
         hyperparameters: the numbers a study may vary, by their configuration key without the
             group: ``lr``, ``weight_decay``, ``batch_size``, ...
+        problem: the configuration keys that say what was minimised, not how; absent in records from
+            before there was this field.
         status: ``diverged`` when the loss stopped being finite, ``failed`` on any other error.
         reason: why it did not complete, else None.
         steps, epochs: optimizer steps taken; epochs completed (a fraction if one was cut short).
@@ -104,6 +106,7 @@ class Record:
     schedule: Name
     seed: Count
     hyperparameters: dict[str, Number]
+    problem: list[str] = field(default_factory=list)
     status: Status
     reason: str | None = None
     steps: Count = 0

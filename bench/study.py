@@ -86,8 +86,10 @@ class Study:
             ``target/…``, ``timing/…``; ``metric``, the one that selects, which all runs of a
             workload share, and ``floor/…`` as ``selection.judged`` has them. What a run does not
             have is missing (NaN).
-        lengths: of each workload that runs were given different lengths for, its names in
-            ``runs`` by length.
+        variants: of each workload whose runs minimised different things (a quadratic of condition
+            10, and of 100), its names in ``runs`` by what differs.
+        lengths: of each workload (by its name in ``runs`` but for that) that runs were given
+            different lengths for, its names in ``runs`` by length.
         metrics: of each workload (by its name in ``runs`` but for that) whose runs disagree about
             what they are judged by, its names in ``runs`` by metric.
         units: of everything measured, by its name without the split.
@@ -109,6 +111,7 @@ class Study:
 
     directory: Path
     runs: pd.DataFrame
+    variants: dict[str, dict[str, str]] = field(default_factory=dict)
     lengths: dict[str, dict[str, str]]
     metrics: dict[str, dict[str, str]]
     units: dict[str, str]
@@ -151,6 +154,7 @@ def read(directory: Path) -> Study:
     problems: list[str] = []
     rows: list[dict[str, Any]] = []
     configs: list[dict[str, Any]] = []
+    problem: set[str] = set()
     environments: dict[str, int] = defaultdict(int)
     commands: Counter[tuple[str, ...]] = Counter()
     seen: dict[str, Path] = {}
@@ -172,6 +176,7 @@ def read(directory: Path) -> Study:
         shown = _printable(vars(record))
         rows.append(_row(shown) | {"directory": str(run_directory.relative_to(directory))})
         configs.append(_flat(shown["config"]))
+        problem.update(shown["problem"])
         units |= shown["units"] | {shown["metric"]["name"]: shown["metric"]["unit"]}
         about = {
             key: value
@@ -184,6 +189,7 @@ def read(directory: Path) -> Study:
             commands[tuple(command)] += 1
         if checksum := shown["environment"].get("data"):
             data[shown["workload"]].setdefault(str(checksum))
+    variants = _tell_apart(rows, _problems(rows, configs, sorted(problem)), "with")
     lengths = _tell_apart(rows, list(map(_length, configs)), "for")
     metrics = _tell_apart(rows, _metrics(rows), "by")
     runs = pd.DataFrame(rows, columns=None if rows else [*RUN_COLUMNS, "trial", "directory"])
@@ -192,6 +198,7 @@ def read(directory: Path) -> Study:
     return Study(
         directory=directory,
         runs=selection.judged(runs.reset_index(drop=True)),
+        variants=variants,
         lengths=lengths,
         metrics=metrics,
         units=units,
@@ -384,6 +391,23 @@ def _tell_apart(
         if row["workload"] in names:
             row["workload"] = names[row["workload"]][label]
     return names
+
+
+def _problems(
+    rows: list[dict[str, Any]], configs: list[dict[str, Any]], keys: Sequence[str]
+) -> list[str]:
+    """What each run minimised, as far as it is not the same in all runs of its workload."""
+    said: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for row, config in zip(rows, configs, strict=True):
+        for key in keys:
+            said[row["workload"]][key].add(config.get(key))
+
+    def label(row: dict[str, Any], config: dict[str, Any]) -> str:
+        varying = [key for key in keys if len(said[row["workload"]][key]) > 1]
+        told = (f"{identity.plain_name(key)} {_text(config.get(key))}" for key in varying)
+        return ", ".join(told)
+
+    return [label(row, config) for row, config in zip(rows, configs, strict=True)]
 
 
 def _metrics(rows: list[dict[str, Any]]) -> list[str]:

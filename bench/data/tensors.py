@@ -15,8 +15,13 @@ from bench.errors import BenchError
 from bench.kernels import gather
 from bench.kernels.gather import ByteSplit
 
-FeatureScaling = Literal["none", "unit", "channel", "feature"]
+FeatureScaling = Literal["none", "unit", "channel", "feature", "spread"]
 Sampling = Literal["shuffle", "replacement", "sequential"]
+
+SPREAD_DECADES = 4.0  # between the largest and the smallest factor, unless said otherwise
+
+# What a seed draws beside the split, each from a stream of its own.
+LABELS, FACTORS = 1, 2
 
 # Sums of so many squared bytes stay below 2**24: exact in float32, in any order, on any device.
 EXACT_SUM = 2**24 // 255**2
@@ -84,6 +89,9 @@ def prepare(
     feature_scaling: FeatureScaling,
     val_size: int,
     split_seed: int,
+    examples: int | None = None,
+    label_noise: float = 0.0,
+    spread_decades: float | None = None,
     device: torch.device | str,
     memory_format: torch.memory_format = torch.contiguous_format,
     train_in_place: bool = False,
@@ -95,16 +103,27 @@ def prepare(
 
     `unit` scales to 0-1. `channel` and `feature` standardise by the mean and standard deviation of
     each channel or pixel over the training split; a pixel that is constant there becomes 0
-    everywhere.
+    everywhere. `spread` is `channel`, each pixel then times a factor of its own, 10 to the power of
+    a uniform draw over `spread_decades` with mean 0.
+
+    Of the training images the first `examples` of an order are kept, or all; that share
+    `label_noise` of their labels is replaced, each by another one, any of them as likely. Split,
+    order, labels and factors follow from `split_seed` alone.
 
     Raises:
-        BenchError: `val_size` leaves no training image.
+        BenchError: `val_size` or `examples` leave no training image.
     """
     val_index, train_index = (
-        part.to(device) for part in parts(dataset, val_size=val_size, split_seed=split_seed)
+        part.to(device)
+        for part in parts(dataset, val_size=val_size, split_seed=split_seed, examples=examples)
     )
     source = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
     shift, divisor = scaling(source.images, train_index, feature_scaling)
+    if feature_scaling == "spread":
+        divisor = divisor / factors(source.images.shape[1:], split_seed, spread_decades).to(device)
+    train_labels = with_noise(
+        source.labels.index_select(0, train_index), label_noise, dataset.classes, split_seed
+    )
 
     def scale(split: Split) -> Split:
         images = split.images.to(device).to(torch.float32, memory_format=memory_format)
@@ -118,18 +137,21 @@ def prepare(
         train = ByteSplit(
             source.images,
             train_index,
-            source.labels.index_select(0, train_index),
+            train_labels,
             of_each_feature(shift),
             of_each_feature(divisor),
         )
     else:
-        train = scale(Split(*source.batch(train_index)))
+        train = scale(Split(source.batch(train_index)[0], train_labels))
     val = scale(Split(*source.batch(val_index))) if val_size else None
     return Prepared(train, val, scale(dataset.test))
 
 
-def parts(dataset: Dataset, *, val_size: int, split_seed: int) -> tuple[Tensor, Tensor]:
-    """The places, in order, of the training images set aside for validation, and of the others."""
+def parts(
+    dataset: Dataset, *, val_size: int, split_seed: int, examples: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The places, in order, of the training images set aside for validation, and of the others, or
+    of as many of them as `examples` says."""
     size = len(dataset.train)
     if not 0 <= val_size < size:
         raise BenchError(
@@ -137,12 +159,31 @@ def parts(dataset: Dataset, *, val_size: int, split_seed: int) -> tuple[Tensor, 
             f"so 0 to {size - 1:,} can be set aside"
         )
     order = torch.randperm(size, generator=generator(split_seed))
-    val, train = (part.sort().values for part in order.tensor_split([val_size]))
+    val, train = (part.sort().values for part in (order[:val_size], order[val_size:][:examples]))
     return val, train
 
 
+def with_noise(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
+    """`labels` [N], of which that share, rounded, is replaced by other ones."""
+    if share == 0:
+        return labels
+    draws = generator(seed, LABELS)
+    places = torch.randperm(len(labels), generator=draws)[: round(share * len(labels))]
+    away = torch.randint(1, classes, (len(places),), generator=draws)
+    places, away = places.to(labels.device), away.to(labels.device)
+    return labels.index_add(0, places, away) % classes
+
+
+def factors(shape: torch.Size, seed: int, decades: float | None = None) -> Tensor:
+    """What `spread` multiplies each pixel with: of an image's shape, float32."""
+    drawn = torch.rand(shape, generator=generator(seed, FACTORS), dtype=torch.float64)
+    decades = SPREAD_DECADES if decades is None else decades
+    return (10 ** ((drawn - 0.5) * decades)).float()
+
+
 def scaling(images: Tensor, index: Tensor, method: FeatureScaling) -> tuple[Tensor, Tensor]:
-    """What to subtract from images [N, C, H, W], and what then to divide by; float32.
+    """What to subtract from images [N, C, H, W], and what then to divide by; float32. Of `spread`
+    without the factors.
 
     The statistics are those of the images at `index`. The sums behind them are exact, hence the
     same on every device.
@@ -153,7 +194,7 @@ def scaling(images: Tensor, index: Tensor, method: FeatureScaling) -> tuple[Tens
     if method in ("none", "unit"):
         maximum = 1.0 if method == "none" else 255.0
         return torch.zeros((), device=images.device), torch.full((), maximum, device=images.device)
-    if method not in ("channel", "feature"):
+    if method not in ("channel", "feature", "spread"):
         raise BenchError(
             f"feature_scaling={method!r}: expected one of {', '.join(get_args(FeatureScaling))}"
         )
@@ -163,7 +204,7 @@ def scaling(images: Tensor, index: Tensor, method: FeatureScaling) -> tuple[Tens
         total += pixels.sum(0).long()
         squares += pixels.square_().sum(0).long()
     count = len(index)
-    if method == "channel":
+    if method in ("channel", "spread"):
         count *= total[0].numel()
         total, squares = (sums.sum((1, 2), keepdim=True) for sums in (total, squares))  # [C, 1, 1]
     mean = total.cpu().double() / count

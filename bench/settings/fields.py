@@ -14,12 +14,18 @@ def accepts(
     *choices: str,
     kind: type = float,
     none: bool = False,
+    problem: bool = False,
 ) -> Any:
     """A field with a default and what is accepted: an interval or one of some choices; and None,
-    where that is the default or ``none`` says so."""
+    where that is the default or ``none`` says so.
+
+    Args:
+        problem: it says what is minimised, not how: no value of it is better than another, and a
+            report takes runs that differ in it for runs of different workloads.
+    """
     kind = str if choices else kind
     declared = Hyperparameter(None if none else default, interval, choices, kind=kind)
-    return field(default=default, metadata={"declared": declared})
+    return field(default=default, metadata={"declared": declared, "problem": problem})
 
 
 def whole_or(default: Any, word: str) -> Any:

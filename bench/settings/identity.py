@@ -7,9 +7,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from bench.settings.workloads import problem_keys
 
 LONGEST_NAME = 120
 
@@ -44,6 +46,10 @@ ADDED: Mapping[str, Any] = {
     "trainer.curvature": None,
     "trainer.evaluations": None,
     "workload.label_smoothing": 0.0,
+    "workload.spread_decades": None,
+    "workload.examples": None,
+    "workload.label_noise": 0.0,
+    "workload.model.kernel_size": 3,
     "workload._target_": "bench.workloads.ImageClassifier",
 }
 
@@ -106,13 +112,13 @@ def run_directory(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pat
     )
 
 
-def hyperparameters(config: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers a study may vary: by their own names, those of the schedule as
-    ``schedule.<name>``."""
+def hyperparameters(config: Mapping[str, Any], problem: Collection[str] = ()) -> dict[str, float]:
+    """The numbers a study may vary, without the keys of ``problem``: by their own names, those of
+    the schedule as ``schedule.<name>``."""
     return {
         plain_name(key): value
         for key, value in leaves(config)
-        if is_tunable(key) and _is_number(value)
+        if is_tunable(key) and key not in problem and _is_number(value)
     }
 
 
@@ -160,6 +166,7 @@ def record_fields(
     search: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The fields of a record that are known before the run starts."""
+    problem = problem_keys(config)
     return {
         "id": digest(config),
         "study": config["study"],
@@ -167,7 +174,8 @@ def record_fields(
         "optimizer": config["optimizer"]["name"],
         "schedule": config["schedule"]["name"],
         "seed": config["seed"],
-        "hyperparameters": hyperparameters(config),
+        "hyperparameters": hyperparameters(config, problem),
+        "problem": problem,
         "config": dict(config),
         "overrides": list(overrides),
         "search": search,

@@ -185,16 +185,15 @@ def _of_other_choices(key: str, name: str) -> str:
 
 def _declared() -> Iterator[tuple[str, str, dict[str, set[str]]]]:
     """Where keys stand, what chooses which there are, and those of each choice."""
-    from bench.workloads.images import CNN, MLP
+    from bench.workloads.classifiers import FAMILIES
 
-    models = {"mlp": MLP, "cnn": CNN}
     rules = {own: {*RULES[own].hyperparameters, *OPTIONS} for own in RULES}
     methods = {own: {*METHODS[own].hyperparameters} for own in METHODS}
     yield "optimizer", "optimizer", rules | methods
     yield "schedule", "schedule", {own: {*SCHEDULES[own].declarations()} for own in SCHEDULES}
     yield (
         *("workload.model", "workload.model.family"),
-        {own: {field.name for field in fields(kind)} for own, kind in models.items()},
+        {own: {field.name for field in fields(kind)} for own, kind in FAMILIES.items()},
     )
 
 

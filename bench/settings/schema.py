@@ -23,7 +23,7 @@ from bench.settings.hydra import describe_workloads, root_of
 from bench.settings.messages import explain, no_such_key
 from bench.settings.paths import called, found
 from bench.settings.workloads import CLASSIFIER, kind_of, schema_for, workload_of
-from bench.workloads.images import CNN, MLP
+from bench.workloads.classifiers import CNN, MLP
 from bench.workloads.workload import Workload
 from optimizers.rule import OPTIONS, Hyperparameter, Rule
 from optimizers.rules import RULES

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ def schema_for(given: Mapping[str, Any]) -> DictConfig:
 def workload_of(config: Mapping[str, Any]) -> Workload:
     """That of a resolved configuration, of a record's, too. The same for the same settings."""
     return _made(json.dumps(config["workload"], sort_keys=True), config.get("data_dir"))
+
+
+def problem_keys(config: Mapping[str, Any]) -> list[str]:
+    """The keys of the section ``workload`` that say what is minimised, not how."""
+    return _problem_keys(config["workload"].get("_target_", CLASSIFIER))
+
+
+@functools.cache
+def _problem_keys(target: str) -> list[str]:
+    return [
+        f"workload.{own.name}" for own in fields(kind_of(target)) if own.metadata.get("problem")
+    ]
 
 
 @functools.lru_cache(KEPT)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.metrics import Metric
 from bench.settings.fields import accepts
-from bench.workloads.images import ImageClassifier
+from bench.workloads.classifiers import ImageClassifier
 from bench.workloads.workload import Arrays, Examples, Workload
 
 if TYPE_CHECKING:
+    from bench.workloads.autoencoder import Autoencoder
     from bench.workloads.functions import (
         AbsSum,
         Beale,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Rosenbrock,
         Saddle,
     )
+    from bench.workloads.heavy_tailed import HeavyTailed
     from bench.workloads.regression import LinearRegression
     from bench.workloads.text import TextModel
     from bench.workloads.wilson import Wilson
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AbsSum",
     "Arrays",
+    "Autoencoder",
     "Beale",
     "Examples",
     "Function",
+    "HeavyTailed",
     "Himmelblau",
     "ImageClassifier",
     "LinearRegression",
@@ -53,9 +57,11 @@ __all__ = [
 ]
 
 WHERE = {
+    "Autoencoder": "bench.workloads.autoencoder",
     "AbsSum": "bench.workloads.functions",
     "Beale": "bench.workloads.functions",
     "Function": "bench.workloads.functions",
+    "HeavyTailed": "bench.workloads.heavy_tailed",
     "Himmelblau": "bench.workloads.functions",
     "LinearRegression": "bench.workloads.regression",
     "Plateau": "bench.workloads.functions",

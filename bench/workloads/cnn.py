@@ -13,18 +13,21 @@ def cnn(
     classes: int,
     *,
     channels: Sequence[int],
+    kernel_size: int = 3,
     hidden_sizes: Sequence[int],
     dropout: float,
 ) -> nn.Sequential:
     """Images ``[B, C, H, W]`` to logits ``[B, classes]``.
 
-    Each entry of ``channels`` is a 3x3 convolution, ReLU and 2x2 max-pooling, which halves H and
-    W; a fully connected head with ``hidden_sizes`` follows.
+    Each entry of ``channels`` is a convolution of that kernel size, an odd number, which keeps H
+    and W, ReLU and 2x2 max-pooling, which halves them; a fully connected head with
+    ``hidden_sizes`` follows.
     """
     depth, height, width = image_shape
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise([depth, *channels]):
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        convolution = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)
+        layers += [convolution, nn.ReLU(), nn.MaxPool2d(2)]
         height, width = height // 2, width // 2
     features = ([depth, *channels][-1], height, width)
     return nn.Sequential(

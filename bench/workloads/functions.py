@@ -55,10 +55,10 @@ class Function(Workload):
         spread: standard deviation of a normal draw, from the seed, that is added to it.
     """
 
-    start: list[float] = field(default_factory=list)
-    spread: float = accepts(0.0, "[0, inf)")
-    sigma: float = accepts(0.0, "[0, inf)")
-    noise_seed: int = accepts(0, "[0, inf)", kind=int)
+    start: list[float] = field(default_factory=list, metadata={"problem": True})
+    spread: float = accepts(0.0, "[0, inf)", problem=True)
+    sigma: float = accepts(0.0, "[0, inf)", problem=True)
+    noise_seed: int = accepts(0, "[0, inf)", kind=int, problem=True)
     steps: int = accepts(1000, "[1, inf)", kind=int)
 
     metrics = (Metric("value", of=mean_loss), Metric("distance"))
@@ -145,9 +145,9 @@ class Quadratic(Function):
     2 / (λmin + λmax).
     """
 
-    dimension: int = accepts(10, "[2, inf)", kind=int)  # type: ignore[misc]
-    condition: float = accepts(100.0, "[1, inf)")
-    rotation: Union[int, None] = accepts(0, "[0, inf)", kind=int, none=True)  # noqa: UP007
+    dimension: int = accepts(10, "[2, inf)", kind=int, problem=True)  # type: ignore[misc]
+    condition: float = accepts(100.0, "[1, inf)", problem=True)
+    rotation: Union[int, None] = accepts(0, "[0, inf)", kind=int, none=True, problem=True)  # noqa: UP007
 
     def curvature(self) -> tuple[float, float]:
         """λmin and λmax."""
@@ -191,7 +191,7 @@ class Ravine(Function):
 class Rosenbrock(Function):
     """Σ 100 (x[i+1] - x[i]²)² + (1 - x[i])²: a bent valley with a flat floor."""
 
-    dimension: int = accepts(2, "[2, inf)", kind=int)  # type: ignore[misc]
+    dimension: int = accepts(2, "[2, inf)", kind=int, problem=True)  # type: ignore[misc]
 
     def starting_point(self) -> list[float]:
         """The usual one is -1.2, 1, -1.2, 1, ..."""
@@ -243,7 +243,7 @@ class Himmelblau(Function):
 class Rastrigin(Function):
     """Σ x² + 10 (1 - cos 2πx): a local minimum near each point of whole numbers."""
 
-    dimension: int = accepts(2, "[1, inf)", kind=int)  # type: ignore[misc]
+    dimension: int = accepts(2, "[1, inf)", kind=int, problem=True)  # type: ignore[misc]
     usual = (2.2,)
 
     def value(self, x: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ class Saddle(Function):
 class Plateau(Function):
     """r² / (1 + r²) for r = ‖x‖: a bowl in a plain, where the gradient falls with r³."""
 
-    dimension: int = accepts(2, "[1, inf)", kind=int)  # type: ignore[misc]
+    dimension: int = accepts(2, "[1, inf)", kind=int, problem=True)  # type: ignore[misc]
     usual = (5.0,)
 
     def value(self, x: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ class Plateau(Function):
 class AbsSum(Function):
     """Σ |x|: a kink in each coordinate. The gradient is as long everywhere."""
 
-    dimension: int = accepts(2, "[1, inf)", kind=int)  # type: ignore[misc]
+    dimension: int = accepts(2, "[1, inf)", kind=int, problem=True)  # type: ignore[misc]
 
     def value(self, x: Tensor) -> Tensor:
         return x.abs().sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bench.data import Dataset
-from bench.data.tensors import FeatureScaling, parts, scaling
+from bench.data.tensors import FeatureScaling, factors, parts, scaling
 
 
 class Scaled(nn.Module):
@@ -31,11 +31,16 @@ class Scaled(nn.Module):
         *,
         val_size: int,
         split_seed: int,
+        examples: int | None,
         feature_scaling: FeatureScaling,
+        spread_decades: float | None,
     ) -> Scaled:
         """By the statistics of the images that a run with these settings was trained on."""
-        _, train = parts(dataset, val_size=val_size, split_seed=split_seed)
-        shift, divisor = scaling(dataset.train.images, train, feature_scaling)
+        images = dataset.train.images
+        _, train = parts(dataset, val_size=val_size, split_seed=split_seed, examples=examples)
+        shift, divisor = scaling(images, train, feature_scaling)
+        if feature_scaling == "spread":
+            divisor = divisor / factors(images.shape[1:], split_seed, spread_decades)
         return cls(model, shift=shift, divisor=divisor)
 
     def scale(self, images: Tensor) -> Tensor:

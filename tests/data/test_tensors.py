@@ -237,3 +237,42 @@ def test_neighbouring_seeds_and_epochs_are_not_correlated():
 def test_unknown_sampling():
     with pytest.raises(BenchError, match="sampling='random': expected one of shuffle, repl"):
         epoch_order(3, sampling="random", seed=0, epoch=0)
+
+
+# --- what makes it harder -------------------------------------------------------------------
+
+
+def test_spread_multiplies_each_pixel_by_its_own_factor(dataset):
+    usual, spread = (prepared(dataset, feature_scaling=method) for method in ("channel", "spread"))
+    for part in ("train", "val", "test"):
+        ratio = getattr(spread, part).images / getattr(usual, part).images
+        assert torch.allclose(ratio, ratio[:1].expand_as(ratio), rtol=1e-5)
+    decades = tensors.factors(torch.Size([100, 100]), 0, 3.0).log10()
+    assert decades.min() >= -1.5
+    assert decades.max() <= 1.5
+    assert torch.histc(decades, 6) / 10_000 == pytest.approx(1 / 6, abs=0.02)
+    other = prepared(dataset, feature_scaling="spread", split_seed=1)
+    assert not torch.equal(other.test.images, spread.test.images)
+    none = prepared(dataset, feature_scaling="spread", spread_decades=0.0)
+    assert torch.equal(none.train.images, usual.train.images)
+
+
+def test_fewer_examples_are_the_first_of_an_order(dataset):
+    whole, few, fewer = (prepared(dataset, examples=size) for size in (None, 50, 20))
+    assert torch.equal(few.val.images, whole.val.images)
+    sets = [
+        {tuple(x.flatten().tolist()) for x in part.train.images} for part in (whole, few, fewer)
+    ]
+    assert [len(found) for found in sets] == [500, 50, 20]
+    assert sets[2] < sets[1] < sets[0]
+
+
+def test_label_noise_changes_that_share_of_the_training_labels(dataset):
+    clean, noisy = (prepared(dataset, label_noise=share) for share in (0.0, 0.3))
+    wrong = clean.train.labels != noisy.train.labels
+    assert wrong.sum() == 150
+    assert torch.equal(clean.train.images, noisy.train.images)
+    assert torch.equal(clean.val.labels, noisy.val.labels)
+    assert torch.equal(clean.test.labels, noisy.test.labels)
+    away = (noisy.train.labels - clean.train.labels)[wrong] % 10
+    assert set(away.tolist()) == set(range(1, 10))

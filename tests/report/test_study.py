@@ -348,6 +348,22 @@ def test_a_run_that_failed_was_made_nowhere(tmp_path):
     assert len(studies.read(tmp_path).environments) == 1
 
 
+def test_what_is_minimised_is_no_setting(tmp_path):
+    for condition in (10.0, 100.0):
+        for seed in (0, 1):
+            run = write_run(tmp_path, lr=condition / 1e4, seed=seed)
+            record = records.read(run / "record.json")
+            record.problem = ["workload.condition", "workload.dimension"]
+            record.config["workload"] |= {"condition": condition, "dimension": 3}
+            records.write(record, run)
+    study = studies.read(tmp_path)
+    names = {"condition 10": "mnist_mlp with condition 10"}
+    names["condition 100"] = "mnist_mlp with condition 100"
+    assert study.variants == {"mnist_mlp": names}
+    assert set(study.runs["workload"]) == set(names.values())
+    assert study.settings == []
+
+
 def test_a_copied_run_is_counted_once(tmp_path):
     run = write_run(tmp_path)
     shutil.copytree(run, tmp_path / "copy")

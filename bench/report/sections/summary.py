@@ -82,6 +82,11 @@ def warnings(contents: Contents) -> list[str]:
             "No run has a validation score, so no setting can be selected: the workload needs "
             "validation data (workload.val_size)."
         )
+    for workload, variants in study.variants.items():
+        said.append(
+            f"Runs of {workload} minimised different things ({text.listed(list(variants))}): each "
+            "counts as a workload of its own."
+        )
     for workload, lengths in study.lengths.items():
         said.append(
             f"Runs of {workload} were given different lengths ({text.listed(list(lengths))}): a "

@@ -1,0 +1,1 @@
+"""Statements about optimizers, put to the test: what is said, what is measured, and the verdict."""
