@@ -20,7 +20,7 @@ from rich.console import Console
 from bench import records
 from bench.data import Dataset
 from bench.sweeps import outcome
-from bench.sweeps.executors.local import gpu_in_turn
+from bench.sweeps.executors.local import MOST_STUCK, Deaths, gpu_in_turn
 
 ROOT = Path(__file__).parents[1]
 SWEEP = ["-m", "study=s", "optimizer=momentum,adam", "optimizer.lr=1e-3,1e20", "seed=0,1"]
@@ -305,3 +305,19 @@ def test_two_processes_train_as_one(tmp_path: Path, sweep: list[str]) -> None:
     assert two.steps == one.steps == 50
     for name in ("train/loss", "val/loss", "test/loss"):
         assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-4)
+
+
+def test_a_task_fails_once_its_processes_die_at_the_same_place() -> None:
+    """As long as it goes further it goes on."""
+    deaths = Deaths()
+    assert [deaths.another(steps) for steps in (0, 0, 50, 50, 40, 120, 300)] == [
+        1,
+        2,
+        1,
+        2,
+        3,
+        1,
+        1,
+    ]
+    deaths = Deaths()
+    assert [deaths.another(0) for _ in range(3)] == [1, 2, MOST_STUCK + 1]

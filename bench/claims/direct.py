@@ -100,16 +100,16 @@ def normalised_step(confidence: float, *, workloads: str, lr: float = 0.01) -> M
 
 
 def layer_balance(
-    confidence: float, *, workloads: str, other: str = "sgd", steps: int = 50
+    confidence: float, *, workloads: str, other: str = "sgd", lr: float = 1e-3, steps: int = 50
 ) -> Measured:
     """How far apart layers are in what a step changes of them, ``‖Δw‖ / ‖w‖`` of each matrix, the
     largest over the smallest, as a geometric mean over the first steps: of ``other``, over that of
-    Adam."""
+    Adam, both at ``lr``: what all layers have in common goes out."""
     parts, pictures = [], []
     for name in workloads.split(","):
         problem = Problem.of(name)
         spreads = {
-            own: np.array([problem.relative_steps(seed, own, steps) for seed in range(SEEDS)])
+            own: np.array([problem.relative_steps(seed, own, steps, lr) for seed in range(SEEDS)])
             for own in ("adam", other)
         }  # [S, layers], logarithms
         ratio = [
@@ -185,11 +185,10 @@ class Problem:
             (p.detach() - old).flatten() for p, old in zip(model.parameters(), before, strict=True)
         ]
 
-    def relative_steps(self, seed: int, optimizer: str, steps: int) -> list[float]:
-        """The logarithm of ``‖Δw‖ / ‖w‖`` of each matrix, its mean over the first steps at the
-        learning rate where an optimizer begins."""
+    def relative_steps(self, seed: int, optimizer: str, steps: int, lr: float) -> list[float]:
+        """The logarithm of ``‖Δw‖ / ‖w‖`` of each matrix, its mean over the first steps."""
         model = self.model(seed)
-        own = OPTIMIZERS[optimizer](model.parameters(), lr={"adam": 1e-3}.get(optimizer, 0.1))
+        own = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
         matrices = [p for p in model.parameters() if p.ndim > 1]
         logs = []
         for step in range(steps):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -20,6 +21,7 @@ from bench.report import style, text
 
 HTML, MARKDOWN = "index.html", "README.md"
 MOST_PICTURES = 3  # of one claim
+WIDE = 4  # where ratios are shown on a logarithmic axis: from the largest to the smallest
 WORDS = {
     Verdict.HOLDS: "clearly there, and large enough to matter",
     Verdict.FAILS: "not there, or clearly smaller than what matters",
@@ -73,19 +75,14 @@ def write(judged: Sequence[Judged], missing: dict[str, str], output: Path) -> Pa
 
 def effects(each: Judged) -> list[str]:
     """Each part in words: its effect, its interval, its verdict."""
-    claim, said = each.claim, []
-    for part in each.measured.parts:
-        judged = claim.judge(part).value if len(each.measured.parts) > 1 else ""
-        level = f"{100 * claim.confidence(len(each.measured.parts)):.3g} %"
-        interval = (
-            f" ({level}: {_value(part.low, claim.unit)} to {_value(part.high, claim.unit)})"
-            if isfinite(part.low) and isfinite(part.high)
-            else " (no interval)"
-        )
-        estimate = _value(part.estimate, claim.unit) + (
-            "" if claim.unit == "times" else f" {claim.unit}"
-        )
-        said.append(f"{part.name}: {estimate}{interval}{judged and f', {judged}'}")
+    claim, parts = each.claim, each.measured.parts
+    level = f"{100 * claim.confidence(len(parts)):.3g} %"
+    said = []
+    for part in parts:
+        known = isfinite(part.low) and isfinite(part.high)
+        interval = f"{level}: {part.low:.3g} to {part.high:.3g}" if known else "no interval"
+        judged = f", {claim.judge(part).value}" if len(parts) > 1 else ""
+        said.append(f"{part.name}: {_value(part.estimate, claim.unit)} ({interval}){judged}")
     return said
 
 
@@ -98,18 +95,16 @@ def rule(each: Judged) -> str:
         if not isfinite(high):
             return f"holds if the interval begins above {low:g} {claim.unit}"
         return f"holds if the whole interval lies from {low:g} to {high:g}"
-    least = _value(claim.smallest or 0, claim.unit)
-    unit = "" if claim.unit == "times" else f" {claim.unit}"
     every = {"all": "of every part", "any": "of some part"}[claim.need]
     several = f", {every}" if len(each.measured.parts) > 1 else ""
-    return f"holds if the effect is clearly more than nothing and at least {least}{unit}{several}"
+    least = _value(claim.smallest or 0, claim.unit)
+    return f"holds if the effect is clearly more than nothing and at least {least}{several}"
 
 
 def _value(value: float, unit: str) -> str:
     if not isfinite(value):
         return "unknown"
-    shown = f"{value:.3g}"
-    return f"{shown} times" if unit == "times" else shown
+    return f"{value:.3g}" if unit == "exponent" else f"{value:.3g} {unit}"
 
 
 def _entry(each: Judged, output: Path) -> Entry:
@@ -138,7 +133,8 @@ def _figure(each: Judged, path: Path) -> str:
 
     pictures = each.measured.pictures[:MOST_PICTURES]
     columns = len(pictures) + 1
-    with mpl.rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none", "font.size": 9}):
+    look: dict[Any, Any] = {"svg.hashsalt": path.name, "svg.fonttype": "none", "font.size": 9}
+    with mpl.rc_context(look | {"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(3.1 * columns, 2.9), layout="constrained")
         axes = figure.subplots(1, columns, squeeze=False)[0]
         for place, picture in zip(axes, pictures, strict=False):
@@ -181,7 +177,8 @@ def _forest(axes: style.Axes, each: Judged) -> None:
         axes.plot([part.estimate], [height], "o", color=style.INK, markersize=5)
     axes.set_yticks(range(len(drawn)), [style.words(_short(part)) for part in drawn], fontsize=8)
     axes.set_ylim(-0.7, max(len(drawn), 1) - 0.3)
-    if claim.unit == "times":
+    ends = [x for part in drawn for x in (part.estimate, part.low, part.high) if isfinite(x)]
+    if claim.unit == "times" and min(ends) > 0 and max(ends) > WIDE * min(ends):
         axes.set_xscale("log")
     axes.set_xlabel(f"effect ({claim.unit})")
     axes.grid(axis="x", alpha=0.3)
@@ -199,15 +196,15 @@ article, .card { background: #fff; border: 1px solid #d9dde3; border-radius: 8px
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 0 0 .4rem; }
 figure { margin: .6rem 0; overflow-x: auto; } figure svg { max-width: 100%; height: auto; }
 .verdict { display: inline-block; border-radius: 4px; padding: 0 .5em; font-weight: 600;
-  font-size: .85em; color: #fff; }
+  white-space: nowrap; font-size: .85em; color: #fff; }
 .holds { background: #00785a; } .fails { background: #b3261e; } .undecided { background: #5c6470; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem .8rem; margin: .6rem 0; }
 dt { color: #5c6470; } dd { margin: 0; }
 table { border-collapse: collapse; width: 100%; } td { padding: .25rem .4rem; vertical-align: top;
   border-top: 1px solid #d9dde3; } code { font-size: .85em; }
 ul { margin: .3rem 0; padding-left: 1.2rem; }
-@media (max-width: 600px) { dl { display: block; } dt { margin-top: .4rem; } figure svg
-  { max-width: none; width: 720px; } }
+@media (max-width: 600px) { dl { display: block; } dt { margin-top: .4rem; }
+  figure svg { max-width: none; } }
 @media (prefers-color-scheme: dark) { body { color: #e6e9ee; background: #0f1216; }
   article, .card { background: #171b21; border-color: #333a44; } figure { background: #fff; }
   td { border-color: #333a44; } dt { color: #98a1ad; } a { color: #7ab7f5; } }

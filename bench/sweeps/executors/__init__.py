@@ -61,8 +61,8 @@ class Executor(Protocol):
         show: Callable[[Iterable[Running]], None],
     ) -> None:
         """Does all tasks, each once: what dies with its process or its machine is done again, and
-        has failed the second time. An exception, an interrupt too, ends what is under way, which
-        leaves its checkpoint.
+        has failed once it dies again and gets no further. An exception, an interrupt too, ends what
+        is under way, which leaves its checkpoint.
 
         Args:
             workers: how many tasks are done at a time, at most.

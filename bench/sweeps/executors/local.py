@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -38,7 +38,8 @@ _told: Any  # of this process, where it is a worker: the steps done, and how man
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # Apple's libraries cannot be forked
 SHOWN_EVERY = 0.2  # seconds
 ASKED_BY = (signal.SIGTERM, signal.SIGUSR1)  # a worker alone
-TRIES = 3  # to start a process, or to have it say something, where others are killed meanwhile
+TRIES = 10  # to start a process, or to have it say something, where others are killed meanwhile
+MOST_STUCK = 2  # deaths of a process at one task that went no further in between
 GRACE = 8.0  # seconds, for a checkpoint, once a worker is asked to end
 
 
@@ -121,7 +122,7 @@ class LocalExecutor:
         show: Callable[[Iterable[Running]], None],
     ) -> None:
         waiting = deque(tasks)
-        tried_again: set[int] = set()  # the ids of tasks
+        deaths: dict[int, Deaths] = defaultdict(Deaths)  # by the ids of tasks
         slots = [Slot(n, self) for n in range(workers)]
         idle, busy = list(slots), dict[Future[Any], Slot]()
         try:
@@ -137,10 +138,9 @@ class LocalExecutor:
                         came = future.result()
                     except BrokenProcessPool:
                         slot.kill()
-                        if id(slot.task) in tried_again:
+                        if deaths[id(slot.task)].another(slot.told[0]) > MOST_STUCK:
                             ended(slot.task, making.fail(slot.task))
                         else:
-                            tried_again.add(id(slot.task))
                             waiting.appendleft(slot.task)
                         continue
                     if isinstance(came, Unwritable):
@@ -162,6 +162,19 @@ class LocalExecutor:
             raise
         for slot in slots:
             slot.close()
+
+
+class Deaths:
+    """Of processes at one task, which goes on from its checkpoint each time."""
+
+    def __init__(self) -> None:
+        self.furthest, self.stuck = 0, 0
+
+    def another(self, steps: int) -> int:
+        """After so many steps; returns how many there were since it last went further."""
+        self.stuck = 1 if steps > self.furthest else self.stuck + 1
+        self.furthest = max(self.furthest, steps)
+        return self.stuck
 
 
 class Slot:
