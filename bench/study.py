@@ -24,6 +24,7 @@ from bench.errors import BenchError
 from bench.files import read as read_file
 from bench.metrics import Metric
 from bench.settings import identity
+from bench.settings.workloads import problem_keys
 
 REPORT_DIRECTORY = "report"
 CURVE_FILE = "metrics.csv"
@@ -61,7 +62,8 @@ NOT_A_SETTING = (
 )
 
 
-ADDED = identity.hyperparameters(identity.ADDED)  # which an older record does not name
+# What an older record does not name.
+ADDED = identity.hyperparameters(identity.ADDED, problem_keys({"workload": {}}))
 SCHEDULE = "schedule.name"
 MOST_TOLD = 6  # values of a choice's own setting that names can tell apart
 

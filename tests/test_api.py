@@ -129,6 +129,7 @@ def test_nothing_heavy_is_imported() -> None:
     subprocess.run([sys.executable, "-c", said], check=True, env=os.environ)
 
 
+@pytest.mark.slow
 def test_in_a_script_without_a_guard(tmp_path: Path, real_data: Callable[[str], object]) -> None:
     real_data("mnist")
     short = ", ".join(map(repr, SHORT))

@@ -32,7 +32,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("batch_size=64", ["use workload.batch_size"]),
     ("max_epochs=3", ["use trainer.max_epochs"]),
     ("beta1=0.9", ["use optimizer.beta1"]),
-    ("channels=[8]", ["use workload.model.channels, which workload.model.family=cnn has"]),
+    ("channels=[8]", ["use workload.model.channels, which workload.model.family=cnn, resnet have"]),
     ("warmup=10", ["did you mean schedule.warmup_steps?"]),
     ("optimizer.max_epochs=3", ["use trainer.max_epochs"]),
     ("trainer.seed=3", ["use seed"]),
@@ -100,7 +100,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("hydra/launcher=none", ["hydra/launcher=none", "parallel"]),
     ("optimizer=Adam", ["did you mean adam?"]),
     ("optimizer=cosine", ["did you mean schedule=cosine?"]),
-    ("workload=mnist", ["did you mean mnist_logistic or mnist_mlp?"]),
+    ("workload=mnist", ["did you mean mnist_mlp?"]),
     ("experiment=quikstart", ["did you mean quickstart?"]),
     ("-m optimizer=adam,sdg", ["optimizer=sdg", "did you mean sgd?"]),
     # wrong types

@@ -27,6 +27,7 @@ def test_a_law_is_the_least_squares_fit_with_its_error() -> None:
     assert (law.first, law.last) == (100, 3000)
 
 
+@pytest.mark.slow
 def test_a_matrix_of_newtons_is_in_its_memory() -> None:
     """From a process in which nothing was freed before."""
     code = "from bench.landscape.costs import cost\nc = cost('newton', 2000)\n"

@@ -100,6 +100,7 @@ def test_descent_on_a_quadratic(tmp_path: Path) -> None:
     assert found.update_alignment == pytest.approx(cosine, rel=1e-6)  # against the gradient
 
 
+@pytest.mark.slow
 def test_adam_on_images(tmp_path: Path) -> None:
     """With more weights than are written out. 100 examples are all that are trained on."""
     run = [*SMALL, "optimizer=adam", "optimizer.lr=0.01", "workload.batch_size=50"]

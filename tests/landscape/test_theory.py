@@ -94,6 +94,7 @@ def test_a_rate_is_measured_where_a_curve_falls_evenly() -> None:
     assert measure(steps, np.full(len(steps), np.nan)) is None
 
 
+@pytest.mark.slow
 def test_runs_by_the_command_line(
     shell: Callable[..., tuple[int, str]], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_accumulated_batches(tmp_path: Path) -> None:
         assert_same(alone, together)
 
 
+@pytest.mark.slow
 def test_convolutions(tmp_path: Path) -> None:
     configs = [
         composed(
