@@ -91,6 +91,7 @@ def run_when_free(job: Job, *, say: Callable[[str], None] | None = None) -> list
             if say is not None and not told:
                 say(f"{taken}; waiting for it")
             told = True
+            interruption.check()  # one that came while it was looked at who makes it
             time.sleep(WAIT)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from bench import interruption, runs
 from bench.command_line import CONF
 from bench.continuation import stacks
+from bench.holding import Taken
 from bench.interruption import Interrupted
 from bench.records import Record, read
 from bench.settings.identity import run_directory
@@ -660,6 +661,19 @@ def test_before_there_is_anything_to_lose(
     assert status == 128 + signal.SIGHUP
     assert said.splitlines()[1:] == ["interrupted; the same command goes on with what is missing"]
     assert not list(tmp_path.glob("runs/**/*.*"))
+
+
+def test_while_another_process_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*_: Any, **__: Any) -> None:
+        interruption.ask(signal.SIGTERM)
+        raise Taken(tmp_path)
+
+    monkeypatch.setattr(runs, "run", taken)
+    try:
+        with pytest.raises(Interrupted):
+            runs.run_when_free(planned(tmp_path))
+    finally:
+        interruption.forget()
 
 
 PARTS = ["trainer.checkpoint_seconds=0.2", "trainer.steps_per_execution=5", "trainer.max_epochs=12"]
