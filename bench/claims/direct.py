@@ -40,8 +40,8 @@ def numeric_gradient(confidence: float, *, workloads: str, repeats: int = 5) -> 
         lines.append(Line(name, [checks[0].parameters], [float(np.median(ratios))]))
         errors.append(max(c.error for c in checks))
     note = (
-        f"Differences are off by up to {max(errors):.1e} of the largest derivative, in float64 "
-        "and with steps chosen well; analytic gradients by rounding alone."
+        f"The two differ by up to {max(errors):.1e} of the largest derivative, in float64, on a "
+        "sample of coordinates."
     )
     picture = Picture("parameters", "numeric over analytic seconds", lines, True, True)
     return Measured(parts, [picture], note)
