@@ -18,6 +18,10 @@ from bench.command_line import CONF
 from bench.errors import BenchError
 
 WHERE = CONF / "claim"
+GROUPS = {
+    "notes": "What the notes say",
+    "published": "What others have published",
+}
 LEVEL = 0.05  # at most so often does a claim hold of which nothing is true
 
 
@@ -45,10 +49,11 @@ class Claim:
     """
     Attributes:
         statement: in a sentence; ``source``: who says so.
+        group: under which heading a page has it.
         study: the directory of runs, below the others'; claims may share it.
         sweeps: what is typed after ``python -m bench -m`` for it, each a command.
-        measure: a function of `bench.claims.measures` or `bench.claims.direct`, which is given
-            ``of``.
+        measure: a function of `bench.claims.measures` or `bench.claims.published` where there are
+            sweeps, else of `direct`, `functions`, `losses` or `published`, which is given ``of``.
         unit: of the effect; ``times`` for a ratio, of which 1 is nothing.
         smallest: the least effect that matters.
         within: in place of it: where the effect is to lie, ends included.
@@ -60,6 +65,7 @@ class Claim:
     name: str = MISSING
     statement: str = MISSING
     source: str = MISSING
+    group: str = "notes"
     study: str = ""
     sweeps: list[str] = field(default_factory=list)
     measure: str = MISSING
@@ -126,6 +132,8 @@ class Claim:
             raise BenchError(
                 f"claim {self.name}: within={self.within}: the lower end and the upper"
             )
+        if self.group not in GROUPS:
+            raise BenchError(f"claim {self.name}: group={self.group}: {' or '.join(GROUPS)}")
         if self.need not in ("all", "any"):
             raise BenchError(f"claim {self.name}: need={self.need}: all or any")
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench import gradcheck
 from bench.analysis.intervals import mean_interval
 from bench.claims.claim import Part
-from bench.claims.measures import Line, Measured, Picture
+from bench.claims.measured import Line, Measured, Picture
 from bench.command_line import CONF, PLUGINS
 from bench.settings import schema
 from bench.settings.workloads import workload_of
@@ -124,6 +124,20 @@ def layer_balance(
     return Measured(parts, pictures)
 
 
+def rates_over_time(
+    confidence: float, *, workload: str, optimizer: str, steps: int = 1000, lr: float = 1e-3
+) -> Measured:
+    """The exponent a of how far a weight moves for its gradient ~ t^a, for step t: the median over
+    weights, over two decades of steps."""
+    problem = Problem.of(workload)
+    told = sorted({round(step) for step in np.geomspace(steps / 100, steps, 25)})
+    curves = [problem.rates(seed, optimizer, lr, told) for seed in range(SEEDS)]
+    slopes = [np.polyfit(np.log(told), np.log(curve), 1)[0] for curve in curves]
+    line = Line(optimizer, list(told), list(np.exp(np.log(curves).mean(0))))
+    picture = Picture("step", "change of a weight over its gradient", [line], True, True)
+    return Measured([_over_seeds("exponent", slopes, confidence)], [picture])
+
+
 DIRECT: Mapping[str, Callable[..., Measured]] = {
     function.__name__: function
     for function in (
@@ -132,6 +146,7 @@ DIRECT: Mapping[str, Callable[..., Measured]] = {
         first_step_without_correction,
         normalised_step,
         layer_balance,
+        rates_over_time,
     )
 }
 
@@ -143,8 +158,9 @@ class Problem:
         self.workload = workload
 
     @classmethod
-    def of(cls, name: str) -> Problem:
-        workload = workload_of(schema.validate(compose("config", [f"workload={name}"])))
+    def of(cls, name: str, *overrides: str) -> Problem:
+        given = compose("config", [f"workload={name}", *overrides])
+        workload = workload_of(schema.validate(given))
         return cls(loaded(workload, Place(torch.device("cpu"), torch.float64)))
 
     def model(self, seed: int) -> nn.Module:
@@ -180,7 +196,7 @@ class Problem:
         """What a first step changes of each parameter, flat."""
         model = self.model(seed)
         before = [p.detach().clone() for p in model.parameters()]
-        self._step(model, OPTIMIZERS[optimizer](model.parameters(), **options), seed, 0)
+        self.step(model, OPTIMIZERS[optimizer](model.parameters(), **options), seed, 0)
         return [
             (p.detach() - old).flatten() for p, old in zip(model.parameters(), before, strict=True)
         ]
@@ -193,7 +209,7 @@ class Problem:
         logs = []
         for step in range(steps):
             before = [p.detach().clone() for p in matrices]
-            self._step(model, own, seed, step)
+            self.step(model, own, seed, step)
             moved = [
                 float(torch.log((p.detach() - old).norm() / old.norm()))
                 for p, old in zip(matrices, before, strict=True)
@@ -201,7 +217,23 @@ class Problem:
             logs.append(moved)
         return list(np.mean(logs, axis=0))
 
-    def _step(self, model: nn.Module, optimizer: Any, seed: int, step: int) -> None:
+    def rates(self, seed: int, optimizer: str, lr: float, told: Sequence[int]) -> list[float]:
+        """The median of ``|Δw / g|`` over weights with a gradient, at these steps."""
+        model, found = self.model(seed), []
+        own = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
+        for step in range(1, 1 + max(told)):
+            before = [p.detach().clone() for p in model.parameters()]
+            self.step(model, own, seed, step)
+            if step in told:
+                ratios = [
+                    ((p.detach() - old) / p.grad)[p.grad != 0].abs()
+                    for p, old in zip(model.parameters(), before, strict=True)
+                    if p.grad is not None
+                ]
+                found.append(float(torch.cat(ratios).median()))
+        return found
+
+    def step(self, model: nn.Module, optimizer: Any, seed: int, step: int) -> None:
         generator = torch.Generator().manual_seed(1000 * seed + step)
         index = torch.randint(self.workload.train_size, (128,), generator=generator)
         for p, gradient in zip(model.parameters(), self.gradients(model, index), strict=True):
@@ -214,10 +246,16 @@ def _over_seeds(name: str, values: Sequence[float], confidence: float) -> Part:
 
 
 @contextmanager
-def configurations() -> Iterator[None]:
-    """Where workloads are composed from."""
+def prepared() -> Iterator[None]:
+    """Where workloads are composed from, and one thread: what is measured is small, and two of them
+    wait for each other where something else runs."""
     if str(PLUGINS) not in sys.path:
         sys.path.append(str(PLUGINS))
     schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        torch.set_num_threads(threads)

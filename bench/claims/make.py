@@ -7,15 +7,16 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import nan
 from pathlib import Path
 from typing import Any
 
 from bench import study as studies
+from bench.claims import measures, published
 from bench.claims.claim import WHERE, Claim, Part, Verdict
-from bench.claims.measures import MEASURES, Line, Measured, Picture
+from bench.claims.measured import Line, Measured, Picture
 from bench.errors import BenchError
 from bench.study import Study
 
@@ -65,24 +66,38 @@ def is_measured(claim: Claim, place: Path) -> bool:
     return _read(place / MEASURED / f"{claim.name}.json", _key(claim)) is not None
 
 
-def _measured(claim: Claim, place: Path) -> tuple[Measured, float]:
-    if claim.measure in MEASURES:
-        study = _runs(claim, place)
-        measure: Callable[[float], Measured] = lambda confidence: MEASURES[claim.measure](  # noqa: E731
-            study, confidence, **claim.of
-        )
-        seconds = _computing(study)
-    else:
-        from bench.claims.direct import DIRECT, configurations
+def function_of(claim: Claim) -> Callable[..., Measured]:
+    """What measures it, of a study where there are sweeps.
 
-        if claim.measure not in DIRECT:
-            known = ", ".join([*MEASURES, *DIRECT])
-            raise BenchError(f"claim {claim.name}: no measure {claim.measure!r}; there are {known}")
-        measure = lambda confidence: DIRECT[claim.measure](confidence, **claim.of)  # noqa: E731
-        seconds = 0.0
-        with configurations():
-            return _at_its_level(claim, measure), seconds
-    return _at_its_level(claim, measure), seconds
+    Raises:
+        BenchError: there is no such measure.
+    """
+    known: dict[str, Callable[..., Measured]]
+    if claim.sweeps:
+        known = {**measures.MEASURES, **published.OF_RUNS}
+    else:
+        from bench.claims import direct, functions, losses
+
+        known = {**direct.DIRECT, **functions.FUNCTIONS, **losses.LOSSES, **published.OF_NUMBERS}
+    if claim.measure not in known:
+        of = "runs" if claim.sweeps else "no runs"
+        raise BenchError(
+            f"claim {claim.name}: no measure {claim.measure!r} of {of}; there are "
+            f"{', '.join(known)}"
+        )
+    return known[claim.measure]
+
+
+def _measured(claim: Claim, place: Path) -> tuple[Measured, float]:
+    function = function_of(claim)
+    if claim.sweeps:
+        study = _runs(claim, place)
+        of_study = lambda confidence: function(study, confidence, **claim.of)  # noqa: E731
+        return _at_its_level(claim, of_study), _computing(study)
+    from bench.claims import direct
+
+    with direct.prepared():
+        return _at_its_level(claim, lambda confidence: function(confidence, **claim.of)), 0.0
 
 
 def _at_its_level(claim: Claim, measure: Callable[[float], Measured]) -> Measured:
@@ -142,6 +157,6 @@ def _number(value: Any) -> float:
 def _no_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _no_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [_no_nan(item) for item in value]
     return None if isinstance(value, float) and value != value else value

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,48 +15,17 @@ import pandas as pd
 
 from bench import records
 from bench.analysis import selection
+from bench.analysis.interaction import rectangle_distance
 from bench.analysis.intervals import Interval, jackknife_interval, mean_interval, means_without_each
 from bench.analysis.selection import metric_of
 from bench.analysis.sensitivity import good_region
 from bench.analysis.significance import paired
 from bench.analysis.tables.tuning import response, scores_per
 from bench.claims.claim import Part
+from bench.claims.measured import Line, Measured, Picture
 from bench.errors import BenchError
 from bench.settings.workloads import workload_of
 from bench.study import Study
-
-
-@dataclass(frozen=True)
-class Line:
-    """Of a figure: ``[N]`` each."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-
-
-@dataclass(frozen=True)
-class Picture:
-    x: str
-    y: str
-    lines: list[Line]
-    log_x: bool = True
-    log_y: bool = False
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """
-    Attributes:
-        parts: effects with intervals.
-        pictures: what they were made of.
-        note: what else there is to know, in a sentence.
-    """
-
-    parts: list[Part]
-    pictures: list[Picture] = field(default_factory=list)
-    note: str = ""
 
 
 def at_best(
@@ -78,7 +46,7 @@ def at_best(
     ``worse / better`` for what should be low.
 
     Args:
-        only: the one optimizer that is looked at, where ``by`` is another column.
+        only: the optimizers that are looked at, each by itself, where ``by`` is another column.
         drawn: whether there are to be pictures.
     """
     parts, pictures = [], []
@@ -239,16 +207,90 @@ def default_is_good(
     return Measured(parts, pictures)
 
 
+def drawn_trial(
+    study: Study, confidence: float, *, better: str, worse: str, drawn: bool = True
+) -> Measured:
+    """By how much the test metric of one random draw of the settings of ``better`` is expected to
+    be better than of ``worse``, in points where it is a fraction; the interval is for other draws,
+    by the jackknife."""
+    parts, pictures = [], []
+    for workload, runs in _workloads(study):
+        groups = {name: runs[runs["optimizer"] == name] for name in (better, worse)}
+        _need(groups, f"optimizer on {workload}")
+        metric = metric_of(runs)
+        scale = metric.sign * (100 if metric.unit == "fraction" else 1)
+        means = {
+            name: scale * group.groupby("trial")["test"].mean().to_numpy(dtype=float)
+            for name, group in groups.items()
+        }  # [N]: a run that diverged has the score of a guess
+        without = [means[better].mean() - _means_without_one(means[worse])]
+        without.append(_means_without_one(means[better]) - means[worse].mean())
+        estimate = float(means[better].mean() - means[worse].mean())
+        found = jackknife_interval(estimate, *without, confidence=confidence)
+        parts.append(Part(workload, *found))
+        if drawn:
+            lines = [
+                Line(name, list(np.arange(1, len(x) + 1) / len(x)), list(abs(np.sort(x)[::-1])))
+                for name, x in means.items()
+            ]
+            unit = " (%)" if metric.unit == "fraction" else ""
+            pictures.append(
+                Picture("share of the draws", f"test {metric.name}{unit}", lines, False)
+            )
+    return Measured(parts, pictures)
+
+
+def coupling(
+    study: Study, confidence: float, *, more: str, less: str, delta: float, drawn: bool = True
+) -> Measured:
+    """How much farther from a rectangle the good region of learning rate and weight decay is for
+    ``more`` than for ``less``: Jaccard distances of what is within ``delta`` of the best mean
+    validation score, on one grid; the interval is the jackknife's over seeds."""
+    parts, pictures = [], []
+    for workload, runs in _workloads(study):
+        whole, without, lines = {}, {}, []
+        for name in (more, less):
+            group = runs[runs["optimizer"] == name]
+            _need({name: group}, f"optimizer on {workload}")
+            scores = scores_per(group, ["lr", "weight_decay"])  # [V, S]
+            levels = scores.index.remove_unused_levels().levels
+            cells = scores.reindex(pd.MultiIndex.from_product(levels)).to_numpy()
+            shape = [len(level) for level in levels]
+            relative = metric_of(runs).relative
+            each = means_without_each(cells).reshape(-1, *shape)
+            mean = cells.mean(axis=1).reshape(shape)
+            whole[name] = float(rectangle_distance(mean, delta, relative=relative).distance)
+            without[name] = rectangle_distance(each, delta, relative=relative).distance
+            rates, decays = (np.asarray(level, dtype=float) for level in levels)
+            lines.append(Line(name, list(rates), list(decays[mean.argmax(axis=1)])))
+        estimate = whole[more] - whole[less]
+        found = jackknife_interval(estimate, without[more] - without[less], confidence=confidence)
+        parts.append(Part(workload, *found))
+        if drawn:
+            pictures.append(Picture("learning rate", "best weight decay", lines, True, True))
+    return Measured(parts, pictures)
+
+
 MEASURES: Mapping[str, Callable[..., Measured]] = {
-    function.__name__: function for function in (at_best, width, steps, slope, default_is_good)
+    function.__name__: function
+    for function in (at_best, width, steps, slope, default_is_good, drawn_trial, coupling)
 }
 
 
 def _workloads(study: Study, only: str = "") -> list[tuple[str, pd.DataFrame]]:
-    runs = study.runs if not only else study.runs[study.runs["optimizer"] == only]
-    if runs.empty:
-        raise BenchError(f"{study.directory}: has no runs{f' of {only}' if only else ''}")
-    return [(str(name), group) for name, group in runs.groupby("workload", sort=True)]
+    """The runs on each, of each of these optimizers by itself; what a part is called."""
+    found = []
+    for optimizer in only.split(","):
+        runs = study.runs if not only else study.runs[study.runs["optimizer"] == optimizer]
+        if runs.empty:
+            raise BenchError(f"{study.directory}: has no runs{f' of {only}' if only else ''}")
+        for name, group in runs.groupby("workload", sort=True):
+            found.append((f"{name}, {optimizer}" if "," in only else str(name), group))
+    return found
+
+
+def _means_without_one(values: np.ndarray) -> np.ndarray:
+    return (values.sum() - values) / (len(values) - 1)
 
 
 def _said(column: pd.Series) -> pd.Series:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from bench.claims.claim import Part, Verdict
 from bench.claims.make import Judged
-from bench.claims.measures import Picture
+from bench.claims.measured import Picture
 from bench.report import style, text
 
 HTML, MARKDOWN = "index.html", "README.md"
