@@ -220,7 +220,8 @@ def drawn_trial(
         metric = metric_of(runs)
         scale = metric.sign * (100 if metric.unit == "fraction" else 1)
         means = {
-            name: scale * group.groupby("trial")["test"].mean().to_numpy(dtype=float)
+            name: scale
+            * selection.score(group, "test").groupby(group["trial"]).mean().to_numpy(dtype=float)
             for name, group in groups.items()
         }  # [N]: a run that diverged has the score of a guess
         without = [means[better].mean() - _means_without_one(means[worse])]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from bench.analysis import selection
 from bench.analysis.profiles import integrated_profile, performance_profile, performance_ratios
 from bench.claims.claim import Part
 from bench.claims.measured import Measured
@@ -33,7 +34,7 @@ def metric_at_end(
             runs = runs[runs[at] == float(value)]
         if len(runs) != 1:
             raise BenchError(f"{study.directory}: {len(runs)} runs of {name}, not one")
-        found = float(runs["test"].iloc[0])
+        found = float(selection.score(runs, "test").iloc[0])
         shown = f"{optimizer}, {at} {value}" if at else optimizer
         parts.append(
             _exact(f"{shown}: {found:.4g}, published {published:g}", found, published, tolerance)
