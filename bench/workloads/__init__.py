@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Saddle,
     )
     from bench.workloads.heavy_tailed import HeavyTailed
+    from bench.workloads.rare import RareFeatures
     from bench.workloads.regression import LinearRegression
     from bench.workloads.text import TextModel
     from bench.workloads.wilson import Wilson
@@ -46,6 +47,7 @@ __all__ = [
     "Plateau",
     "Quadratic",
     "QuadraticDeep",
+    "RareFeatures",
     "Rastrigin",
     "Ravine",
     "Rosenbrock",
@@ -67,6 +69,7 @@ WHERE = {
     "Plateau": "bench.workloads.functions",
     "Quadratic": "bench.workloads.functions",
     "QuadraticDeep": "bench.workloads.functions",
+    "RareFeatures": "bench.workloads.rare",
     "Rastrigin": "bench.workloads.functions",
     "Ravine": "bench.workloads.functions",
     "Rosenbrock": "bench.workloads.functions",

@@ -105,7 +105,7 @@ def test_its_layers_go_in_and_out() -> None:
 
 def test_alone_as_in_a_stack(tmp_path: Path) -> None:
     """Of each that may be stacked."""
-    for name in ("mnist_autoencoder", "mnist_heavy_tailed", "mnist_overfit"):
+    for name in ("mnist_autoencoder", "mnist_heavy_tailed", "mnist_overfit", "rare_features"):
         said = [f"runs_dir={tmp_path}", f"workload={name}", "trainer.max_steps=5", "seed=1"]
         said += ["workload.hidden_sizes=[16,4]"] if name == "mnist_autoencoder" else []
         rates = ("optimizer.lr=1e-3", "optimizer.lr=1e-2")
