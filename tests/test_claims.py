@@ -24,7 +24,14 @@ HOLDS, FAILS, UNDECIDED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
 
 
 def made_up(**options: Any) -> Claim:
-    usual = {"name": "c", "statement": "s", "source": "s", "unit": "points", "minutes": 1.0}
+    usual = {
+        "name": "c",
+        "statement": "s",
+        "source": "s",
+        "unit": "points",
+        "minutes": 1.0,
+        "group": "tuning",
+    }
     return Claim(**{**usual, "measure": "at_best", "not_shown": "", **options})
 
 
@@ -208,11 +215,13 @@ def test_every_claim_is_one(name: str) -> None:
         ("smallest: some", "some"),
         ("within: [1, 0]", "the lower end and the upper"),
         ("smallest: 1\nneed: most", "need=most: all or any"),
+        ("smallest: 1\ngroup: mine", "group=mine: gradients or landscape"),
         ("smallest: 1\nsmalest: 1", "smalest"),
     ],
 )
 def test_what_is_no_claim_is_a_line(text: str, expected: str, tmp_path: Path) -> None:
     needed = "statement: s.\nsource: s\nmeasure: width\nunit: points\nminutes: 1\nnot_shown: n.\n"
+    needed += "group: tuning\neffect: e\n"
     (tmp_path / "own.yaml").write_text(needed + text)
     with pytest.raises(BenchError, match=expected) as raised:
         claims.load("own", tmp_path)

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     letters.never_fail()
     try:
-        chosen = [claims.load(name) for name in options.only or names]
+        chosen = claims.in_groups(claims.load(name) for name in options.only or names)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -78,16 +78,18 @@ def _judge(
 ) -> tuple[list[Judged], dict[str, str]]:
     from bench.claims import make
 
-    judged, missing = [], {}
+    judged, missing, studies = [], {}, set()
     left = budget
     for number, claim in enumerate(chosen, 1):
         again = make.is_measured(claim, place)
+        minutes = 0 if claim.study in studies else claim.minutes
         if left is not None and not again:
-            if claim.minutes > left:
-                missing[claim.name] = f"{OVER_BUDGET} {claim.minutes:g} min, beyond the budget"
+            if minutes > left:
+                missing[claim.name] = f"{OVER_BUDGET} {minutes:g} min, beyond the budget"
                 continue
-            left -= claim.minutes
-        took = "measured before" if again else f"about {claim.minutes:g} min"
+            left -= minutes
+        studies.add(claim.study)
+        took = "measured before" if again else f"about {minutes:g} min"
         print(f"{number}/{len(chosen)} {claim.name}: {took}", file=sys.stderr)
         try:
             judged.append(make.judged(claim, place))
@@ -100,7 +102,8 @@ def _judge(
 def _list(chosen: Sequence[claims.Claim]) -> None:
     for claim in chosen:
         print(f"{claim.name}: {claim.statement} ({claim.minutes:g} min)")
-    print(f"{sum(claim.minutes for claim in chosen):g} min in all, of computing on two cores")
+    of_each = {claim.study: claim.minutes for claim in chosen}  # which claims may share
+    print(f"about {sum(of_each.values()):.0f} min in all, on two cores")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ run is made, in ``conf/claim/<name>.yaml``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
@@ -19,7 +19,11 @@ from bench.errors import BenchError
 
 WHERE = CONF / "claim"
 GROUPS = {
-    "notes": "What the notes say",
+    "gradients": "Gradients and batches",
+    "landscape": "Conditioning, minima and ways to them",
+    "momentum": "Momentum",
+    "adaptive": "Adaptive rates",
+    "tuning": "Tuning, schedules and starts",
     "published": "What others have published",
 }
 LEVEL = 0.05  # at most so often does a claim hold of which nothing is true
@@ -54,7 +58,8 @@ class Claim:
         sweeps: what is typed after ``python -m bench -m`` for it, each a command.
         measure: a function of `bench.claims.measures` or `bench.claims.published` where there are
             sweeps, else of `direct`, `functions`, `losses` or `published`, which is given ``of``.
-        unit: of the effect; ``times`` for a ratio, of which 1 is nothing.
+        effect: what is measured, in words.
+        unit: of it; ``times`` for a ratio, of which 1 is nothing.
         smallest: the least effect that matters.
         within: in place of it: where the effect is to lie, ends included.
         need: whether all parts must hold, or any of them.
@@ -65,11 +70,12 @@ class Claim:
     name: str = MISSING
     statement: str = MISSING
     source: str = MISSING
-    group: str = "notes"
+    group: str = MISSING
     study: str = ""
     sweeps: list[str] = field(default_factory=list)
     measure: str = MISSING
     of: dict[str, Any] = field(default_factory=dict)
+    effect: str = MISSING
     unit: str = MISSING
     smallest: Optional[float] = None  # noqa: UP045 - OmegaConf reads this form
     within: Optional[list[float]] = None  # noqa: UP045
@@ -159,6 +165,12 @@ def load(name: str, where: Path = WHERE) -> Claim:
 
 def names(where: Path = WHERE) -> list[str]:
     return sorted(path.stem for path in where.glob("*.yaml"))
+
+
+def in_groups(claims: Iterable[Claim]) -> list[Claim]:
+    """In the order of `GROUPS`, and of their names within each."""
+    order = list(GROUPS)
+    return sorted(claims, key=lambda claim: (order.index(claim.group), claim.name))
 
 
 def all_claims(where: Path = WHERE) -> Mapping[str, Claim]:

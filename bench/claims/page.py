@@ -14,14 +14,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from bench.claims.claim import Part, Verdict
+from bench.claims.claim import GROUPS, Part, Verdict
 from bench.claims.make import Judged
 from bench.claims.measured import Picture
 from bench.report import style, text
 
 HTML, MARKDOWN = "index.html", "README.md"
 MOST_PICTURES = 3  # of one claim
+MOST_MARKED = 40  # points of a line
 WIDE = 4  # where ratios are shown on a logarithmic axis: from the largest to the smallest
+WITHOUT = ("exponent", "cosine", "correlation", "share", "distance")  # a number says it
 WORDS = {
     Verdict.HOLDS: "clearly there, and large enough to matter",
     Verdict.FAILS: "not there, or clearly smaller than what matters",
@@ -37,6 +39,7 @@ class Entry:
     statement: str
     source: str
     verdict: str
+    effect: str
     effects: list[str]
     rule: str
     note: str
@@ -56,8 +59,13 @@ def write(judged: Sequence[Judged], missing: dict[str, str], output: Path) -> Pa
     output.mkdir(parents=True, exist_ok=True)
     entries = [_entry(each, output) for each in judged]
     counts = Counter(each.verdict.value for each in judged)
+    found = dict.fromkeys(each.claim.group for each in judged)
+    groups = [
+        (GROUPS[name], [e for e, j in zip(entries, judged, strict=True) if j.claim.group == name])
+        for name in found
+    ]
     told = {
-        "entries": entries,
+        "groups": groups,
         "counts": [(verdict.value, counts[verdict.value], WORDS[verdict]) for verdict in Verdict],
         "missing": missing,
         "css": Markup(_CSS),
@@ -79,10 +87,12 @@ def effects(each: Judged) -> list[str]:
     level = f"{100 * claim.confidence(len(parts)):.3g} %"
     said = []
     for part in parts:
-        known = isfinite(part.low) and isfinite(part.high)
-        interval = f"{level}: {part.low:.3g} to {part.high:.3g}" if known else "no interval"
+        ends = _number(part.low), _number(part.high)
+        interval = f" ({level}: {ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
+        if not (isfinite(part.low) and isfinite(part.high)):
+            interval = " (no interval)"
         judged = f", {claim.judge(part).value}" if len(parts) > 1 else ""
-        said.append(f"{part.name}: {_value(part.estimate, claim.unit)} ({interval}){judged}")
+        said.append(f"{part.name}: {_value(part.estimate, claim.unit)}{interval}{judged}")
     return said
 
 
@@ -104,7 +114,14 @@ def rule(each: Judged) -> str:
 def _value(value: float, unit: str) -> str:
     if not isfinite(value):
         return "unknown"
-    return f"{value:.3g}" if unit == "exponent" else f"{value:.3g} {unit}"
+    return _number(value) if unit in WITHOUT else f"{_number(value)} {unit}"
+
+
+def _number(value: float) -> str:
+    """To three digits, of large numbers all before the point; near 1 to four, as bounds are."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if 0.9 < abs(value) < 1.1 else f"{value:.3g}"
 
 
 def _entry(each: Judged, output: Path) -> Entry:
@@ -115,6 +132,7 @@ def _entry(each: Judged, output: Path) -> Entry:
         statement=claim.statement,
         source=claim.source,
         verdict=each.verdict.value,
+        effect=claim.effect,
         effects=effects(each),
         rule=rule(each),
         note=each.measured.note,
@@ -150,8 +168,9 @@ def _draw(axes: style.Axes, picture: Picture) -> None:
     looks = style.looks([line.name for line in picture.lines])
     for line in picture.lines:
         look = looks[line.name]
+        marker = look.marker if len(line.x) <= MOST_MARKED else ""
         axes.plot(
-            line.x, line.y, color=look.colour, marker=look.marker, markersize=3.5,
+            line.x, line.y, color=look.colour, marker=marker, markersize=3.5,
             label=style.words(line.name), linewidth=1.3,
         )  # fmt: skip
     axes.set_xscale("log" if picture.log_x else "linear")
@@ -193,7 +212,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1d232b; background: #f7f8fa
 main { max-width: 980px; margin: 0 auto; padding: 1rem; }
 article, .card { background: #fff; border: 1px solid #d9dde3; border-radius: 8px; padding: 1rem;
   margin: 1rem 0; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 0 0 .4rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin: 2rem 0 0; }
+h3 { font-size: 1.1rem; margin: 0 0 .4rem; }
+th { text-align: left; padding: .8rem .4rem .2rem; }
 figure { margin: .6rem 0; overflow-x: auto; } figure svg { max-width: 100%; height: auto; }
 .verdict { display: inline-block; border-radius: 4px; padding: 0 .5em; font-weight: 600;
   white-space: nowrap; font-size: .85em; color: #fff; }
@@ -202,10 +223,11 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem .8rem; ma
 dt { color: #5c6470; } dd { margin: 0; }
 table { border-collapse: collapse; width: 100%; } td { padding: .25rem .4rem; vertical-align: top;
   border-top: 1px solid #d9dde3; } code { font-size: .85em; }
+.measured { margin: 0; color: #5c6470; } .measured::first-letter { text-transform: uppercase; }
 ul { margin: .3rem 0; padding-left: 1.2rem; }
 @media (max-width: 600px) { dl { display: block; } dt { margin-top: .4rem; }
   figure svg { max-width: none; } }
 @media (prefers-color-scheme: dark) { body { color: #e6e9ee; background: #0f1216; }
   article, .card { background: #171b21; border-color: #333a44; } figure { background: #fff; }
-  td { border-color: #333a44; } dt { color: #98a1ad; } a { color: #7ab7f5; } }
+  td { border-color: #333a44; } dt, .measured { color: #98a1ad; } a { color: #7ab7f5; } }
 """
