@@ -215,7 +215,7 @@ def test_every_claim_is_one(name: str) -> None:
         ("smallest: some", "some"),
         ("within: [1, 0]", "the lower end and the upper"),
         ("smallest: 1\nneed: most", "need=most: all or any"),
-        ("smallest: 1\ngroup: mine", "group=mine: gradients or landscape"),
+        ("smallest: 1\nunit: times", "constructing a mapping"),
         ("smallest: 1\nsmalest: 1", "smalest"),
     ],
 )

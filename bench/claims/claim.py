@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from bench.command_line import CONF
 from bench.errors import BenchError
@@ -155,7 +156,7 @@ def load(name: str, where: Path = WHERE) -> Claim:
     try:
         given = OmegaConf.merge(OmegaConf.structured(Claim), OmegaConf.load(path), {"name": name})
         claim = OmegaConf.to_object(given)
-    except (OmegaConfBaseException, OSError) as error:
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
         raise BenchError(f"{path}: {str(error).splitlines()[0]}") from error
     assert isinstance(claim, Claim)
     claim.study = claim.study or name

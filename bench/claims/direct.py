@@ -130,7 +130,7 @@ def rates_over_time(
     """The exponent a of how far a weight moves for its gradient ~ t^a, for step t: the median over
     weights, over two decades of steps."""
     problem = Problem.of(workload)
-    told = sorted({round(step) for step in np.geomspace(steps / 100, steps, 25)})
+    told = sorted({round(step) for step in np.geomspace(max(1, steps // 100), steps, 25)})
     curves = [problem.rates(seed, optimizer, lr, told) for seed in range(SEEDS)]
     slopes = [np.polyfit(np.log(told), np.log(curve), 1)[0] for curve in curves]
     line = Line(optimizer, list(told), list(np.exp(np.log(curves).mean(0))))
