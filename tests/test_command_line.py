@@ -226,6 +226,7 @@ def test_a_run_says_what_it_is_before_anything_heavy_is_loaded(tmp_path: Path) -
 
 
 PLACES = ["--config-dir=my_conf", "hydra.searchpath=[file://my_conf]", "hydra.searchpath=[my_conf]"]
+IN_HELP = [PLACES[0], *(pytest.param(place, marks=pytest.mark.slow) for place in PLACES[1:])]
 
 
 @pytest.mark.parametrize("place", [*PLACES, "hydra.searchpath=[pkg://my_conf]"])
@@ -266,7 +267,7 @@ def test_several_places(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert read_back.overrides == ["a=1"]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", IN_HELP)
 def test_names_that_ours_have_are_refused(shell: Shell, own: Path, place: str) -> None:
     """Hydra would take ours, and say nothing."""
     (own / "workload/mnist_mlp.yaml").write_text(WORKLOAD.format(name="mnist_mlp"))
@@ -291,7 +292,7 @@ def test_a_reader_may_have_seen_enough(tmp_path: Path) -> None:
     assert process.wait() == 1
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", IN_HELP)
 def test_help_shows_own_configurations(shell: Shell, own: Path, place: str) -> None:
     _, output = shell(place, "--help")
     assert re.search(r"workload +abs_sum, [\w, \n]*mnist_mlp,[\w, \n]* tiny,\s+wilson\n", output)

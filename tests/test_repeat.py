@@ -150,12 +150,20 @@ def test_a_repeat_is_not_taken_from_what_is_there(made: Made, shell: Shell) -> N
 
 
 # What the record says of code and data, and what the message must.
-OTHERS: list[tuple[dict[str, Any], list[str]]] = [
+OTHERS: list[Any] = [
     ({"torch": "2.12.0"}, ["torch 2.12.0, now 2.13.0"]),
-    ({"torch": "2.12.0", "python": "3.12.1"}, ["torch 2.12.0", "python 3.12.1, now 3.11.7"]),
+    pytest.param(
+        {"torch": "2.12.0", "python": "3.12.1"},
+        ["torch 2.12.0", "python 3.12.1, now 3.11.7"],
+        marks=pytest.mark.slow,
+    ),
     ({"optimizer-bench": "0.0.9"}, ["optimizer-bench 0.0.9, now 0.1.0"]),
     ({"source": "b" * 16}, ["source bbbbbbbbbbbbbbbb", "source aaaaaaaaaaaaaaaa"]),
-    ({"source": None, "git_commit": "d" * 40}, ["commit dddddddddd, now commit cccccccccc"]),
+    pytest.param(
+        {"source": None, "git_commit": "d" * 40},
+        ["commit dddddddddd, now commit cccccccccc"],
+        marks=pytest.mark.slow,
+    ),
     ({"source": None, "git_dirty": True}, ["commit cccccccccc with changes, now commit"]),
     ({"data": "0" * 16}, ["data 0000000000000000, now"]),
 ]

@@ -88,6 +88,7 @@ def test_a_failed_run_makes_room(planned: Callable[..., Job], tmp_path: Path) ->
         job.finished()
 
 
+@pytest.mark.slow
 def test_own_modules_are_found_from_where_the_person_stands(tmp_path: Path) -> None:
     """By the installed command, whose path begins with its own directory."""
     (tmp_path / "bin").mkdir()
@@ -130,6 +131,7 @@ def test_the_least_memory_of_a_run(planned: Callable[..., Job]) -> None:
         refuse_what_cannot_fit(config, "cpu")
 
 
+@pytest.mark.slow
 def test_odd_invocations(tmp_path: Path) -> None:
     """A short run of what `scripts/fuzz invocations` does, in a process that has not begun yet."""
     command = [sys.executable, "-m", "bench.fuzz", "invocations", "--count", "15", "--seed", "5"]

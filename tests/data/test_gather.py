@@ -184,7 +184,9 @@ def train(tmp_path, fake_data):
     [
         ["workload=mnist_mlp", "workload.feature_scaling=feature"],
         ["workload=cifar10_cnn", "workload.feature_scaling=channel"],
-        ["workload=cifar10_cnn", "trainer.steps_per_execution=1"],
+        pytest.param(
+            ["workload=cifar10_cnn", "trainer.steps_per_execution=1"], marks=pytest.mark.slow
+        ),
     ],
     ids=" ".join,
 )

@@ -226,5 +226,6 @@ def test_the_result_of_a_single_run_shows_names_as_they_are(tmp_path, name):
     assert f"{name.replace('_', ' ')} 0.5" in printed.get()
 
 
+@pytest.mark.slow
 def test_a_few_damaged_records_break_nothing():
     assert fuzzing.run(8, seed=0) == []

@@ -256,6 +256,7 @@ def visit(request, report, tmp_path_factory):
     return {"scheme": request.param, "console": console, "notes": notes}
 
 
+@pytest.mark.slow
 def test_the_console_stays_silent(visit):
     assert visit["console"] == []
 

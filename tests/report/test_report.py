@@ -444,6 +444,7 @@ def test_a_link_in_the_reports_place_is_not_followed(tmp_path, capsys):
     assert [path.name for path in mine.iterdir()] == ["photo.png"]
 
 
+@pytest.mark.slow
 def test_a_terminal_without_such_letters_shows_others(tmp_path):
     write_study(tmp_path, lrs=(1e-3,), optimizers=("adam",), seeds=(0, 1))
     done = subprocess.run(

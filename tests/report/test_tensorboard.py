@@ -395,7 +395,7 @@ async def look(url: str, profile: Path, optimizers: list[str]) -> None:
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
 @pytest.mark.parametrize(
     ("lrs", "seeds"),
-    [(4, 3), pytest.param(20, 5, marks=pytest.mark.slow)],
+    [pytest.param(n, seeds, marks=pytest.mark.slow) for n, seeds in ((4, 3), (20, 5))],
     ids=["36 runs", "300 runs"],
 )
 @pytest.mark.parametrize(

@@ -141,7 +141,10 @@ def assert_same(train: Train, *runs: list[str]) -> None:
         ["optimizer=nesterov", "workload.l2=0.001", "workload.label_smoothing=0.1"],
         ["optimizer=radam", "trainer.precision=64-true", "trainer.ema_decay=0.9"],
         ["optimizer=muon", "optimizer.clip_norm=0.1", "schedule=cosine"],
-        ["optimizer=adamw", "workload=cifar10_cnn", "trainer.max_epochs=1"],
+        pytest.param(
+            ["optimizer=adamw", "workload=cifar10_cnn", "trainer.max_epochs=1"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=" ".join,
 )
@@ -156,7 +159,7 @@ def test_a_full_batch(train: Train) -> None:
     assert RecordedOperators.replays == 8 - WARM_UP
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("muon", marks=pytest.mark.slow)])
 def test_a_stack(train: Train, optimizer: str) -> None:
     runs = [
         [f"optimizer={optimizer}", f"optimizer.lr={lr}", f"seed={seed}", "schedule=linear"]

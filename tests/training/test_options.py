@@ -240,7 +240,11 @@ def expected_by_hand(record: Record, *, smoothing: float) -> dict[str, Tensor]:
 # -- averaged weights ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("extra", [[], ["optimizer=momentum", "optimizer.lr=0.01"]], ids=str)
+@pytest.mark.parametrize(
+    "extra",
+    [[], pytest.param(["optimizer=momentum", "optimizer.lr=0.01"], marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_averaged_weights_are_scored_and_raw_ones_trained(train: Train, extra: list[str]) -> None:
     averages = [*extra, "trainer.ema_decay=0.9"]
     (one, record), (many, _) = (

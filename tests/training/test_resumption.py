@@ -115,25 +115,41 @@ EPOCHS = ["trainer.max_epochs=1"], ["trainer.max_epochs=3"]
     "extra",
     [
         ["optimizer=sgd"],
-        ["optimizer=momentum", "schedule.warmup_steps=30"],
+        pytest.param(["optimizer=momentum", "schedule.warmup_steps=30"], marks=pytest.mark.slow),
         ["optimizer=adagrad", "diagnostics=true"],
-        ["optimizer=radam"],
-        ["optimizer=muon", "optimizer.lr=0.02", "optimizer.exclude=5.*"],
+        pytest.param(["optimizer=radam"], marks=pytest.mark.slow),
+        pytest.param(
+            ["optimizer=muon", "optimizer.lr=0.02", "optimizer.exclude=5.*"], marks=pytest.mark.slow
+        ),
         ["optimizer=adamw", "workload.l2=1e-3", "trainer.check_val_every_n_epoch=2"],
-        ["schedule=cosine", "schedule.total_steps=200"],
+        pytest.param(["schedule=cosine", "schedule.total_steps=200"], marks=pytest.mark.slow),
         ["workload.model.dropout=0.5"],
-        ["workload.model.dropout=0.5", "trainer.steps_per_execution=1"],
-        ["trainer.precision=bf16-true", "trainer.log_every_n_steps=7"],
+        pytest.param(
+            ["workload.model.dropout=0.5", "trainer.steps_per_execution=1"], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["trainer.precision=bf16-true", "trainer.log_every_n_steps=7"], marks=pytest.mark.slow
+        ),
         ["trainer.precision=bf16-mixed"],
-        ["trainer.precision=64-true"],
+        pytest.param(["trainer.precision=64-true"], marks=pytest.mark.slow),
         ["trainer.val_check_interval=15", "trainer.patience=5"],
-        ["workload=cifar10_cnn", "workload.batch_size=2500", "workload.model.channels=[4]"],
+        pytest.param(
+            ["workload=cifar10_cnn", "workload.batch_size=2500", "workload.model.channels=[4]"],
+            marks=pytest.mark.slow,
+        ),
         ["workload.sampling=replacement", "workload.drop_last=true"],
-        ["workload.val_size=0"],
+        pytest.param(["workload.val_size=0"], marks=pytest.mark.slow),
         ["trainer.accumulate_grad_batches=3"],
-        ["workload.batch_size=full", "optimizer=sgd"],
+        pytest.param(["workload.batch_size=full", "optimizer=sgd"], marks=pytest.mark.slow),
         ["optimizer._target_=torch.optim.NAdam", "optimizer=custom"],
-        ["optimizer._target_=torch.optim.LBFGS", "optimizer=custom", "workload.batch_size=1000"],
+        pytest.param(
+            [
+                "optimizer._target_=torch.optim.LBFGS",
+                "optimizer=custom",
+                "workload.batch_size=1000",
+            ],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=" ".join,
 )
@@ -156,7 +172,7 @@ def test_more_epochs(tmp_path: Path, extra: list[str]) -> None:
     "extra",
     [
         [],
-        ["trainer.steps_per_execution=1"],
+        pytest.param(["trainer.steps_per_execution=1"], marks=pytest.mark.slow),
         ["trainer.val_check_interval=15", "workload.model.dropout=0.2"],
     ],
     ids=" ".join,

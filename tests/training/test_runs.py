@@ -103,14 +103,17 @@ def test_the_same_command_gives_the_same_curves(train: Train) -> None:
 @pytest.mark.parametrize(
     "extra",
     [
-        ["optimizer=adam", "schedule=cosine"],
+        pytest.param(["optimizer=adam", "schedule=cosine"], marks=pytest.mark.slow),
         ["optimizer=momentum", "schedule=one_cycle", "workload.drop_last=true"],
-        ["workload=cifar10_cnn", "trainer.max_epochs=1", "workload.batch_size=500"],
+        pytest.param(
+            ["workload=cifar10_cnn", "trainer.max_epochs=1", "workload.batch_size=500"],
+            marks=pytest.mark.slow,
+        ),
         ["workload.model.dropout=0.5"],
         ["trainer.precision=bf16-mixed"],
-        ["trainer.precision=bf16-mixed", "optimizer=muon"],
+        pytest.param(["trainer.precision=bf16-mixed", "optimizer=muon"], marks=pytest.mark.slow),
         ["trainer.accumulate_grad_batches=3"],
-        ["trainer.val_check_interval=7"],
+        pytest.param(["trainer.val_check_interval=7"], marks=pytest.mark.slow),
         ["trainer.val_check_interval=14", "trainer.max_steps=75"],
     ],
     ids=" ".join,
@@ -146,11 +149,18 @@ def test_validation_is_counted_from_the_start_of_each_epoch(train: Train, steps:
     "extra",
     [
         ["optimizer=momentum"],
-        ["optimizer=momentum", "trainer.steps_per_execution=1"],
+        pytest.param(
+            ["optimizer=momentum", "trainer.steps_per_execution=1"], marks=pytest.mark.slow
+        ),
         ["optimizer=adamw", "workload.l2=0.01", "schedule=cosine"],
         ["optimizer=sgd", "trainer.val_check_interval=4", "trainer.max_steps=11"],
-        ["workload=cifar10_cnn", "workload.model.channels=[4]", "trainer.max_epochs=1"],
-        ["optimizer._target_=torch.optim.LBFGS", "optimizer.max_iter=2"],
+        pytest.param(
+            ["workload=cifar10_cnn", "workload.model.channels=[4]", "trainer.max_epochs=1"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["optimizer._target_=torch.optim.LBFGS", "optimizer.max_iter=2"], marks=pytest.mark.slow
+        ),
     ],
     ids=" ".join,
 )

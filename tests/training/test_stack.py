@@ -1,5 +1,6 @@
 """A run in a stack gives what the run alone gives."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,16 @@ def assert_same(alone: Record, together: Record) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]
+    "optimizer",
+    [
+        "sgd",
+        pytest.param("momentum", marks=pytest.mark.slow),
+        pytest.param("nesterov", marks=pytest.mark.slow),
+        "adagrad",
+        pytest.param("rmsprop", marks=pytest.mark.slow),
+        "adam",
+        pytest.param("adamw", marks=pytest.mark.slow),
+    ],
 )
 def test_learning_rates_and_seeds(tmp_path: Path, optimizer: str) -> None:
     configs = [
@@ -275,6 +285,7 @@ def test_what_keeps_runs_apart(change: str) -> None:
     assert stack_key(composed(change)) != stack_key(composed())
 
 
+@functools.cache
 def job(*overrides: str) -> Job:
     config = composed(*overrides)
     return Job(config=config, hydra={}, overrides=(), directory=Path(digest(config)))
