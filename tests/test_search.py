@@ -145,6 +145,22 @@ def test_experiments(jobs: Jobs, name: str) -> None:
     assert len({tuple(job) for job in made}) == len(made) > 1
 
 
+HARDER = "mnist_logistic,mnist_heavy_tailed,mnist_autoencoder,mnist_overfit,cifar10_resnet"
+
+
+def test_separators_give_every_optimizer_as_wide_a_range(jobs: Jobs) -> None:
+    """Five rates over two decades, whatever the workload."""
+    rates: dict[tuple[str, str], list[float]] = {}
+    for job in jobs("experiment=separators", f"workload={HARDER},rare_features", "seed=0"):
+        said = dict(text.split("=", 1) for text in job)
+        where = said["workload"], said["optimizer"]
+        rates.setdefault(where, []).append(float(said["optimizer.lr"]))
+    assert len(rates) == 6 * 7
+    for found in rates.values():
+        assert len(found) == 5
+        assert math.log10(found[-1] / found[0]) == pytest.approx(2)
+
+
 @pytest.mark.parametrize("name", ["adam_paper", "convergence", "lr_sensitivity", "tuned"])
 def test_experiments_give_way_to_the_shell(jobs: Jobs, name: str) -> None:
     few = ["hydra.sweeper.n_trials=2"] if name == "tuned" else []

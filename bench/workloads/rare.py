@@ -27,7 +27,7 @@ def wrong(output: Tensor, batch: Batch) -> Tensor:
 
 class RareFeatures(Arrays):
     """Logistic regression on features ``[B, d]`` of 0 and 1, most of them rare, to a label of 1 or
-    -1 (after Duchi et al. 2011, JMLR 12, section 1.3: rare features may be very informative).
+    -1 (after Duchi et al. 2011, section 1: what is rare may be what is most informative).
 
     The k-th feature is there with probability ``most_common * k^-tail``, whatever else is there.
     The label is 1 with probability 1 / (1 + exp(-w·x)), where the teacher's weights w are drawn
