@@ -146,6 +146,15 @@ def test_one_is_better_at_its_best(best: tuple[float, float], verdict: Verdict) 
     assert made_up(smallest=0.3).verdict(found.parts) is verdict
 
 
+def test_a_best_rate_at_the_end_of_those_tried_is_said() -> None:
+    made = study(np.random.default_rng(0), best=(0.91, 0.9), deviation=0.001)
+    assert measures.at_best(made, 0.95, **BETTER).note == ""
+    made.runs = made.runs[(made.runs["optimizer"] == "b") | (made.runs["lr"] <= RATES[2])]
+    assert measures.at_best(made, 0.95, **BETTER).note == (
+        "The best learning rate is the end of those tried: a on w0."
+    )
+
+
 @pytest.mark.parametrize(
     ("decades", "verdict"),
     [((2.0, 1.0), HOLDS), ((1.0, 2.0), FAILS), ((1.0, 1.0), FAILS), ((1.1, 1.0), UNDECIDED)],

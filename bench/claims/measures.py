@@ -49,7 +49,7 @@ def at_best(
         only: the optimizers that are looked at, each by itself, where ``by`` is another column.
         drawn: whether there are to be pictures.
     """
-    parts, pictures = [], []
+    parts, pictures, cut_off = [], [], list[str]()
     for workload, runs in _workloads(study, only):
         groups = {name: runs[_said(runs[by]) == name] for name in (better, worse)}
         _need(groups, f"{by} on {workload}")
@@ -59,6 +59,7 @@ def at_best(
             for name, group in groups.items()
         }
         column = value or "test"
+        cut_off += [f"{name} on {workload}" for name, group in groups.items() if _at_an_end(group)]
         x, y = (chosen[name][column].astype(float) for name in (better, worse))
         x, y = x.align(y, join="inner")
         if ratio:
@@ -73,7 +74,8 @@ def at_best(
         parts.append(Part(workload, *map(float, ends)))
         if drawn:
             pictures.append(_responses(workload, runs, by, (better, worse)))
-    return Measured(parts, pictures)
+    note = "The best learning rate is the end of those tried: " + ", ".join(cut_off) + "."
+    return Measured(parts, pictures, note if cut_off else "")
 
 
 def width(
@@ -288,6 +290,12 @@ def _workloads(study: Study, only: str = "") -> list[tuple[str, pd.DataFrame]]:
         for name, group in runs.groupby("workload", sort=True):
             found.append((f"{name}, {optimizer}" if "," in only else str(name), group))
     return found
+
+
+def _at_an_end(runs: pd.DataFrame) -> bool:
+    """Whether the best learning rate is the lowest or the highest of those tried."""
+    best = selection.selected_runs(runs, by=["workload", "optimizer"])["lr"]
+    return bool(len(best)) and selection.edge(runs["lr"], float(best.iloc[0])) is not None
 
 
 def _means_without_one(values: np.ndarray) -> np.ndarray:
