@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.study import Study
 
 MEASURED = ".measured"
+MEASURING = ("measured", "measures", "direct", "functions", "losses", "published")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _computing(study: Study) -> float:
 
 def _key(claim: Claim) -> str:
     here = Path(__file__).parent
-    texts = [WHERE / f"{claim.name}.yaml", *sorted(here.glob("*.py"))]
+    texts = [WHERE / f"{claim.name}.yaml", *(here / f"{name}.py" for name in MEASURING)]
     digest = hashlib.sha256()
     for path in texts:
         digest.update(path.read_bytes())

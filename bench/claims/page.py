@@ -21,7 +21,7 @@ from bench.report import style, text
 
 HTML, MARKDOWN = "index.html", "README.md"
 MOST_PICTURES = 3  # of one claim
-MOST_MARKED = 40  # points of a line
+MOST_MARKED, MOST_DRAWN = 40, 200  # points of a line
 WIDE = 4  # where ratios are shown on a logarithmic axis: from the largest to the smallest
 WITHOUT = ("exponent", "cosine", "correlation", "share", "distance")  # a number says it
 WORDS = {
@@ -169,8 +169,9 @@ def _draw(axes: style.Axes, picture: Picture) -> None:
     for line in picture.lines:
         look = looks[line.name]
         marker = look.marker if len(line.x) <= MOST_MARKED else ""
+        some = slice(None, None, max(1, len(line.x) // MOST_DRAWN))
         axes.plot(
-            line.x, line.y, color=look.colour, marker=marker, markersize=3.5,
+            line.x[some], line.y[some], color=look.colour, marker=marker, markersize=3.5,
             label=style.words(line.name), linewidth=1.3,
         )  # fmt: skip
     axes.set_xscale("log" if picture.log_x else "linear")
