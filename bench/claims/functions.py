@@ -147,21 +147,20 @@ def leaving_a_saddle(
     function = _function("saddle")
     draws = np.random.default_rng(0).normal(size=STARTS)
     starts = np.stack([np.ones(STARTS), beside * draws], axis=1)
+    shown = range(min(most + 1, 120))
 
-    def until(optimizer: str = "sgd", sigma: float = 0.0) -> tuple[Numbers, Line]:
+    def until(optimizer: str = "sgd", sigma: float = 0.0) -> tuple[Numbers, list[float]]:
         way = went(function, optimizer, starts, most, sigma=sigma, lr=lr)
-        left = np.abs(way[..., 1])
-        steps = np.minimum(first(left >= far), most)
-        shown = slice(1, min(most, 120))
-        typical = np.exp(np.log(np.maximum(left, 1e-12)).mean(1))
-        return steps, Line(optimizer, range(1, most)[: shown.stop - 1], list(typical[shown]))
+        away = np.abs(way[..., 1])  # [1 + T, S]
+        typical = np.exp(np.log(np.maximum(away, 1e-12)).mean(1))
+        return np.minimum(first(away >= far), most), list(typical[: len(shown)])
 
-    plain, line = until()
-    parts, lines = [], [Line("plain descent", line.x, line.y)]
+    plain, curve = until()
+    parts, lines = [], [Line("plain descent", shown, curve)]
     for name, way in ways.items():
-        taken, line = until(**way)
+        taken, curve = until(**way)
         parts.append(_mean_of_logs(name, plain / taken, confidence))
-        lines.append(Line(name, line.x, line.y))
+        lines.append(Line(name, shown, curve))
     picture = Picture("step", "distance from the ridge", lines, log_x=False, log_y=True)
     stayed = (plain >= most).sum()
     note = f"From {stayed} of {STARTS} starts, plain descent had not left after {most:,} steps."
