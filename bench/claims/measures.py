@@ -27,6 +27,8 @@ from bench.errors import BenchError
 from bench.settings.workloads import workload_of
 from bench.study import Study
 
+FEWEST_CELLS = 3  # of a good region of which the shape is compared
+
 
 def at_best(
     study: Study,
@@ -248,8 +250,9 @@ def coupling(
 ) -> Measured:
     """How much farther from a rectangle the good region of learning rate and weight decay is for
     ``more`` than for ``less``: Jaccard distances of what is within ``delta`` of the best mean
-    validation score, on one grid; the interval is the jackknife's over seeds."""
-    parts, pictures = [], []
+    validation score, on one grid; the interval is the jackknife's over seeds. A part of which a
+    region has fewer than `FEWEST_CELLS` has none: any so small is a rectangle, or near one."""
+    parts, pictures, small = [], [], list[str]()
     for workload, runs in _workloads(study):
         whole, without, lines = {}, {}, []
         for name in (more, less):
@@ -262,16 +265,20 @@ def coupling(
             relative = metric_of(runs).relative
             each = means_without_each(cells).reshape(-1, *shape)
             mean = cells.mean(axis=1).reshape(shape)
-            whole[name] = float(rectangle_distance(mean, delta, relative=relative).distance)
+            region = rectangle_distance(mean, delta, relative=relative)
+            whole[name] = float(region.distance)
+            if region.good < FEWEST_CELLS:
+                small.append(f"{name} on {workload}")
             without[name] = rectangle_distance(each, delta, relative=relative).distance
             rates, decays = (np.asarray(level, dtype=float) for level in levels)
             lines.append(Line(name, list(rates), list(decays[mean.argmax(axis=1)])))
         estimate = whole[more] - whole[less]
         found = jackknife_interval(estimate, without[more] - without[less], confidence=confidence)
-        parts.append(Part(workload, *found))
+        parts.append(Part(workload, *(found if not small else (estimate, np.nan, np.nan))))
         if drawn:
             pictures.append(Picture("learning rate", "best weight decay", lines, True, True))
-    return Measured(parts, pictures)
+    note = f"Too few settings are good to tell a shape: {', '.join(small)}." if small else ""
+    return Measured(parts, pictures, note)
 
 
 MEASURES: Mapping[str, Callable[..., Measured]] = {
