@@ -224,6 +224,19 @@ def test_a_diagonal_is_no_rectangle() -> None:
     assert part.estimate == 0
 
 
+def test_a_region_too_small_for_a_shape_has_no_interval() -> None:
+    """On the one workload that has it; the other keeps its own."""
+    made = grid_study(np.random.default_rng(0), diagonal=1)
+    bonus = 0.05 * ((made.runs["lr"] == 1e-4) & (made.runs["weight_decay"] == 1e-2))
+    small = made.runs.assign(workload="v", **{"val/accuracy": made.runs["val/accuracy"] + bonus})
+    made.runs = pd.concat([small, made.runs], ignore_index=True)
+    measured = measures.coupling(made, 0.95, **COUPLED)
+    v, w = measured.parts
+    assert np.isnan([v.low, v.high]).all()
+    assert np.isfinite([w.low, w.high]).all()
+    assert measured.note == "Too few settings are good to tell a shape: a on v, b on v."
+
+
 @pytest.mark.slow
 def test_equals_are_rarely_coupled() -> None:
     rng = np.random.default_rng(1)

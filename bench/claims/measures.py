@@ -254,7 +254,7 @@ def coupling(
     region has fewer than `FEWEST_CELLS` has none: any so small is a rectangle, or near one."""
     parts, pictures, small = [], [], list[str]()
     for workload, runs in _workloads(study):
-        whole, without, lines = {}, {}, []
+        whole, without, lines, told = {}, {}, [], True
         for name in (more, less):
             group = runs[runs["optimizer"] == name]
             _need({name: group}, f"optimizer on {workload}")
@@ -268,13 +268,14 @@ def coupling(
             region = rectangle_distance(mean, delta, relative=relative)
             whole[name] = float(region.distance)
             if region.good < FEWEST_CELLS:
+                told = False
                 small.append(f"{name} on {workload}")
             without[name] = rectangle_distance(each, delta, relative=relative).distance
             rates, decays = (np.asarray(level, dtype=float) for level in levels)
             lines.append(Line(name, list(rates), list(decays[mean.argmax(axis=1)])))
         estimate = whole[more] - whole[less]
         found = jackknife_interval(estimate, without[more] - without[less], confidence=confidence)
-        parts.append(Part(workload, *(found if not small else (estimate, np.nan, np.nan))))
+        parts.append(Part(workload, *(found if told else (estimate, np.nan, np.nan))))
         if drawn:
             pictures.append(Picture("learning rate", "best weight decay", lines, True, True))
     note = f"Too few settings are good to tell a shape: {', '.join(small)}." if small else ""
