@@ -75,9 +75,12 @@ def answer() -> None:
 
 def do(said: Namespace) -> None:
     """What was asked for: most often one run, or a sweep."""
+    from bench import light_imports
     from bench.command_line import carry_out
     from bench.settings import schema
 
+    if not (said.multirun or said.cfg or said.info or said.help or said.hydra_help):
+        light_imports.fetch_libraries()
     schema.register()
     if said.repeat is None:
         carry_out(said, one_run)

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from bench import runs
+from bench import interruption, runs
 from bench.command_line import CONF, PLUGINS, carry_out, own_places, read
 from bench.errors import BenchError
 from bench.records import Record
@@ -72,11 +73,17 @@ def sweep(*overrides: str) -> Path:
     with subprocess.Popen(command, env=environment, **streams) as process:
         assert process.stdout is not None
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        while chunk := os.read(process.stdout.fileno(), 1 << 16):  # as it comes
-            text = decode(chunk)
-            sys.stderr.write(text)
-            sys.stderr.flush()
-            said = (said + text)[-10_000:]
+        try:
+            with interruption.raising():
+                while chunk := os.read(process.stdout.fileno(), 1 << 16):  # as it comes
+                    text = decode(chunk)
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
+                    said = (said + text)[-10_000:]
+        except interruption.Interrupted as error:
+            if error.signal != SIGINT or not os.isatty(0):  # from there it has it, too
+                process.send_signal(error.signal)
+            raise  # when it has kept what it can
     if process.returncode:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         ended = f"the sweep ended with status {process.returncode}"

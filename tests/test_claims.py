@@ -1,6 +1,11 @@
 """Verdicts are right where the truth is known, and rarely say *holds* where nothing is true."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from math import nan
 from pathlib import Path
 from types import SimpleNamespace
@@ -273,3 +278,38 @@ def test_a_claim_that_cannot_be_tested_is_a_line(
     assert error.splitlines()[-1] == "error: 1 of 1 claims could not be tested"
     assert command.main(["--only", "nobody"]) == 1
     assert "no claim 'nobody'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ended_while_it_makes_runs_it_says_so_and_leaves_none_at_work(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """Without data: the runs are on functions."""
+    only = ["--only", "descent_by_condition", "--place", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.claims", *only],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.rglob("record.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1] == "interrupted; the same command goes on with what is missing"
+    assert any(tmp_path.rglob("record.json"))
+    assert not at_work(process.pid)
+
+
+def at_work(group: int) -> list[str]:
+    """Processes of a group, without those that have ended and were not fetched."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state != "Z":
+                found.append(path.parent.name)
+    return found

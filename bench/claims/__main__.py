@@ -9,11 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING
 
-from bench import letters
+from bench import interruption, letters
 from bench.claims import claim as claims
 from bench.errors import BenchError
+from bench.interruption import Interrupted
 
 if TYPE_CHECKING:
     from bench.claims.make import Judged
@@ -23,6 +25,18 @@ REPORT = "report"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    interruption.heed_at_once()
+    try:
+        return answer(arguments)
+    except (Interrupted, KeyboardInterrupt) as error:
+        ended = error if isinstance(error, Interrupted) else Interrupted(SIGINT)
+        print(f"interrupted{ended.where}", file=sys.stderr)
+        return ended.status
+    finally:
+        interruption.forget()
+
+
+def answer(arguments: Sequence[str] | None) -> int:
     names = claims.names()
     parser = argparse.ArgumentParser(
         prog="python -m bench.claims",

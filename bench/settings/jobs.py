@@ -3,8 +3,8 @@
 No torch here: jobs are planned, validated and skipped without it.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -162,6 +162,10 @@ def _defaults(config: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str,
         chosen: Hydra's choices, of each group.
     """
     first, second, third = choices(config, chosen)
+    whole = (*first, *second, *third)
+    if not _USUAL or whole in _USUAL:  # most commands ask for no other
+        with suppress(BenchError):
+            return _usual(*whole)
     optimizer, schedule = _usual(*second), _usual(*third)
     try:
         workload = _usual(*first)
@@ -171,8 +175,13 @@ def _defaults(config: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str,
     return workload | {"optimizer": optimizer["optimizer"], "schedule": schedule["schedule"]}
 
 
-@functools.cache
+_USUAL: dict[tuple[str, ...], dict[str, Any]] = {}
+
+
 def _usual(*choices: str) -> dict[str, Any]:
-    """The configuration with nothing but these choices: one for each group, not for each
+    """The configuration with nothing but these choices: composed once for each group, not for each
     combination of them."""
-    return validate(compose("config", [said for choice in choices for said in usable(choice)]))
+    if choices not in _USUAL:
+        said = [said for choice in choices for said in usable(choice)]
+        _USUAL[choices] = validate(compose("config", said))
+    return _USUAL[choices]

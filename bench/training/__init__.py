@@ -3,11 +3,14 @@
 import logging
 import warnings
 
-from bench.torchvision_ops import declare_ops
+from bench import light_imports
 
-declare_ops()  # before Lightning, which imports torchvision
+with light_imports.uncollected():
+    from bench.torchvision_ops import declare_ops
 
-from bench.training.run import Run  # noqa: E402
+    declare_ops()  # for whoever imports torchvision
+    light_imports.wait()  # before Lightning
+    from bench.training.run import Run
 
 # Lightning looks for Slurm in every fit, also where it was told that a run is one process.
 warnings.filterwarnings("ignore", "The `srun` command is available on your system but is not used")

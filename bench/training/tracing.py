@@ -5,14 +5,17 @@ Where a step takes less than a millisecond, a CPU spends much of it on finding o
 """
 
 import logging
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.graph import CodeGen
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from bench.workloads.workload import Workload
 
@@ -29,9 +32,8 @@ def by_autograd(losses: Losses) -> Gradients:
         parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
     ) -> tuple[Tensor, Sequence[Tensor]]:
         values = losses(parameters, batch, *more)
-        return values.detach(), torch.autograd.grad(
-            values, list(parameters), torch.ones_like(values)
-        )
+        ones = torch.ones_like(values) if values.ndim else None  # for which torch loads sympy
+        return values.detach(), torch.autograd.grad(values, list(parameters), ones)
 
     return gradients
 
@@ -76,6 +78,66 @@ def has_buffers(model: nn.Module) -> bool:
     return found is not None
 
 
+class Unrepeatable(Exception):
+    """An operator would not do the same in another step."""
+
+
+class Recorder(TorchDispatchMode):
+    """Writes each operator that is carried out into a graph whose inputs are ``arguments``; but
+    not `detach`, which gives the same numbers again.
+
+    Raises:
+        Unrepeatable: an operator is random, reads a value, gives a shape that follows from values,
+            or takes a tensor that neither is an argument nor was computed from them.
+    """
+
+    def __init__(self, arguments: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.graph = Graph()
+        self.nodes: dict[int, Node] = {}
+        self.kept: list[Tensor] = []  # whose ids must not come again
+        for place, x in enumerate(arguments):
+            self._know(x, self.graph.placeholder(f"x{place}"))
+
+    def node(self, x: Tensor) -> Node:
+        try:
+            return self.nodes[id(x)]
+        except KeyError:
+            raise Unrepeatable("the model holds tensors that are no parameters") from None
+
+    def _know(self, x: Tensor, node: Node) -> None:
+        self.kept.append(x)
+        self.nodes[id(x)] = node
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise Unrepeatable(f"{func} is random")
+        if torch.Tag.dynamic_output_shape in func.tags and not _by_numbers(func, args):
+            raise Unrepeatable(f"the shape that {func} gives depends on values")
+        own, named = tree_map_only(Tensor, self.node, (args, kwargs))
+        found = func(*args, **kwargs)
+        if func is torch.ops.aten.detach.default:
+            self._know(found, *own)
+            return found
+        node = self.graph.call_function(func, own, named)
+        if isinstance(found, Tensor):
+            self._know(found, node)
+        elif isinstance(found, tuple | list):
+            for place, x in enumerate(found):
+                self._know(x, self.graph.call_function(operator.getitem, (node, place)))
+        elif found is not None:
+            raise Unrepeatable(f"what comes after {func} may depend on a value")
+        return found
+
+
+def _by_numbers(func: Any, args: Sequence[Any]) -> bool:
+    """Whether it is an index by whole numbers, whose result has their shape; not by a mask."""
+    if func is not torch.ops.aten.index.Tensor:
+        return False
+    return all(i is None or i.dtype not in (torch.bool, torch.uint8) for i in args[1])
+
+
 def record(
     losses: Losses, parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
 ) -> Gradients | None:
@@ -92,22 +154,18 @@ def record(
         return [values, *found]
 
     leaves = [p.detach().requires_grad_() for p in parameters]
+    recorder = Recorder([*leaves, *batch.values(), *more])
     try:
-        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            module = make_fx(flat)(*leaves, *batch.values(), *more)
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]), recorder:
+            found = flat(*leaves, *batch.values(), *more)
+        recorder.graph.output([recorder.node(x) for x in found])
     except Exception as error:
         log.info("steps are not traced: %s", str(error).partition("\n")[0])
         return None
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            log.info("steps are not traced: the model holds tensors that are no parameters")
-            return None
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            log.info("steps are not traced: %s is random", node.target)
-            return None
-    module.graph.eliminate_dead_code()
-    module.graph.set_codegen(CodeGen())  # tensors in, a list of tensors out
-    module.recompile()
+    graph = recorder.graph
+    graph.eliminate_dead_code()
+    graph.set_codegen(CodeGen())  # tensors in, a list of tensors out
+    module = GraphModule(nn.Module(), graph)
     run = module.forward
 
     @torch.no_grad()

@@ -41,11 +41,11 @@ class Autoencoder(Images):
         from bench.workloads.mlp import mlp
 
         shape, sizes = self.shape.image_shape, list(self.hidden_sizes)
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):  # for what layers draw, which is not used
             pixels = torch.Size(shape).numel()
             model = mlp(shape, pixels, hidden_sizes=[*sizes, *sizes[-2::-1]], dropout=0.0)
         return initialise(
-            model.to_empty(device="cpu"),
+            model,
             init=self.init,
             init_std=0.0,
             init_bias=0.0,

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
-from bench.training.tracing import Losses, Tracer, by_autograd, record
+from bench.training.tracing import Losses, Recorder, Tracer, by_autograd, record
 from bench.workloads.workload import Batch
 from tests.conftest import build_model, classifier
 
@@ -56,6 +57,40 @@ def test_to_the_last_bit(family: str) -> None:
         assert not gradient.requires_grad
 
 
+def test_the_operators_are_those_that_torch_traces() -> None:
+    model = network(family="cnn")
+    losses, leaves = losses_of(model), [p.detach().requires_grad_() for p in model.parameters()]
+    data = batch(0)
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        seen = dict(zip(data, tensors[len(leaves) :], strict=True))
+        value, found = by_autograd(losses)(tensors[: len(leaves)], seen)
+        return [value, *found]
+
+    recorder = Recorder([*leaves, *data.values()])
+    with recorder:
+        found = flat(*leaves, *data.values())
+    recorder.graph.output([recorder.node(x) for x in found])
+    recorder.graph.eliminate_dead_code()
+    theirs = make_fx(flat)(*leaves, *data.values()).graph
+    theirs.eliminate_dead_code()
+    kept = [node.target for node in theirs.nodes if node.op == "call_function"]
+    assert [node.target for node in recorder.graph.nodes if node.op == "call_function"] == [
+        target for target in kept if target is not torch.ops.aten.detach.default
+    ]
+
+
+def test_indices_that_are_numbers_are_repeatable() -> None:
+    losses = losses_of(Places())
+    recorded = record(
+        lambda weights, seen: losses([], seen) * weights[0], [torch.ones(())], batch(0)
+    )
+    assert recorded is not None
+    for seed in (1, 2):
+        seen = batch(seed)
+        assert torch.equal(recorded([torch.ones(())], seen)[0], losses([], seen))
+
+
 def test_recordings_are_kept_with_the_workload_by_shape_and_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -91,12 +126,25 @@ class Holds(nn.Module):
         return images.flatten(1)[:, :10] * self.weight + self.shift
 
 
+class Masks(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.flatten(1)[:, :10]
+        return pixels - pixels[pixels > 0].mean()
+
+
+class Places(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.flatten(1)[:, :10]
+        return pixels + pixels[torch.arange(len(pixels)), pixels.argmax(1)].unsqueeze(1)
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
         (network(dropout=0.5), "is random"),
         (Looks(), "not traced"),
         (Holds(), "no parameters"),
+        (Masks(), "depends on values"),
     ],
 )
 def test_what_a_list_cannot_repeat_is_refused(
