@@ -263,15 +263,9 @@ class Run:
                 if self.is_first_process and not made
                 else None,
                 multipliers(config["schedule"], self.plan.total_steps),
-                dropped=dropped,
             )
-            for config, directory, origin, made, dropped in zip(
-                self.configs,
-                self.directories,
-                self.origins,
-                self.made,
-                self.dropped,
-                strict=True,
+            for config, directory, origin, made in zip(
+                self.configs, self.directories, self.origins, self.made, strict=True
             )
         ]
         if len(members) == 1:
@@ -283,6 +277,8 @@ class Run:
         else:
             module = StackModule(members, self.workload, self.plan, self.models)
         module.runs, module.made, module.environment = self.runs, self.made, about
+        for member, dropped in zip(members, self.dropped, strict=True):
+            member.dropped = dropped  # only now: a stack begins with all, as its checkpoint did
         if trainer.world_size == 1:
             seconds = self.configs[0]["trainer"]["checkpoint_seconds"]
             module.checkpoints = Checkpoints(self._checkpoint, seconds, self.until)
