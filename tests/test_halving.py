@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bench import interruption, records, runs, study
 from bench.command_line import CONF
 from bench.errors import BenchError
+from bench.halving import replay
 from bench.interruption import Interrupted
 from bench.records import Record
 from bench.report.contents import gather
@@ -288,6 +289,25 @@ def test_where_the_rungs_are(eta: int, rungs: int, total: int, every: int) -> No
         return
     wanted = {min((s for s in validated if s >= share), default=None) for share in shares}
     assert Rule(eta, rungs).steps(config) == tuple(sorted(wanted - {None}))
+
+
+@given(st.integers(2, 4), st.integers(2, 30), st.randoms(use_true_random=False))
+def test_replay(eta: int, settings: int, random: Any) -> None:
+    """Where settings never change places it finds the best; where only the end tells, it finds the
+    best of those that are left, and nothing better; of the steps, those of who is left."""
+    rule, rungs = Rule(eta, 2), (10, 30, 90)
+    order = random.sample(range(settings), settings)
+    steady = np.array([[place] * 3 for place in order], dtype=float)
+    found = replay(steady, rungs, rule)
+    left = math.ceil(settings / eta)
+    steps = 10 * settings + 20 * left + 60 * math.ceil(left / eta)
+    assert (found.same, found.place, found.short) == (True, 1, 0.0)
+    assert found.share == pytest.approx(steps / (90 * settings))
+    late = np.array([[-place, -place, place] for place in range(settings)], dtype=float)
+    last = math.ceil(left / eta) - 1  # the best at the end of the first so many
+    found = replay(late, rungs, rule)
+    assert (found.place, found.short) == (settings - last, settings - 1 - last)
+    assert found.same == (last == settings - 1)
 
 
 @pytest.mark.parametrize(
