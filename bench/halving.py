@@ -1,7 +1,8 @@
 """`python -m bench.halving`: would successive halving have found what a full search has found?
 
-Replays the rule of `hydra/sweeper=halving` over the recorded curves of finished studies, without
-training: once with all of their seeds, and over and over with seeds drawn from them.
+Replays the rule of `hydra/sweeper=halving` over the recorded curves of a finished study, without
+training: once with all of its seeds, and with each alone, or over and over with some drawn from
+them.
 
 No torch here: what is read are records and curves.
 """
@@ -133,11 +134,13 @@ def lines(searched: Searched, rule: Rule, *, seeds: int, draws: int) -> list[str
     if not 1 <= seeds <= known:
         raise BenchError(f"--seeds {seeds}: {searched.name} has {known}; give 1 to {known}")
     once = replay(values.mean(axis=1), searched.rungs, rule)
-    rng = np.random.default_rng(0)
-    drawn = [
-        replay(values[:, rng.integers(known, size=seeds)].mean(axis=1), searched.rungs, rule)
-        for _ in range(draws)
-    ]
+    if seeds == 1:
+        picked, how = [[k] for k in range(known)], f"each of {text.count(known, 'seed')} alone"
+    else:
+        rng = np.random.default_rng(0)
+        picked = rng.integers(known, size=(draws, seeds)).tolist()
+        how = f"{seeds} seeds drawn {draws:,} times from {known}"
+    found = [replay(values[:, own].mean(axis=1), searched.rungs, rule) for own in picked]
 
     def short(value: float) -> str:
         unit = " points" if metric.unit == "fraction" else f" {metric.unit}".rstrip()
@@ -145,7 +148,8 @@ def lines(searched: Searched, rule: Rule, *, seeds: int, draws: int) -> list[str
 
     at = ", ".join(f"{step:,}" for step in searched.rungs[:-1])
     same, top = (
-        text.percent(sum(own.place <= place for own in drawn) / draws, digits=0) for place in (1, 3)
+        text.percent(sum(own.place <= place for own in found) / len(found), digits=0)
+        for place in (1, 3)
     )
     left_out = f"; {searched.left_out} lack a seed" if searched.left_out else ""
     return [
@@ -157,9 +161,8 @@ def lines(searched: Searched, rule: Rule, *, seeds: int, draws: int) -> list[str
             if once.same
             else f"its number {once.place}, {short(once.short)} behind in {text.name(metric)}"
         ),
-        f"  {text.count(seeds, 'seed')} drawn {draws:,} times from {known}: the same setting "
-        f"{same} %, one of its best three {top} %; behind by "
-        f"{short(sum(own.short for own in drawn) / draws)} in the mean",
+        f"  {how}: the same setting in {same} %, one of the best three in {top} %; "
+        f"{short(sum(own.short for own in found) / len(found))} behind in the mean",
     ]
 
 
@@ -171,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("study", type=Path, help="a study's directory, such as runs/drawn")
     parser.add_argument("--eta", type=int, default=3, help="one of so many goes on (3)")
-    parser.add_argument("--rungs", type=int, default=3, help="how often, at most (3)")
+    parser.add_argument("--rungs", type=int, default=2, help="how often, at most (2)")
     parser.add_argument("--seeds", type=int, help="of each drawn search (all that there are)")
     options = parser.parse_args(arguments)
     if options.eta < 2 or options.rungs < 1:

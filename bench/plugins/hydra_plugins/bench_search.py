@@ -609,7 +609,7 @@ class RandomSweeperConfig(SpaceConfig):
 class HalvingSweeperConfig(SpaceConfig):
     _target_: str = "hydra_plugins.bench_search.HalvingSweeper"
     eta: int = accepts(3, "[2, 1000]", kind=int)
-    rungs: int = accepts(3, "[1, 20]", kind=int)
+    rungs: int = accepts(2, "[1, 20]", kind=int)
     n_trials: int = accepts(20, "[1, 100000]", kind=int)
     seed: int = accepts(0, "(-inf, inf)", kind=int)
 
