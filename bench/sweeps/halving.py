@@ -237,6 +237,12 @@ class HalvedSweep(Sweep):
                     self._decide(bracket, stage)
         return [self.done[job.directory] for job in jobs]
 
+    def _announce(self, jobs: Sequence[Job], *, kept: int) -> None:
+        """Those that paused may yet go on."""
+        found = [job.finished() for job in jobs] if kept else []
+        paused = sum(record is not None and record.status == "pruned" for record in found)
+        super()._announce(jobs, kept=kept - paused)
+
     def _plan(self, bracket: Bracket) -> str:
         left, said = len(bracket.settings), []
         for step in bracket.rungs:
