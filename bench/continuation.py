@@ -71,7 +71,7 @@ def _others(directory: Path) -> list[tuple[Path, Record]]:
                 record = records.read(path)
             except BenchError:
                 continue  # the report names damaged files
-            if record.status != "failed":
+            if record.status not in records.UNFINISHED:
                 found.append((path.parent, record))
     return found
 
@@ -238,9 +238,9 @@ def stacks(study: Path) -> list[StackFiles]:
 
 
 def is_made(directory: Path) -> bool:
-    """Whether a run has its record, and did not fail."""
+    """Whether a run has its record, and neither failed nor was stopped on its way."""
     try:
-        return records.read(directory / records.FILE_NAME).status != "failed"
+        return records.read(directory / records.FILE_NAME).status not in records.UNFINISHED
     except (BenchError, ValueError):  # the latter where that can be no path
         return False
 

@@ -60,6 +60,14 @@ class Metric:
         return 1 if self.higher_is_better else -1
 
     @property
+    def least(self) -> float:
+        """The least that a run can be worth, where more is better: of a fraction there is a worst
+        value, of others it is infinite."""
+        if self.unit == "fraction":
+            return 0.0 if self.higher_is_better else -1.0
+        return -inf
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """What a value cannot leave."""
         return (0.0, 1.0) if self.unit == "fraction" else (-inf, inf)

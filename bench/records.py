@@ -24,7 +24,8 @@ BEFORE_SCHEMA_2: dict[str, Any] = {
     "units": {"accuracy": "fraction", "loss": "nats"},
 }
 
-Status = Literal["completed", "diverged", "failed"]
+Status = Literal["completed", "diverged", "failed", "pruned"]
+UNFINISHED = ("failed", "pruned")  # what is known of such a run is not what the whole run gives
 
 Name = Annotated[str, Between(0, 200)]
 Count = Annotated[int, Between(0, 2**53)]  # a whole number that a float holds exactly
@@ -67,8 +68,12 @@ class Record:
             group: ``lr``, ``weight_decay``, ``batch_size``, ...
         problem: the configuration keys that say what was minimised, not how; absent in records from
             before there was this field.
-        status: ``diverged`` when the loss stopped being finite, ``failed`` on any other error.
+        status: ``diverged`` when the loss stopped being finite, ``failed`` on any other error,
+            ``pruned`` when a sweep stopped it to go on with better ones. The latter is the start of
+            the whole run, which takes its place if it is made.
         reason: why it did not complete, else None.
+        stopped: of a pruned run, where: ``pruned at step 300``. None of others, and absent in
+            records from before there was this field.
         steps, epochs: optimizer steps taken; epochs completed (a fraction if one was cut short).
         metrics: last values by name, such as ``val/accuracy`` or ``test/loss``; a metric that was
             not measured is None or absent.
@@ -109,6 +114,7 @@ class Record:
     problem: list[str] = field(default_factory=list)
     status: Status
     reason: str | None = None
+    stopped: str | None = None
     steps: Count = 0
     epochs: Annotated[float, Between(0, LARGEST)] = 0.0
     metrics: dict[str, Number]
@@ -212,6 +218,8 @@ def _contradiction(record: Record) -> str | None:
     for name in record.metrics:
         if "/" not in name:
             return f"metrics.{name:.40}: a name is split/metric"
+    if (record.stopped is not None) != (record.status == "pruned"):
+        return f"stopped: {record.stopped!r:.40}, of a run that {record.status}"
     step, seconds = record.target.get("step"), record.target.get("seconds")
     if step is not None and not (step <= record.steps and record.epochs > 0):
         return f"target.step: {step}, after {record.steps} steps and {record.epochs:g} epochs"

@@ -67,6 +67,8 @@ def read(run: Path) -> Original:
         record = records.read(path)
         if record.status == "failed":
             raise BenchError(f"{path}: failed ({record.reason}); there is no result to repeat")
+        if record.status == "pruned":
+            raise BenchError(f"{path}: {record.stopped}; there is no whole run to repeat")
         overrides = record.overrides or noted(directory, "overrides") or []
         return Original(directory, record.config, overrides, record)
     if not run.exists():

@@ -9,7 +9,7 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -99,12 +99,14 @@ def _make(
     jobs: Sequence[Job],
     tell: Callable[[int, int], None] | None,
     say: Callable[[str], None] | None,
-    made: Container[Path] = (),
+    made: Mapping[Path, Record] | None = None,
 ) -> list[Record]:
     """Those of ``jobs`` that are not made; the others of a stack train along."""
     from bench.training import Run
 
+    made = made or {}
     missing = [job for job in jobs if job.directory not in made]
+    pauses = [job.until for job in missing if job.until is not None]
     ready = Run(
         [job.config for job in jobs],
         [job.directory for job in jobs],
@@ -112,7 +114,9 @@ def _make(
         overrides=[job.overrides for job in jobs],
         searches=[job.search for job in jobs],
         made=[job.directory in made for job in jobs],
+        dropped=[job.directory in made and made[job.directory].status == "pruned" for job in jobs],
         stack=_stack(jobs) if len(jobs) > 1 else None,
+        until=max(pauses) if len(pauses) == len(missing) else None,
     )
     interruption.check()
     if not ready.is_first_process:

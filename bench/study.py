@@ -131,6 +131,19 @@ class Study:
         return self.directory.resolve().name
 
     @property
+    def pruned(self) -> pd.DataFrame:
+        """The runs that a sweep stopped on their way; in ``runs`` they are without a score."""
+        return self.runs[self.runs["status"] == "pruned"]
+
+    @property
+    def whole(self) -> pd.DataFrame:
+        """The runs of each workload and optimizer of which none was pruned: what to ask how much a
+        setting matters. The settings that are left of others were chosen for being good."""
+        pair = ["workload", "optimizer"]
+        pruned = pd.MultiIndex.from_frame(self.pruned[pair])
+        return self.runs[~pd.MultiIndex.from_frame(self.runs[pair]).isin(pruned)]
+
+    @property
     def sources(self) -> list[Path]:
         """The directories that runs were read from."""
         return [self.directory]

@@ -61,6 +61,8 @@ def finished(run: str | Path, *, scored: bool = True) -> tuple[Record, Workload,
     record = records.read(directory / records.FILE_NAME)
     if record.status == "failed":
         raise BenchError(f"{directory}: its run failed ({record.reason}); run it again")
+    if record.status == "pruned":
+        raise BenchError(f"{directory}: its run was {record.stopped}; the same run alone ends it")
     state = checkpoint(directory, record)["state_dict"]
     weights = _weights(directory, state, scored=scored)
     workload = workload_of(record.config)

@@ -23,7 +23,7 @@ import pytest
 from hydra import initialize_config_dir
 
 import bench
-from bench import api, maps, records, runs, second_order, taylor, theory
+from bench import api, halving, maps, records, runs, second_order, taylor, theory
 from bench import curvature as curvature_command
 from bench import slices as slices_command
 from bench.board import by_short_names
@@ -77,7 +77,7 @@ def carried_out(sweep: Sweep, missing: Sequence[Job]) -> None:
     for job in missing:
         like = job.config["workload"]["name"], job.config["optimizer"]["_target_"].split(".")[0]
         if like not in MADE:
-            (record,) = runs.run([job])
+            (record,) = runs.run([replace(job, until=None)])
             assert record.status == "completed", record.reason
             MADE[like] = record, job.directory.resolve()
         elif len(missing) <= MOST_COPIED:
@@ -145,6 +145,8 @@ def typed(
                 rest = [a for a in arguments if a not in names]
                 damaged = "--verify" in rest  # no made-up data have the true digests
                 assert data_command.main(rest) == damaged
+            case ["python", "-m", "bench.halving", *arguments]:
+                assert halving.main(arguments) == 0
             case ["python", "-m", "bench.theory", study]:
                 assert theory.main([study]) == 0
             case ["python", "-m", "bench.taylor", *arguments]:

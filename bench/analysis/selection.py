@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bench.metrics import Metric
+from bench.records import UNFINISHED
 
 GROUP = ("workload", "optimizer", "schedule")
 _NOT_HYPERPARAMETERS = {"seed", "steps", "epochs"}  # of the columns that hold numbers
@@ -65,13 +66,14 @@ def score(runs: pd.DataFrame, split: Split = "val") -> pd.Series:
     A diverged run, and one with an infinite value, scores the floor (``judged``): chance, where it
     is known. So does a completed run that did worse, so that none ranks below one that diverged and
     no single exploding loss decides a mean. A failed run (a fault of the machine or the code, not
-    of the optimizer) and a completed run that was not measured are missing.
+    of the optimizer), one that was pruned (its value is that of a shorter training) and a completed
+    run that was not measured are missing.
     """
     value, sign = measured(runs, split), signs(runs)
     floor = runs.get(f"floor/{split}", pd.Series(np.nan, index=runs.index)).astype(float)
     worse = sign * value < sign * floor
     diverged = np.isinf(value) | (runs["status"] == "diverged")
-    return value.mask(worse | diverged, floor).mask(runs["status"] == "failed").rename("score")
+    return value.mask(worse | diverged, floor).mask(runs["status"].isin(UNFINISHED)).rename("score")
 
 
 def hyperparameters(runs: pd.DataFrame) -> list[str]:

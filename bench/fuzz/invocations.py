@@ -58,7 +58,7 @@ CHOICES = {
     "trainer": ["default", "other"],
     "experiment": ["quickstart", "adam_betas", "random_search", "nothing", "[quickstart]"],
     "hydra/launcher": ["parallel", "stacked", "auto", "basic", "joblib"],
-    "hydra/sweeper": ["grid", "random", "optuna", "basic", "nothing"],
+    "hydra/sweeper": ["grid", "random", "optuna", "halving", "basic", "nothing"],
     "optimizer._target_": ["torch.optim.NAdam", "torch.optim.SGD", "no.such", "os:path", "a b"],
     "hydra.mode": ["RUN", "MULTIRUN", "WALK"],
     "runs_dir": ["/proc/x", "/dev/null", "''", "a/b", "~"],

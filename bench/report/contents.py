@@ -127,7 +127,8 @@ def gather(study: Study) -> Contents:
         problems.append(str(error))
     if best["score"].isna().all():
         runs = runs.iloc[:0]  # nothing was measured: what diverged would be all there is
-    lr_runs = runs if "lr" in study.settings else runs.iloc[:0].assign(lr=np.nan)
+    whole = study.whole if len(runs) else runs
+    lr_runs = whole if "lr" in study.settings else whole.iloc[:0].assign(lr=np.nan)
     times = {unit: tables.times_to_target(runs, unit, by=PAIR) for unit in UNITS}
     return Contents(
         study=study,
@@ -137,12 +138,12 @@ def gather(study: Study) -> Contents:
         response=tables.response(lr_runs, by=PAIR),
         sensitivity=tables.sensitivity(lr_runs, by=PAIR, deltas=DELTAS),
         times=pd.concat([table.assign(unit=unit) for unit, table in times.items()]),
-        expected=tables.expected_best(runs, by=PAIR),
-        tunability=tables.tunability(runs, by=PAIR),
-        probability_best=tables.probability_best(runs),
+        expected=tables.expected_best(whole, by=PAIR),
+        tunability=tables.tunability(whole, by=PAIR),
+        probability_best=tables.probability_best(whole),
         differences=tables.corrected(
-            tables.differences(runs, delta=DELTAS[0]),
-            tables.factor_differences(runs, study.settings),
+            tables.differences(whole, delta=DELTAS[0]),
+            tables.factor_differences(whole, study.settings),
         ),
         curves=found,
         looks=looks,

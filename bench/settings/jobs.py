@@ -33,6 +33,8 @@ class Job:
         overrides: what was said on the command line for this run, and where a person's own
             configurations lie.
         search: how it was chosen, as `bench.records.Search` says.
+        until: the step after which it pauses, at its next validation, for a sweep that may stop it
+            there; None for nowhere. It is no part of what the run is: a pause changes nothing.
     """
 
     config: dict[str, Any]
@@ -40,6 +42,7 @@ class Job:
     overrides: tuple[str, ...]
     directory: Path
     search: Mapping[str, Any] | None = None
+    until: int | None = None
 
     @property
     def name(self) -> str:
@@ -65,9 +68,12 @@ class Job:
         return record
 
     def finished(self) -> Record | None:
-        """The same of a run that did not fail: it is not made again."""
+        """The same of a run that did not fail, and is not to go further: it is not made again."""
         record = self.recorded()
-        return None if record is None or record.status == "failed" else record
+        if record is None or record.status == "failed":
+            return None
+        paused_before = self.until is None or record.steps < self.until
+        return None if record.status == "pruned" and paused_before else record
 
 
 def plan(own: DictConfig, hydra: dict[str, Any], search: Mapping[str, Any] | None = None) -> Job:

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from bench.metrics import Metric
-from bench.records import Record
+from bench.records import UNFINISHED, Record
 from bench.report import text
 from bench.settings.jobs import Job
 from bench.settings.schema import total_steps
@@ -28,7 +28,8 @@ MOST_VALUES = 4  # of a key, that are said one by one
 MOST_OPTIMIZERS = 7
 LEAST_PAUSE, MOST_PAUSE = 5, 60  # seconds between two lines where there is no terminal
 NARROW = 60  # columns
-STYLES = {"running": "dim", "diverged": "yellow", "failed": "red"}
+LOST = ("diverged", "failed", "pruned")
+STYLES = {"running": "dim", "diverged": "yellow", "failed": "red", "pruned": "dim"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Results:
         value = record.metrics.get(f"val/{metric.name}")
         if record.status == "diverged":
             value = metric.chance if metric.chance is not None else -metric.sign * inf
-        if value is not None and record.status != "failed":
+        if value is not None and record.status not in UNFINISHED:
             self._score(setting, metric.sign * value)
 
     def _score(self, setting: Setting, score: float) -> None:
@@ -224,7 +225,7 @@ class Display:
     def _cells(self, results: Results) -> list[Text]:
         best = results.best()
         done = f"{results.ended.total():,}/{round(results.jobs * self._whole_of_known):,}"
-        lost = [(f"{n} {key}", key) for key in ("diverged", "failed") if (n := results.ended[key])]
+        lost = [(f"{n} {key}", key) for key in LOST if (n := results.ended[key])]
         return [
             Text(done),
             Text(text.NOTHING if best is None else results.value(best[0])),

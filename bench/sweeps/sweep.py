@@ -60,6 +60,8 @@ class Sweep:
         more: how many runs will follow that are not known yet.
     """
 
+    GOING_ON = "{} run(s) go on from shorter ones, each alone"
+
     def __init__(
         self, executor: Executor, *, strategy: Strategy, max_stack: int | None = None
     ) -> None:
@@ -102,7 +104,7 @@ class Sweep:
             BenchError: a job cannot be made as configured; nothing was started.
             Unwritable: there is no room where the runs lie.
         """
-        _refuse_twins(jobs)
+        refuse_twins(jobs)
         new = [job for job in jobs if job.directory not in self.done]
         kept = {job.directory: record for job in new if (record := job.finished()) is not None}
         missing = [job for job in new if job.directory not in kept]
@@ -176,7 +178,7 @@ class Sweep:
             if job.directory in rest:
                 (going_on if self._goes_on(job, place.device) else fresh).append(job)
         if going_on:
-            self.say(f"{len(going_on)} run(s) go on from shorter ones, each alone")
+            self.say(self.GOING_ON.format(len(going_on)))
         plan: list[Task] = [
             *begun,
             *tasks(
@@ -383,7 +385,7 @@ def _make_extensions(options: Mapping[str, Any]) -> None:
         extensions.loggers(options, Path(directory))
 
 
-def _refuse_twins(jobs: Sequence[Job]) -> None:
+def refuse_twins(jobs: Sequence[Job]) -> None:
     twice = [place for place, n in Counter(job.directory for job in jobs).items() if n > 1]
     if twice:
         raise BenchError(f"{twice[0]}: several runs of this sweep have the same configuration")

@@ -40,6 +40,7 @@ class Member:
         best: the best value of the metric so far, times its sign, so that more is better.
         waited: validations since then.
         way: where it has been, of a workload that has one to keep.
+        dropped: a sweep goes on without it.
     """
 
     config: Mapping[str, Any]
@@ -54,10 +55,11 @@ class Member:
     best: float = -inf
     waited: int = 0
     way: Way | None = None
+    dropped: bool = False
 
     @property
     def over(self) -> bool:
-        return self.diverged or self.stopped
+        return self.diverged or self.stopped or self.dropped
 
     def count(self, loss: float) -> None:
         """Takes a step's loss into the mean."""

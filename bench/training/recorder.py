@@ -62,6 +62,7 @@ class Recorder:
         )
         self.status: Status = "completed"
         self.reason: str | None = None
+        self.stopped: str | None = None
         self.metrics: dict[str, float] = {}
         self.rows = Rows()
         self.units, self.metric = workload.units, workload.metric
@@ -140,6 +141,7 @@ class Recorder:
             self._log(step, values, epoch=epoch, seconds=seconds, walltime=began + seconds)
             if self.selects in values:
                 self._follow(step, values[self.selects], epoch=epoch, seconds=seconds)
+        self.csv.save()
 
     def tested(
         self, step: int, values: Mapping[str, float], *, epoch: float, seconds: float
@@ -157,6 +159,12 @@ class Recorder:
     def diverged(self, step: int, reason: str) -> None:
         """The first step whose loss was not finite."""
         self.status, self.reason = "diverged", f"{reason} at step {step}"
+
+    def paused(self, step: int, steps: int) -> None:
+        """After so many of all steps; unless it has ended by itself."""
+        if self.status == "completed":
+            self.status, self.stopped = "pruned", f"pruned at step {step}"
+            self.reason = f"stopped at step {step:,} of {steps:,}, to go on with better settings"
 
     def finish(
         self,
@@ -182,6 +190,7 @@ class Recorder:
             **self.identity,
             status=self.status,
             reason=self.reason,
+            stopped=self.stopped,
             steps=steps,
             epochs=epochs,
             metrics=dict(self.metrics),

@@ -92,19 +92,24 @@ class Saved:
                 member.recorder.replay(rows, total_seconds=self.state["total_seconds"])
 
 
+class Paused(BaseException):
+    """The training has come to where it was to stop for now; as `Interrupted`, it is no error."""
+
+
 class Checkpoints:
     """When a training is saved, and where.
 
     Args:
         path: the file; None for none.
         seconds: at least so often; None for not by time.
+        until: the step after which it pauses, once it is validated; None for nowhere.
 
     Attributes:
         tell: is told of the step where training begins, and of that of each checkpoint.
     """
 
-    def __init__(self, path: Path | None, seconds: float | None) -> None:
-        self.path, self.seconds = path, seconds
+    def __init__(self, path: Path | None, seconds: float | None, until: int | None = None) -> None:
+        self.path, self.seconds, self.until = path, seconds, until
         self.tell: Callable[[int], None] = lambda step: None
         self.cost = FIRST
         self.last = time.perf_counter()
@@ -115,14 +120,16 @@ class Checkpoints:
 
         Raises:
             Interrupted: it was asked to.
+            Paused: it is where it was to pause.
         """
         step, asked = module.steps_done, interruption.asked()
+        pauses = self.until is not None and module.validated_at == step >= self.until
         kept = self.path is not None
         try:
             if self.step is None:
                 self.step = step
                 self.tell(step)
-            if kept and step > self.step and (asked is not None or self._due(module)):
+            if kept and step > self.step and (asked is not None or pauses or self._due(module)):
                 self.write(module)
         except BenchError as error:  # a disk that is full may have room later
             log.warning("%s", error)
@@ -131,6 +138,9 @@ class Checkpoints:
             steps = module.plan.total_steps
             log.info("interrupted by %s at step %d of %d", Signals(asked).name, step, steps)
             raise Interrupted(asked, *((step, steps) if kept else ()))
+        if pauses:
+            log.info("pauses at step %d of %d", step, module.plan.total_steps)
+            raise Paused
 
     def _due(self, module: TrainingModule) -> bool:
         since = time.perf_counter() - self.last

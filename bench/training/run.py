@@ -44,7 +44,7 @@ from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.recorder import Recorder
 from bench.training.reports import Report
-from bench.training.resumption import Checkpoints, Saved, copy, is_of
+from bench.training.resumption import Checkpoints, Paused, Saved, copy, is_of
 from bench.training.solo import SoloModule
 from bench.training.stack import StackModule
 from bench.workloads.models import check_contract, drawn, loaded
@@ -73,7 +73,9 @@ class Run:
         searches: how each was chosen.
         made: which runs of a stack have their records already. They train along, and nothing of
             theirs is written.
+        dropped: which of these a sweep has stopped: the stack goes on without them.
         stack: where a stack is saved; None for nowhere.
+        until: the step after which they pause, once they are validated; None for nowhere.
 
     Attributes:
         saved: what there is to go on from, until it trains.
@@ -93,10 +95,14 @@ class Run:
         overrides: Sequence[Sequence[str]] | None = None,
         searches: Sequence[Mapping[str, Any] | None] | None = None,
         made: Sequence[bool] | None = None,
+        dropped: Sequence[bool] | None = None,
         stack: continuation.StackFiles | None = None,
+        until: int | None = None,
     ) -> None:
         self.configs = configs
         self.made = [False] * len(configs) if made is None else list(made)
+        self.dropped = [False] * len(configs) if dropped is None else list(dropped)
+        self.until = until
         self.runs = [digest(config) for config in configs]
         nothing_said: list[Sequence[str]] = [()] * len(configs)
         self.origins = list(
@@ -271,9 +277,11 @@ class Run:
         else:
             module = StackModule(members, self.workload, self.plan, self.models)
         module.runs, module.made, module.environment = self.runs, self.made, about
+        for member, dropped in zip(members, self.dropped, strict=True):
+            member.dropped = dropped  # only now: a stack begins with all, as its checkpoint did
         if trainer.world_size == 1:
             seconds = self.configs[0]["trainer"]["checkpoint_seconds"]
-            module.checkpoints = Checkpoints(self._checkpoint, seconds)
+            module.checkpoints = Checkpoints(self._checkpoint, seconds, self.until)
             if self.stack is not None:
                 describe = partial(self.stack.describe, environment=about)
                 module.checkpoints.tell = describe
@@ -285,20 +293,17 @@ class Run:
             else:
                 path = self.saved.path
             self.saved = None  # and with it the file, which is replaced as training goes on
-        with known_checkpoints() if self.goes_on else nullcontext():
-            trainer.fit(module, ckpt_path=path, weights_only=True)
-        if path is not None and self._checkpoint is not None and self.is_first_process:
-            copy(path, self.directories[0])
-        if not all(member.diverged for member in members):
-            if self.workload.validates and module.validated_at != module.steps_done:
-                trainer.validate(module, verbose=False)  # max_steps ended within an epoch
-            trainer.test(module, verbose=False)
-            module.remark()
-        if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
-            module.save_weights()
-        for member in members:
-            if member.way is not None and member.recorder is not None:
-                member.way.write(member.recorder.directory)
+        paused = False
+        try:
+            with known_checkpoints() if self.goes_on else nullcontext():
+                trainer.fit(module, ckpt_path=path, weights_only=True)
+        except Paused:
+            paused = True
+            for member in members:
+                if member.recorder is not None:
+                    member.recorder.paused(module.steps_done, self.plan.total_steps)
+        else:
+            self._end(module, members, path)
         records = [
             member.recorder.finish(
                 steps=member.steps,
@@ -310,9 +315,29 @@ class Run:
             for member in members
             if member.recorder is not None
         ]
-        if self.stack is not None:
+        if self.stack is not None and not paused:
             self.stack.finish()
         return records
+
+    def _end(self, module: TrainingModule, members: Sequence[Member], path: Path | None) -> None:
+        """Tests what was trained to its end, and leaves its files.
+
+        Args:
+            path: of the checkpoint that it went on from.
+        """
+        trainer = self.trainer
+        if path is not None and self._checkpoint is not None and self.is_first_process:
+            copy(path, self.directories[0])
+        if not all(member.diverged or member.dropped for member in members):
+            if self.workload.validates and module.validated_at != module.steps_done:
+                trainer.validate(module, verbose=False)  # max_steps ended within an epoch
+            trainer.test(module, verbose=False)
+            module.remark()
+        if isinstance(module, StackModule) and self.configs[0]["trainer"]["enable_checkpointing"]:
+            module.save_weights()
+        for member in members:
+            if member.way is not None and member.recorder is not None:
+                member.way.write(member.recorder.directory)
 
 
 def optimizer_factory(options: Mapping[str, Any]) -> Callable[[Any], torch.optim.Optimizer]:

@@ -95,6 +95,8 @@ class StackModule(TrainingModule):
         self.stacked = nn.ParameterList()
         self._adopt(parameters)
         super().on_train_start()
+        if any(member.dropped for member in self.placed):
+            self.leave()
 
     def checkpoint(self) -> dict[str, Any]:
         place = {id(member): k for k, member in enumerate(self.members)}

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.analysis import aggregates, profiles, selection, significance
 from bench.analysis.selection import GROUP, joined, signs
+from bench.records import UNFINISHED
 
 Unit = Literal["steps", "epochs", "seconds"]
 
@@ -36,7 +37,7 @@ def times_to_target(
     columns = [*by, "trial", "time", "low", "high", "reached", "seeds", "target", "notes"]
     if "target/step" not in runs:
         return pd.DataFrame(columns=columns)
-    runs = runs[(runs["status"] != "failed") & runs["target/value"].notna()]
+    runs = runs[(~runs["status"].isin(UNFINISHED)) & runs["target/value"].notna()]
     time = runs["target/seconds" if unit == "seconds" else "target/step"].astype(float)
     if unit == "epochs":
         time = time * runs["epochs"] / runs["steps"]

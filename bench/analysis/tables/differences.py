@@ -20,6 +20,7 @@ from bench.analysis.intervals import FEWEST, jackknife_error, means_without_each
 from bench.analysis.selection import groups, metric_of
 from bench.analysis.sensitivity import good_region
 from bench.analysis.tables.tuning import SEARCHES, drawn_together, repetitions, scores_per
+from bench.records import UNFINISHED
 
 CLEAR = 0.05
 FEWEST_COMPARED = 20  # draws: with 12, a 95 % interval of their difference covers 89
@@ -86,7 +87,7 @@ class Method:
         runs, none = self.runs, pd.DataFrame()
         if "target/step" not in runs:
             return none
-        known = runs[(runs["status"] != "failed") & runs["target/value"].notna()]
+        known = runs[(~runs["status"].isin(UNFINISHED)) & runs["target/value"].notna()]
         if known.empty or known["target/value"].nunique() > 1:
             return none
         reached = known["target/step"].notna() & (known["status"] != "diverged")
@@ -123,8 +124,8 @@ class Method:
 
     @cached_property
     def trials(self) -> int:
-        """How many were tried, without those that failed throughout."""
-        return int(self.runs.loc[self.runs["status"] != "failed", "trial"].nunique())
+        """How many were tried, without those that failed, or were pruned, throughout."""
+        return int(self.runs.loc[~self.runs["status"].isin(UNFINISHED), "trial"].nunique())
 
 
 def _compare_tests(x: Method, y: Method) -> Row | None:

@@ -3,7 +3,7 @@
 Hydra imports this file at every start, so it imports nothing heavy.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -30,12 +30,14 @@ class SweepLauncher(Launcher):
 
     Attributes:
         searches: how each of the jobs that come next was chosen, if the sweeper says.
+        kind: what makes them a sweep, if the sweeper says.
     """
 
     searches: Sequence[Mapping[str, Any]] = ()
 
     def __init__(self, strategy: str, max_stack: Optional[int]) -> None:  # noqa: UP045
         self.options: dict[str, Any] = {"strategy": strategy, "max_stack": max_stack}
+        self.kind: Optional[Callable[..., Sweep]] = None  # noqa: UP045
         self.whole: Optional[Sweep] = None  # noqa: UP045
 
     def executor(self) -> "Executor":
@@ -59,7 +61,7 @@ class SweepLauncher(Launcher):
             yield self.whole
             return
         try:
-            with Sweep(self.executor(), **self.options) as self.whole:
+            with (self.kind or Sweep)(self.executor(), **self.options) as self.whole:
                 yield self.whole
         finally:
             self.whole = None

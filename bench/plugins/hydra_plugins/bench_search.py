@@ -10,7 +10,8 @@ All of them read the same things, in Hydra's override grammar: ``params``, the v
 
 ``grid`` makes every combination. ``random`` and ``optuna`` draw trials: values listed with commas
 are still all made, each with the same number of trials; ``interval(a,b)``, ``choice(...)`` and
-``range(...)`` are priors to draw from; every trial is repeated for each ``seed``.
+``range(...)`` are priors to draw from; every trial is repeated for each ``seed``. ``halving``
+starts what ``grid`` makes, or where there is an interval what ``random`` draws, and ends few.
 
 Hydra imports this file at every start, so it imports nothing heavy.
 """
@@ -18,8 +19,8 @@ Hydra imports this file at every start, so it imports nothing heavy.
 import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, product
-from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, Optional, TypeVar, Union
 
@@ -136,6 +137,15 @@ class SpaceSweeper(Sweeper):
             ]
             return self.launcher.launch(lines, initial_job_idx=0)
         return self._launch_by_others(self.launcher, lines)
+
+    def launch_all(self, arguments: Iterable[str]) -> Sequence[JobReturn]:
+        """Every combination of the values given."""
+        return self.launch(
+            (job, said)
+            for space in self.spaces(arguments)
+            for said in [as_said(space, set(ValueType) - {ValueType.ELEMENT})]
+            for job in product(*(listed(space, key) for key in space))
+        )
 
     def _launch_by_others(
         self, launcher: Launcher, lines_of_jobs: Sequence[list[str]]
@@ -285,12 +295,7 @@ class GridSweeper(SpaceSweeper):
     sampler = "grid"
 
     def sweep(self, arguments: list[str]) -> Any:
-        return self.launch(
-            (job, said)
-            for space in self.spaces(arguments)
-            for said in [as_said(space, set(ValueType) - {ValueType.ELEMENT})]
-            for job in product(*(listed(space, key) for key in space))
-        )
+        return self.launch_all(arguments)
 
 
 @dataclass(frozen=True)
@@ -467,6 +472,33 @@ class RandomSweeper(SearchSweeper):
         )
 
 
+class HalvingSweeper(RandomSweeper):
+    """Successive halving of the settings that `RandomSweeper` draws where an interval is among what
+    is said, and of those that `GridSweeper` makes where none is.
+
+    Args:
+        eta, rungs: as `bench.sweeps.halving.Rule` has them.
+    """
+
+    sampler = "halving"
+
+    def __init__(self, eta: int, rungs: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.eta, self.rungs = eta, rungs
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from bench.sweeps.halving import HalvedSweep, Rule
+
+        if not isinstance(self.launcher, SweepLauncher):
+            raise HydraException(
+                "hydra/sweeper=halving needs the curves of its runs: choose a launcher of ours, "
+                "such as hydra/launcher=auto"
+            )
+        self.launcher.kind = partial(HalvedSweep, rule=Rule(self.eta, self.rungs))
+        drawn = any(s.is_interval_sweep() for each in self.spaces(arguments) for s in each.values())
+        return super().sweep(arguments) if drawn else self.launch_all(arguments)
+
+
 class OptunaSweeper(SearchSweeper):
     """Optuna's tree-structured Parzen estimator (TPE, Bergstra et al. 2011), one study for each
     combination of the values listed. It goes by the last validation value of the workload's
@@ -545,17 +577,14 @@ class OptunaSweeper(SearchSweeper):
 def worth(record: "Record") -> float | None:
     """What a run is worth to a search, None if it failed: the last validation value of the metric
     that selects, negated where lower is better, so that every study maximises; a run that diverged,
-    or was not measured, is worth the least: of a fraction there is a worst value, of others it is
-    infinite."""
+    or was not measured, is worth the least."""
     if record.status == "failed":
         return None
     metric = Metric(**record.metric)
     value = record.metrics.get(f"val/{metric.name}")
     if record.status == "completed" and value is not None:
         return metric.sign * value
-    if metric.unit == "fraction":
-        return 0.0 if metric.higher_is_better else -1.0
-    return -inf
+    return metric.least
 
 
 @dataclass
@@ -577,6 +606,15 @@ class RandomSweeperConfig(SpaceConfig):
 
 
 @dataclass
+class HalvingSweeperConfig(SpaceConfig):
+    _target_: str = "hydra_plugins.bench_search.HalvingSweeper"
+    eta: int = accepts(3, "[2, 1000]", kind=int)
+    rungs: int = accepts(2, "[1, 20]", kind=int)
+    n_trials: int = accepts(20, "[1, 100000]", kind=int)
+    seed: int = accepts(0, "(-inf, inf)", kind=int)
+
+
+@dataclass
 class OptunaSweeperConfig(SpaceConfig):
     _target_: str = "hydra_plugins.bench_search.OptunaSweeper"
     n_trials: int = accepts(20, "[1, 100000]", kind=int)
@@ -588,6 +626,7 @@ for name, node in (
     ("grid", GridSweeperConfig),
     ("random", RandomSweeperConfig),
     ("optuna", OptunaSweeperConfig),
+    ("halving", HalvingSweeperConfig),
 ):
     ConfigStore.instance().store(
         group="hydra/sweeper", name=name, node=node, provider="optimizer-bench"

@@ -125,7 +125,7 @@ def _default(optimizer: str) -> float:
 
 
 def _first_seeds(runs: pd.DataFrame) -> Chosen:
-    runs = runs[runs["status"] != "failed"].sort_values("seed", kind="stable")
+    runs = runs[~runs["status"].isin(records.UNFINISHED)].sort_values("seed", kind="stable")
     return {str(run["optimizer"]): run for _, run in runs.drop_duplicates("optimizer").iterrows()}
 
 

@@ -73,7 +73,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
 def _factors(contents: Contents, workload: str) -> Iterator[tuple[str, str, list[str]]]:
     """Choices first, then numbers of the optimizer, then of the problem: each with its optimizers,
     in their order. A number of the problem that no learning rate was varied with is as a choice."""
-    found = factors.varied(contents.study.runs, contents.study.settings)
+    found = factors.varied(contents.study.whole, contents.study.settings)
     found = found[found["workload"] == workload]
     place = [
         (row["kind"] != "choice") + (row["kind"] != "choice" and _of_the_problem(contents, name))
@@ -89,7 +89,7 @@ def _of_the_problem(contents: Contents, name: str) -> bool:
 
 
 def _runs(contents: Contents, workload: str, name: str, optimizers: Sequence[str]) -> pd.DataFrame:
-    runs = contents.study.runs
+    runs = contents.study.whole
     rows = (runs["workload"] == workload) & runs["optimizer"].isin(optimizers)
     return runs[rows & runs[name].notna()]
 

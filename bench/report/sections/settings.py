@@ -20,11 +20,11 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
     others = [name for name in contents.study.settings if name != "lr"]
     if not others:
         return None
-    varied = tables.varied(contents.study.runs, contents.study.settings)
+    varied = tables.varied(contents.study.whole, contents.study.settings)
     elsewhere = set(zip(varied["workload"], varied["factor"], strict=True))
     blocks = []
     for workload in contents.workloads:
-        runs = contents.study.runs
+        runs = contents.study.whole
         runs = runs[runs["workload"] == workload]
         panels: list[Panel] = []
         rest = [name for name in others if (workload, name) not in elsewhere]
@@ -33,7 +33,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
             panels += with_lr(contents, gallery, runs, workload, name)
         if panels:
             blocks.append(Block(heading=workload, panels=panels))
-    shares = tables.importances(contents.study.runs, by=PAIR)
+    shares = tables.importances(contents.study.whole, by=PAIR)
     shown = [*_interactions(contents, gallery, others), *_importances(contents, gallery, shares)]
     if not blocks and not shown:
         return None
@@ -142,7 +142,7 @@ def _cells(runs: pd.DataFrame, name: str) -> pd.DataFrame:
 def _interactions(contents: Contents, gallery: Gallery, others: list[str]) -> list[page.Table]:
     if "weight_decay" not in others:
         return []
-    found = tables.interactions(contents.study.runs, by=PAIR)
+    found = tables.interactions(contents.study.whole, by=PAIR)
     if found.empty:
         return []
     file = gallery.csv(found, "lr_weight_decay_interaction")

@@ -9,6 +9,7 @@ from bench.report.contents import DELTAS, PAIR, Contents
 from bench.report.findings import Finding
 from bench.report.page import Block, Column, Gallery, Section
 from bench.report.sections import questions, verdicts, words
+from bench.study import Study
 
 MOST_PROBLEMS = 20
 
@@ -46,7 +47,8 @@ def facts(contents: Contents) -> list[str]:
         text.count(contents.number_of_workloads, "workload"),
         text.count(runs["seed"].nunique(), "seed"),
     ]
-    said += [f"{status[name]:,} {name}" for name in ("diverged", "failed") if name in status]
+    ends = ("diverged", "failed", "pruned")
+    said += [f"{status[name]:,} {name}" for name in ends if name in status]
     if contents.study.unfinished:
         said.append(f"{len(contents.study.unfinished):,} without a record yet")
     return said
@@ -125,6 +127,8 @@ def warnings(contents: Contents) -> list[str]:
         reason = failed["reason"].mode()
         why = f" ({reason[0]})" if len(reason) else ""
         said.append(f"{text.count(len(failed), 'run')} failed{why} and count for nothing here.")
+    if len(study.pruned):
+        said.append(_of_pruned(study))
     if study.unfinished:
         said.append(
             f"{text.count(len(study.unfinished), 'run')} left no record: in progress, or "
@@ -134,6 +138,20 @@ def warnings(contents: Contents) -> list[str]:
     if len(devices) > 1:
         said.append(f"Runs were made on {text.listed(sorted(devices))}: seconds do not compare.")
     return said
+
+
+def _of_pruned(study: Study) -> str:
+    pruned = study.pruned
+    pairs = pruned[["workload", "optimizer"]].drop_duplicates()
+    several = study.runs["workload"].nunique() > 1
+    names = [f"{o} on {w}" if several else o for w, o in pairs.itertuples(index=False)]
+    were = "run was" if len(pruned) == 1 else "runs were"
+    return (
+        f"{len(pruned):,} {were} pruned, stopped early by a sweep, and left out of every result. "
+        f"Of {text.listed(sorted(names))} the best of what is left is shown, and nothing is said "
+        "of how much settings matter or how sure a lead is. The same sweep with "
+        "hydra/sweeper=grid, or random where it drew them, completes them."
+    )
 
 
 def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> page.Table:
@@ -194,7 +212,7 @@ def _table(contents: Contents, workload: str, file: str, *, explained: bool) -> 
 def _overall(contents: Contents) -> list[Finding]:
     if not contents.compares_workloads or not contents.has_validation:
         return []
-    means = tables.interquartile_means(contents.study.runs)
+    means = tables.interquartile_means(contents.study.whole)
     means = means.dropna(subset="normalised").sort_values(
         "normalised", ascending=False, kind="stable"
     )

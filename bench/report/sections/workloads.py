@@ -15,7 +15,7 @@ UP_TO = 4.0  # times the fastest, as in AlgoPerf
 def section(contents: Contents, gallery: Gallery) -> Section | None:
     if not contents.compares_workloads:
         return None
-    runs = contents.study.runs
+    runs = contents.study.whole
     means = tables.interquartile_means(runs)
     ranks = tables.ranks(runs)
     if means.empty:
@@ -71,7 +71,7 @@ def section(contents: Contents, gallery: Gallery) -> Section | None:
 def _profiles(contents: Contents, gallery: Gallery) -> Panel | None:
     views: list[View] = []
     for unit in UNITS:
-        profile = tables.performance_profiles(contents.study.runs, unit, up_to=UP_TO)
+        profile = tables.performance_profiles(contents.study.whole, unit, up_to=UP_TO)
         if profile.empty or profile["share"].isna().all():
             continue
         drawn = figures.profile(profile, looks=contents.looks, up_to=UP_TO)

@@ -133,6 +133,7 @@ def _described(job: Job) -> dict[str, Any]:
         "overrides": list(job.overrides),
         "directory": str(job.directory),
         "search": job.search,
+        "until": job.until,
     }
 
 
