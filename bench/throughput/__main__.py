@@ -11,7 +11,7 @@ from bench.command_line import PLUGINS
 from bench.errors import BenchError
 from bench.settings import schema
 from bench.sweeps.executors.local import cores
-from bench.throughput import costs, measure
+from bench.throughput import busy, costs, measure
 from bench.throughput.contenders import WITHOUT_JAX, has_jax
 from bench.throughput.measure import LAUNCHERS
 from bench.throughput.write import RESULTS, read, write
@@ -22,6 +22,7 @@ SECTIONS = {
     "sweeps": (measure.sweeps, 1),
     "stacks": (measure.stacks, 1),
     "costs": (costs.costs, 3),
+    "busy": (busy.busy, 3),
 }
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/benchmark_throughput", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="mnist_mlp alone, fewer rounds")
     parser.add_argument("--workloads", nargs="+", choices=names, metavar="NAME", default=names)
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS)
     parser.add_argument("--launchers", nargs="+", choices=LAUNCHERS, default=list(LAUNCHERS))
     parser.add_argument("--rounds", type=int, help=f"default: {rounds}")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -41,8 +42,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     if options.quick:
-        options.workloads, options.sections = ["mnist_mlp"], ["runs", "sweeps", "costs"]
-        options.rounds = options.rounds or 1
+        options.workloads, options.rounds = ["mnist_mlp"], options.rounds or 1
+    options.sections = options.sections or (
+        ["runs", "sweeps", "costs"] if options.quick else list(SECTIONS)
+    )
     if not has_jax(options.device):
         print(WITHOUT_JAX, file=sys.stderr)
     sys.path.append(str(PLUGINS))

@@ -1,9 +1,18 @@
 """What is paid before, and beside, training."""
 
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
 from statistics import median
 
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+from bench.board import events
+from bench.records import Record
+from bench.sweeps.executors.local import cores
 from bench.throughput.commands import python, sweep
-from bench.throughput.measure import LONG, SIZES, Ratio, Row, there_and_back
+from bench.throughput.measure import LONG, SIZES, Ratio, Row, grid_of, there_and_back
 
 
 def costs(workload: str, *, device: str, rounds: int) -> Row:
@@ -26,7 +35,45 @@ def costs(workload: str, *, device: str, rounds: int) -> Row:
         "commands": {name: Ratio.of(values, [1.0] * rounds) for name, values in seconds.items()},
         "job": {key: median(turn[key] for turn in overheads) for key in overheads[0]},
         "saved": saved(workload, device, rounds),
+        "first_step": Ratio.of(
+            [first_step(workload, device) for _ in range(rounds)], [1.0] * rounds
+        ),
+        "share": Ratio.of(
+            [training_share(workload, device) for _ in range(rounds)], [1.0] * rounds
+        ),
     }
+
+
+def first_step(workload: str, device: str) -> float:
+    """Seconds from the start of ``python -m bench`` until its first optimizer step is logged."""
+    with tempfile.TemporaryDirectory() as directory:
+        started = time.time()
+        python(
+            *("-m", "bench", f"workload={workload}", "trainer.max_steps=1"),
+            *(f"trainer.accelerator={device}", f"runs_dir={directory}"),
+        )
+        (path,) = Path(directory).glob(f"**/{events.PATTERN}")
+        return logged(path, "train/loss") - started
+
+
+def logged(path: Path, tag: str) -> float:
+    """When an event file first says something of a tag, in seconds since 1970."""
+    loaded = LegacyEventFileLoader(str(path)).Load()
+    return next(e.wall_time for e in loaded if any(v.tag == tag for v in e.summary.value))
+
+
+def training_share(workload: str, device: str) -> float:
+    """Of the time of all its workers, what a sweep of 64 from the shell spends in training."""
+    size = SIZES[workload]
+    grid = [f"workload={workload}", f"trainer.max_steps={size.sweep}", *grid_of(size.seeds)]
+    made = sweep("auto", device, *grid, f"hydra.launcher.n_jobs={cores()}")
+    return sum(training_seconds(made.records)) / (cores() * made.seconds)
+
+
+def training_seconds(made: Iterable[Record]) -> Iterable[float]:
+    """Of each run alone, and once of each stack, whose runs all have the seconds of all."""
+    tasks = {record.stack or record.id: record.timing["train_seconds"] or 0.0 for record in made}
+    return tasks.values()
 
 
 def saved(workload: str, device: str, rounds: int) -> Ratio:

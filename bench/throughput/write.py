@@ -112,6 +112,28 @@ def page(results: Mapping[str, Any]) -> Iterable[str]:
         if rows:
             yield "A run that is saved as it goes on, over one that is not:\n"
             yield from table(("workload", "seconds"), rows)
+        rows = [
+            (row["workload"], ratio(row["first_step"]), ratio(row["share"]))
+            for row in results["costs"]
+            if "share" in row
+        ]
+        if rows:
+            yield "From the shell: seconds from the start of `python -m bench` to its first step;"
+            yield "of all its workers' time, what a sweep of 64 by `auto` spends in training:\n"
+            yield from table(("workload", "first step, s", "share of training"), rows)
+    if results.get("busy"):
+        yield "## Beside a process that never rests\n"
+        yield "Time beside it, over the time without: of a step, and of a sweep by `auto`.\n"
+        names = list(dict.fromkeys(chain.from_iterable(r["runs"] for r in results["busy"])))
+        beside = (
+            (
+                row["workload"],
+                *(ratio(row["runs"][name]) if name in row["runs"] else "" for name in names),
+                ratio(row["sweep"]),
+            )
+            for row in results["busy"]
+        )
+        yield from table(("workload", *(f"{name}, a step" for name in names), "sweep"), beside)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
