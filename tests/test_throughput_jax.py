@@ -61,7 +61,10 @@ def test_jax_takes_our_steps(name: str, stacked: bool) -> None:
     )
     found = programs.evaluate(state.params, split)
     ours = [
-        [trained(workload, model, lr, images, labels, index) for model, lr in zip(row, RATES, strict=False)]
+        [
+            trained(workload, model, lr, images, labels, index)
+            for model, lr in zip(row, RATES, strict=False)
+        ]
         for row, index in zip(models, order, strict=True)
     ]
     expected = np.array(ours)  # [S, L, steps + 2]
