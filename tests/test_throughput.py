@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.errors import BenchError
 from bench.study import read
-from bench.throughput import clock, measure, scale, write
-from bench.throughput.contenders import LOOP, OURS
+from bench.throughput import __main__ as command
+from bench.throughput import clock, commands, costs, measure, scale, write
+from bench.throughput.contenders import JAX, LOOP, OURS, WITHOUT_JAX
 from bench.throughput.measure import Ratio
 from tests.report.synthetic import write_run
 
@@ -62,25 +65,30 @@ def test_a_study_of_many_runs_is_written_as_they_would_have_left_it(
 
 
 def test_a_failed_command_shows_what_it_said() -> None:
-    with pytest.raises(measure.BenchError, match="no such thing"):
-        measure.python("-c", "raise SystemExit('no such thing')")
+    with pytest.raises(BenchError, match="no such thing"):
+        commands.python("-c", "raise SystemExit('no such thing')")
 
 
 def test_page_has_every_section(tmp_path: Path) -> None:
-    contender = {"step_seconds": 0.001}
+    contender = {"step_seconds": 0.001, "compile_seconds": 3.5}
     run = {
         "workload": "mnist_mlp",
         "conventional": "conventional",
         "epoch_over_loop": Ratio(0.9, 0.8, 1.0),
         "epoch_over_conventional": Ratio(0.1, 0.1, 0.1),
         "run_over_loop": Ratio(1.0, 0.9, 1.1),
-        "contenders": dict.fromkeys((OURS, LOOP, "conventional"), contender),
+        "contenders": dict.fromkeys((OURS, LOOP, JAX, "conventional"), contender),
+        "peers": {
+            JAX: {"epoch": Ratio(0.7, 0.6, 0.8), "run_with_compilation": Ratio(0.2, 0.1, 0.3)}
+        },
     }
     slower = run | {"workload": "cifar10_cnn"}
     rates = {"rate": 800.0, "start_up_seconds": 2.0, "peak_bytes": 2**30}
     over = dict.fromkeys(
-        ("over_loop", "over_loop_with_start_up", "over_conventional"), Ratio(2.0, 1.9, 2.1)
+        ("over_loop", "over_loop_with_start_up", "over_conventional", "over_jax_with_start_up"),
+        Ratio(2.0, 1.9, 2.1),
     )
+    jax = {"rate": 900.0, "together": 16, "compile_seconds": 4.0, "peak_bytes": 2**30}
     results: dict[str, Any] = {
         "machine": {"device": "one"},
         "runs": [run, slower],
@@ -89,6 +97,7 @@ def test_page_has_every_section(tmp_path: Path) -> None:
                 "workload": "mnist_mlp",
                 "runs": 64,
                 "steps": 430,
+                "jax": jax,
                 "launchers": {"auto": rates | over},
             },
             {
@@ -100,10 +109,53 @@ def test_page_has_every_section(tmp_path: Path) -> None:
         ],
         "stacks": [],
         "costs": [],
+        "busy": [
+            {
+                "workload": "mnist_mlp",
+                "runs": {OURS: Ratio(1.5, 1.4, 1.6), LOOP: Ratio(9.0, 8.0, 11.0)},
+                "sweep": Ratio(1.7, 1.7, 1.7),
+            }
+        ],
     }
     write.write(results, tmp_path)
     page = (tmp_path / "README.md").read_text()
     assert "| mnist_mlp | 0.9 (0.8–1) |" in page  # noqa: RUF001 - a range
     assert "| mnist_mlp | 64 | 430 | auto | 800 | 2 (1.9–2.1) |" in page  # noqa: RUF001
+    assert "| mnist_mlp | JAX | 0.7 (0.6–0.8) | 0.2 (0.1–0.3) | 1,000 | 3.5 |" in page  # noqa: RUF001
+    assert "| mnist_mlp | auto | 2 (1.9–2.1) | 900 | 16 | 4.0 | 1.00 GiB |" in page  # noqa: RUF001
+    assert "| mnist_mlp | 1.5 (1.4–1.6) | 9 (8–11) | 1.7 (1.7–1.7) |" in page  # noqa: RUF001
     assert write.read(tmp_path) == results
     assert {"runs.svg", "sweeps.svg", "throughput.json"} < {p.name for p in tmp_path.iterdir()}
+
+
+def test_sections_that_are_not_measured_keep_what_they_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: str) -> None:
+        monkeypatch.setattr("sys.argv", ["benchmark", "--out", str(tmp_path), *arguments])
+        command.main()
+
+    row = {"workload": "mnist_mlp", "counts": []}
+    monkeypatch.setitem(command.SECTIONS, "stacks", (lambda *_, **__: row, 1))
+    monkeypatch.setitem(command.SECTIONS, "busy", (lambda *_, **__: None, 1))
+    monkeypatch.setattr(command, "has_jax", lambda device: False)
+    said("--sections", "stacks", "--workloads", "mnist_mlp")
+    assert capsys.readouterr().err.startswith(WITHOUT_JAX)
+    monkeypatch.setitem(
+        command.SECTIONS,
+        "busy",
+        (lambda *_, **__: {"workload": "mnist_mlp", "runs": {}, "sweep": Ratio(1, 1, 1)}, 1),
+    )
+    said("--sections", "busy", "--workloads", "mnist_mlp")
+    assert write.read(tmp_path)["stacks"] == [row]
+    monkeypatch.setattr(command, "machine", lambda device: {"device": "another"})
+    with pytest.raises(SystemExit, match="another machine"):
+        said("--sections", "busy", "--workloads", "mnist_mlp")
+
+
+def test_a_stack_counts_once() -> None:
+    def record(id: str, stack: str | None, seconds: float) -> Any:
+        return SimpleNamespace(id=id, stack=stack, timing={"train_seconds": seconds})
+
+    made = [record("a", "s", 5.0), record("b", "s", 5.0), record("c", None, 2.0)]
+    assert sum(costs.training_seconds(made)) == 7.0

@@ -18,13 +18,15 @@ class Timing:
         validation: a pass over the validation split.
         run: the whole run, from building the model to the last file, with its evaluation on test
             data; the data sets are in memory before.
-        threads: what PyTorch computed with.
+        threads: what it computed with.
+        compiled: of a first call, beside all this.
     """
 
     step: float | None
     validation: float
     run: float
     threads: int
+    compiled: float = 0.0
 
     def epoch(self, steps: int) -> float:
         """An epoch of so many steps, and one validation."""

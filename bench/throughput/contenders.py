@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,34 @@ from typing import Any
 from bench.sweeps.executors.local import cores
 from bench.throughput.clock import Timing
 
-OURS, LOOP = "ours", "bare loop"
+OURS, LOOP, COMPILED, JAX = "ours", "bare loop", "compiled loop", "JAX"
 CONVENTIONAL = {f"conventional, {n} workers": n for n in sorted({0, 2, min(8, cores())})}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     OURS: ("bench.throughput.ours:Ours", {}),
     LOOP: ("bench.throughput.loop:Loop", {}),
+    COMPILED: ("bench.throughput.loop:Loop", {"compiled": True}),
+    JAX: ("bench.throughput.jax_peer:Jax", {}),
     **{
         name: ("bench.throughput.conventional:Conventional", {"workers": n})
         for name, n in CONVENTIONAL.items()
     },
 }
+
+WITHOUT_JAX = (
+    "JAX is not installed, and so not measured: "
+    "pip install -e '.[peers]' -c scripts/constraints.txt"
+)
+
+
+def has_jax(device: str) -> bool:
+    """Whether JAX is installed, with what it needs for the device."""
+    plugins = {"cpu": ["jaxlib"], "cuda": ["jax_cuda12_plugin", "jax_cuda13_plugin"]}[device]
+    return find_spec("jax") is not None and any(map(find_spec, plugins))
+
+
+def kinds(device: str) -> list[str]:
+    """The contenders that there are."""
+    return [name for name in KINDS if name != JAX or has_jax(device)]
 
 
 class Contender:
@@ -61,9 +80,10 @@ def _prepare(name: str, config: Mapping[str, Any], device: str) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # ... but not to be seen
         os.dup2(nowhere, stream)
-    from bench.torchvision_ops import declare_ops
+    if name != JAX:  # which needs no PyTorch
+        from bench.torchvision_ops import declare_ops
 
-    declare_ops()  # before torchvision or Lightning is imported
+        declare_ops()  # before torchvision or Lightning is imported
     target, options = KINDS[name]
     _trainer = pkgutil.resolve_name(target)(config, device, **options)
 

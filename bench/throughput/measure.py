@@ -1,33 +1,32 @@
 """Takes the measurements. Whatever is compared takes turns, so that a machine's moods hit all."""
 
-import ctypes
-import os
-import resource
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from bench import records
 from bench.command_line import CONF
-from bench.errors import BenchError
-from bench.records import Record
 from bench.settings import schema
 from bench.settings.workloads import workload_of
-from bench.throughput.contenders import CONVENTIONAL, KINDS, LOOP, OURS, Contender
+from bench.throughput import jax_sweep
+from bench.throughput.commands import Command, sweep
+from bench.throughput.contenders import (
+    COMPILED,
+    CONVENTIONAL,
+    JAX,
+    LOOP,
+    OURS,
+    Contender,
+    has_jax,
+    kinds,
+)
+from bench.throughput.jax_sweep import RATES
 
 LAUNCHERS = ("basic", "parallel", "stacked", "auto")
-RATES = [1e-4 * 2**i for i in range(8)]
 LONG = 8  # times as long as a run that is compared with others
 LOOP_RUNS = 4  # of the bare loop, beside each sweep
 Row = dict[str, Any]
@@ -79,16 +78,17 @@ class Ratio:
 def runs(workload: str, *, device: str, rounds: int) -> Row:
     """One run, by every contender in turns."""
     size, settings = SIZES[workload], configuration(workload, device)
-    steps = {name: size.conventional if name in CONVENTIONAL else size.run for name in KINDS}
+    names = kinds(device)
+    steps = {name: size.conventional if name in CONVENTIONAL else size.run for name in names}
     with ExitStack() as stack:
-        contenders = [stack.enter_context(Contender(name, settings, device)) for name in KINDS]
+        contenders = [stack.enter_context(Contender(name, settings, device)) for name in names]
         timings = [
             {each.name: each.run(steps=steps[each.name], seed=turn) for each in order}
             for turn, order in enumerate(there_and_back(contenders, rounds))
         ]
     epoch = schema.steps_per_epoch(settings)
-    epochs = {name: [turn[name].epoch(epoch) for turn in timings] for name in KINDS}
-    whole = {name: [turn[name].run for turn in timings] for name in KINDS}
+    epochs = {name: [turn[name].epoch(epoch) for turn in timings] for name in names}
+    whole = {name: [turn[name].run + turn[name].compiled for turn in timings] for name in names}
     conventional = min(CONVENTIONAL, key=lambda name: median(epochs[name]))
     return {
         "workload": workload,
@@ -97,6 +97,14 @@ def runs(workload: str, *, device: str, rounds: int) -> Row:
         "epoch_over_loop": Ratio.of(epochs[OURS], epochs[LOOP]),
         "epoch_over_conventional": Ratio.of(epochs[OURS], epochs[conventional]),
         "run_over_loop": Ratio.of(whole[OURS], whole[LOOP]),
+        "peers": {
+            name: {
+                "epoch": Ratio.of(epochs[OURS], epochs[name]),
+                "run_with_compilation": Ratio.of(whole[OURS], whole[name]),
+            }
+            for name in (COMPILED, JAX)
+            if name in names
+        },
         "conventional": conventional,
         "contenders": {
             each.name: {
@@ -106,7 +114,8 @@ def runs(workload: str, *, device: str, rounds: int) -> Row:
                 "step_seconds": median(turn[each.name].step for turn in timings),
                 "validation_seconds": median(turn[each.name].validation for turn in timings),
                 "epoch_seconds": median(epochs[each.name]),
-                "run_seconds": median(whole[each.name]),
+                "compile_seconds": timings[0][each.name].compiled,
+                "run_seconds": median(turn[each.name].run for turn in timings),
             }
             for each in contenders
         },
@@ -114,8 +123,8 @@ def runs(workload: str, *, device: str, rounds: int) -> Row:
 
 
 def sweeps(workload: str, *, device: str, rounds: int, launchers: Sequence[str] = LAUNCHERS) -> Row:
-    """A sweep by every launcher, with runs of the bare loop and the conventional project between;
-    not by stacks that would take hours.
+    """A sweep by every launcher, with runs of the bare loop and the conventional project between,
+    and JAX's sweep, if it is installed; not by stacks that would take hours.
 
     Rates are optimizer steps a second, over all runs. Those "with start-up" count whole commands.
     """
@@ -126,12 +135,16 @@ def sweeps(workload: str, *, device: str, rounds: int, launchers: Sequence[str] 
     grid = [f"workload={workload}", f"trainer.max_steps={size.sweep}", *grid_of(size.seeds)]
     results: dict[str, list[Row]] = {name: [] for name in launchers}
     conventional = []
+    jax = jax_sweep.Peer(settings, device, size.sweep, size.seeds) if has_jax(device) else None
+    theirs: list[Row] = []
     with ExitStack() as stack:
         loop, *projects = (
             stack.enter_context(Contender(name, settings, device)) for name in (LOOP, *CONVENTIONAL)
         )
         for order in there_and_back(launchers, rounds):
             conventional.append(min(project.run(steps=size.sweep).run for project in projects))
+            if jax is not None:
+                theirs.append(jax.sweep())
             for launcher in order:
                 solo = mean(loop.run(steps=size.sweep, seed=n).run for n in range(LOOP_RUNS))
                 start_up = sweep(launcher, device, *nearly_nothing(dataset)).seconds
@@ -149,6 +162,7 @@ def sweeps(workload: str, *, device: str, rounds: int, launchers: Sequence[str] 
         "runs": len(RATES) * size.seeds,
         "steps": size.sweep,
         "conventional_rate": median(slow),
+        "jax": jax and {**jax.chosen, **{key: median(t[key] for t in theirs) for key in theirs[0]}},
         "launchers": {
             launcher: {
                 **{key: median(turn[key] for turn in turns) for key in turns[0]},
@@ -157,13 +171,15 @@ def sweeps(workload: str, *, device: str, rounds: int, launchers: Sequence[str] 
                     launcher, "rate_with_start_up", [turn["loop_with_start_up"] for turn in turns]
                 ),
                 "over_conventional": over(launcher, "rate", slow),
+                "over_jax_with_start_up": jax
+                and over(launcher, "rate_with_start_up", [turn["rate"] for turn in theirs]),
             }
             for launcher, turns in results.items()
         },
     }
 
 
-def rates(made: "Command", start_up: float, loop_run: float, loop_start_up: float) -> Row:
+def rates(made: Command, start_up: float, loop_run: float, loop_start_up: float) -> Row:
     """Steps a second of a sweep, and of the loop making the same runs one after another."""
     steps = sum(record.steps for record in made.records)
     loop_seconds = loop_run * len(made.records)
@@ -208,58 +224,6 @@ def stacks(workload: str, *, device: str, rounds: int) -> Row | None:
     }
 
 
-def costs(workload: str, *, device: str, rounds: int) -> Row:
-    """What is paid before, and beside, training: imports, help, and what each job adds."""
-    commands = {
-        "python -c ''": ["-c", ""],
-        "import bench": ["-c", "import bench"],
-        "import bench.training": ["-c", "import bench.training"],
-        "python -m bench --help": ["-m", "bench", "--help"],
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    overheads = []
-    for order in there_and_back(list(commands), rounds):
-        for name in order:
-            seconds[name].append(python(*commands[name])[0])
-        overheads.append(job_overhead(workload, device))
-    return {
-        "workload": workload,
-        "rounds": rounds,
-        "commands": {name: Ratio.of(values, [1.0] * rounds) for name, values in seconds.items()},
-        "job": {key: median(turn[key] for turn in overheads) for key in overheads[0]},
-        "saved": saved(workload, device, rounds),
-    }
-
-
-def saved(workload: str, device: str, rounds: int) -> Ratio:
-    """How much longer a run of some ten seconds takes for being saved as it goes on, as usual."""
-    steps = f"trainer.max_steps={LONG * SIZES[workload].run}"
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    for order in there_and_back([True, False], rounds):
-        for keeps in order:
-            kept = f"trainer.enable_checkpointing={str(keeps).lower()}"
-            made = sweep("parallel", device, f"workload={workload}", steps, kept)
-            seconds[keeps].append(made.records[0].timing["total_seconds"] or 0.0)
-    return Ratio.of(seconds[True], seconds[False])
-
-
-def job_overhead(workload: str, device: str, *, few: int = 2, many: int = 18) -> dict[str, float]:
-    """Seconds that one more job of one step adds to a sweep in one process, and their parts."""
-    made = []
-    for count in (few, many):
-        seeds = f"seed={','.join(map(str, range(count)))}"
-        options = [f"workload={workload}", "trainer.max_steps=1", seeds]
-        made.append(sweep("parallel", device, *options, "hydra.launcher.n_jobs=1"))
-    job = (made[1].seconds - made[0].seconds) / (many - few)
-    timings = [record.timing for record in made[1].records]
-    training = median((t["train_seconds"] or 0) + (t["eval_seconds"] or 0) for t in timings)
-    return {
-        "job_seconds": job,
-        "training_and_evaluation_seconds": training,
-        "overhead_seconds": job - training,
-    }
-
-
 # What the measurements are made with.
 
 
@@ -286,71 +250,3 @@ def nearly_nothing(dataset: str) -> list[str]:
     """A sweep that only starts up: two runs of one step of a small model on the same data."""
     data = ["workload=mnist_logistic", f"workload.dataset={dataset}"]
     return [*data, "trainer.max_steps=1", "seed=0,1"]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A sweep from the shell: how long it took, the memory of its largest process, its records."""
-
-    seconds: float
-    peak_bytes: int
-    records: list[Record]
-
-
-def sweep(launcher: str, device: str, *overrides: str) -> Command:
-    """Makes a sweep in a directory of its own.
-
-    Raises:
-        BenchError: it failed, or not all of its runs took all their steps.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        seconds, peak_bytes = python(
-            *("-m", "bench", "-m", f"hydra/launcher={launcher}", f"runs_dir={directory}"),
-            *(f"trainer.accelerator={device}", *overrides),
-        )
-        made = [records.read(path) for path in Path(directory).glob(f"**/{records.FILE_NAME}")]
-    if not made or any(record.status != "completed" for record in made):
-        raise BenchError(f"{launcher} {' '.join(overrides)}: not every run was completed")
-    return Command(seconds, peak_bytes, made)
-
-
-def python(*arguments: str) -> tuple[float, int]:
-    """Seconds a Python process takes, and the peak memory of the largest process it was or had.
-
-    Raises:
-        BenchError: it failed.
-    """
-    adopt_orphans()
-    with tempfile.TemporaryFile("w+") as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT, process_group=0
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - started
-            peaks = [usage.ru_maxrss, *(usage.ru_maxrss for usage in left_behind(process.pid))]
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            output.seek(0)
-            raise BenchError(f"python {' '.join(arguments)} failed:\n{output.read()[-2000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, max(peaks) * unit
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of what its children leave behind, on Linux: workers belong to
-    a fork server, which ends after the command that has started it."""
-    if sys.platform == "linux":
-        PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def left_behind(group: int) -> Iterator["resource.struct_rusage"]:
-    """What the orphans of a process group, and all that those had, have used; waits for them."""
-    with suppress(ChildProcessError):
-        while True:
-            yield os.wait4(-group, 0)[2]

@@ -28,6 +28,13 @@ Everything here is a ratio of what took turns on one machine: median, and in bra
   default memory format and allocator; it logs as often, and validates and tests the same way. The
   **conventional project** is Lightning with torchvision's data set and transforms, a DataLoader
   (the better of several numbers of workers), `self.log` in every step, a progress bar, TensorBoard.
+- The **compiled loop** is the bare loop with `torch.compile` of model and loss. **JAX** is the same
+  training written for it: scaled splits on the device, one jitted `lax.scan` over the steps of an
+  epoch (a jitted step where the model convolves, which in a loop is slow on a CPU), donated state,
+  NHWC. Compilation, without caches of earlier processes, is counted where it says so.
+- **JAX's sweep** is a program of its own, without PyTorch: `jax.vmap` over as many of the runs as a
+  short probe finds best (1, 8, 16 or 64); those of one seed share their batches. What would take
+  more than five minutes is extrapolated from one stack of each learning rate.
 - A **sweep** is made from the shell, 8 learning rates times so many seeds. Rates are optimizer
   steps a second over all runs. The loop makes the same runs one after another in one process; its
   rate is extrapolated from four runs beside each sweep, the conventional project's from one.
@@ -77,12 +84,18 @@ def page(results: Mapping[str, Any]) -> Iterable[str]:
         yield "Time, ours over theirs: below 1 is faster.\n"
         yield from table(RUN_HEAD, map(run_cells, results["runs"]))
         yield "![Time of an epoch](runs.svg)\n"
+        if rows := list(chain.from_iterable(map(peer_cells, results["runs"]))):
+            yield "The same over loops that are compiled first:\n"
+            yield from table(PEER_HEAD, rows)
     if results["sweeps"]:
         yield "## A sweep\n"
         yield "Throughput, ours over theirs: above 1 is faster.\n"
         cells = chain.from_iterable(map(sweep_cells, results["sweeps"]))
         yield from table(SWEEP_HEAD, cells)
         yield "![Throughput of a sweep](sweeps.svg)\n"
+        if rows := list(chain.from_iterable(map(jax_cells, results["sweeps"]))):
+            yield "Over JAX's, everything from the shell on both sides, compilation included:\n"
+            yield from table(JAX_HEAD, rows)
     if results["stacks"]:
         yield "## A stack of K runs\n"
         cells = chain.from_iterable(map(stack_cells, results["stacks"]))
@@ -99,6 +112,28 @@ def page(results: Mapping[str, Any]) -> Iterable[str]:
         if rows:
             yield "A run that is saved as it goes on, over one that is not:\n"
             yield from table(("workload", "seconds"), rows)
+        rows = [
+            (row["workload"], ratio(row["first_step"]), ratio(row["share"]))
+            for row in results["costs"]
+            if "share" in row
+        ]
+        if rows:
+            yield "From the shell: seconds from the start of `python -m bench` to its first step;"
+            yield "of all its workers' time, what a sweep of 64 by `auto` spends in training:\n"
+            yield from table(("workload", "first step, s", "share of training"), rows)
+    if results.get("busy"):
+        yield "## Beside a process that never rests\n"
+        yield "Time beside it, over the time without: of a step, and of a sweep by `auto`.\n"
+        names = list(dict.fromkeys(chain.from_iterable(r["runs"] for r in results["busy"])))
+        beside = (
+            (
+                row["workload"],
+                *(ratio(row["runs"][name]) if name in row["runs"] else "" for name in names),
+                ratio(row["sweep"]),
+            )
+            for row in results["busy"]
+        )
+        yield from table(("workload", *(f"{name}, a step" for name in names), "sweep"), beside)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
@@ -116,6 +151,14 @@ RUN_HEAD = (
 SWEEP_HEAD = (
     *("workload", "runs", "steps each", "launcher", "steps a second", "over the loop"),
     *("both with start-up", "over the conventional", "start-up, s", "peak memory"),
+)
+PEER_HEAD = (
+    *("workload", "loop", "epoch, ours over it", "run, over it with compilation"),
+    *("it, µs a step", "its compilation, s"),
+)
+JAX_HEAD = (
+    *("workload", "launcher", "steps a second, over JAX", "JAX, steps a second"),
+    *("runs in a stack", "its compilation, s", "its peak memory"),
 )
 STACK_HEAD = ("workload", "K", "µs a step and run", "over K = 1", "peak memory")
 JOB_HEAD = ("workload", "job", "training and evaluation", "overhead")
@@ -142,6 +185,26 @@ def sweep_cells(row: Row) -> Iterable[Sequence[str]]:
             ratio(at["over_conventional"]),
             f"{at['start_up_seconds']:.1f}",
             memory(at["peak_bytes"]),
+        )
+
+
+def peer_cells(row: Row) -> Iterable[Sequence[str]]:
+    for name, over in row.get("peers", {}).items():
+        at = row["contenders"][name]
+        yield (
+            *(row["workload"], name, ratio(over["epoch"]), ratio(over["run_with_compilation"])),
+            *(micro(at["step_seconds"]), f"{at['compile_seconds']:.1f}"),
+        )
+
+
+def jax_cells(row: Row) -> Iterable[Sequence[str]]:
+    if (jax := row.get("jax")) is None:
+        return
+    for launcher, at in row["launchers"].items():
+        yield (
+            *(row["workload"], launcher, ratio(at["over_jax_with_start_up"])),
+            *(f"{jax['rate']:,.0f}", str(jax["together"]), f"{jax['compile_seconds']:.1f}"),
+            memory(jax["peak_bytes"]),
         )
 
 
