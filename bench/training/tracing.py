@@ -7,7 +7,7 @@ Where a step takes less than a millisecond, a CPU spends much of it on finding o
 import logging
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,6 +25,20 @@ Losses = Callable[..., Tensor]  # (parameters, batch, ...) -> losses, each of it
 Gradients = Callable[..., tuple[Tensor, Sequence[Tensor]]]  # (parameters, batch, ...) -> both
 
 MOST = 32  # recordings kept for a workload
+
+aten = torch.ops.aten
+SHORTER = {  # the same operators, called at half the cost
+    aten.t.default: torch.t,
+    aten.mm.default: torch.mm,
+    aten.addmm.default: torch.addmm,
+    aten.bmm.default: torch.bmm,
+    aten.baddbmm.default: torch.baddbmm,
+    aten.relu.default: torch.relu,
+    aten.sum.dim_IntList: torch.sum,
+    aten.transpose.int: torch.transpose,
+    aten._log_softmax.default: torch._log_softmax,
+    aten._log_softmax_backward_data.default: torch._log_softmax_backward_data,
+}
 
 
 def by_autograd(losses: Losses) -> Gradients:
@@ -84,7 +98,7 @@ class Unrepeatable(Exception):
 
 class Recorder(TorchDispatchMode):
     """Writes each operator that is carried out into a graph whose inputs are ``arguments``; but
-    not `detach`, which gives the same numbers again.
+    not what gives a tensor again that is there.
 
     Raises:
         Unrepeatable: an operator is random, reads a value, gives a shape that follows from values,
@@ -95,6 +109,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.graph = Graph()
         self.nodes: dict[int, Node] = {}
+        self.ones: dict[str, Tensor] = {}  # by attribute
         self.kept: list[Tensor] = []  # whose ids must not come again
         for place, x in enumerate(arguments):
             self._know(x, self.graph.placeholder(f"x{place}"))
@@ -109,6 +124,18 @@ class Recorder(TorchDispatchMode):
         self.kept.append(x)
         self.nodes[id(x)] = node
 
+    def _again(self, func: Any, args: Sequence[Any], found: Tensor) -> Node | None:
+        """What an operator gives anew: a tensor detached, or transposed twice, or ones."""
+        if func is aten.detach.default:
+            return cast(Node, args[0])
+        if func is aten.t.default and args[0].target is torch.t:
+            return cast(Node, args[0].args[0])
+        if func is aten.ones_like.default:  # such as the gradient of a loss by itself
+            name = f"ones{len(self.ones)}"
+            self.ones[name] = found
+            return self.graph.get_attr(name)
+        return None
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded in func.tags:
@@ -116,11 +143,13 @@ class Recorder(TorchDispatchMode):
         if torch.Tag.dynamic_output_shape in func.tags and not _by_numbers(func, args):
             raise Unrepeatable(f"the shape that {func} gives depends on values")
         own, named = tree_map_only(Tensor, self.node, (args, kwargs))
+        if func._schema.is_mutable and any(isinstance(x, Node) and x.op == "get_attr" for x in own):
+            raise Unrepeatable(f"{func} writes to what stays")
         found = func(*args, **kwargs)
-        if func is torch.ops.aten.detach.default:
-            self._know(found, *own)
+        if (same := self._again(func, own, found)) is not None:
+            self._know(found, same)
             return found
-        node = self.graph.call_function(func, own, named)
+        node = self.graph.call_function(SHORTER.get(func, func), own, named)
         if isinstance(found, Tensor):
             self._know(found, node)
         elif isinstance(found, tuple | list):
@@ -133,7 +162,7 @@ class Recorder(TorchDispatchMode):
 
 def _by_numbers(func: Any, args: Sequence[Any]) -> bool:
     """Whether it is an index by whole numbers, whose result has their shape; not by a mask."""
-    if func is not torch.ops.aten.index.Tensor:
+    if func is not aten.index.Tensor:
         return False
     return all(i is None or i.dtype not in (torch.bool, torch.uint8) for i in args[1])
 
@@ -165,7 +194,7 @@ def record(
     graph = recorder.graph
     graph.eliminate_dead_code()
     graph.set_codegen(CodeGen())  # tensors in, a list of tensors out
-    module = GraphModule(nn.Module(), graph)
+    module = GraphModule(recorder.ones, graph)
     run = module.forward
 
     @torch.no_grad()
