@@ -7,7 +7,7 @@ whoever repeats to say. No torch at the top, as in the rest of what plans.
 import csv
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -25,7 +25,7 @@ from bench.command_line import take_places
 from bench.errors import BenchError
 from bench.records import Record
 from bench.settings.identity import NEUTRAL, decisive
-from bench.settings.jobs import Job, choices, plain_hydra, plan
+from bench.settings.jobs import choices, plain_hydra, plan
 from bench.sweeps.composition import parse
 
 STUDY = "repeat"
@@ -193,8 +193,9 @@ def make(
         )
     if job.finished() is not None:
         raise BenchError(f"{job.directory}: holds a run already; repeat in another: study=...")
-    as_many_threads(original.environment.get("threads"), job)
-    if single.main(job) is None:  # another process writes
+    if (
+        single.main(replace(job, threads=threads_of(original.environment))) is None
+    ):  # another process writes
         return
     made = records.read(job.directory / records.FILE_NAME)
     tell(original, made, job.directory, [*others, *changed])
@@ -211,12 +212,10 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def as_many_threads(threads: Any, job: Job) -> None:
-    """Sums are made in parts, one for each thread."""
-    if job.config["trainer"]["threads"] is None and isinstance(threads, int) and threads > 0:
-        import torch
-
-        torch.set_num_threads(threads)
+def threads_of(environment: Mapping[str, Any]) -> int | None:
+    """With how many a run was made, where that is known."""
+    threads = environment.get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def tell(original: Original, made: Record, directory: Path, others: Sequence[str]) -> None:

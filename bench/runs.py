@@ -117,6 +117,7 @@ def _make(
         dropped=[job.directory in made and made[job.directory].status == "pruned" for job in jobs],
         stack=_stack(jobs) if len(jobs) > 1 else None,
         until=max(pauses) if len(pauses) == len(missing) else None,
+        threads=jobs[0].threads,
     )
     interruption.check()
     if not ready.is_first_process:

@@ -33,6 +33,8 @@ class Job:
         overrides: what was said on the command line for this run, and where a person's own
             configurations lie.
         search: how it was chosen, as `bench.records.Search` says.
+        threads: of a run that this one repeats, which has as many unless its configuration says
+            otherwise: sums are made in parts, one for each.
         until: the step after which it pauses, at its next validation, for a sweep that may stop it
             there; None for nowhere. It is no part of what the run is: a pause changes nothing.
     """
@@ -43,6 +45,7 @@ class Job:
     directory: Path
     search: Mapping[str, Any] | None = None
     until: int | None = None
+    threads: int | None = None
 
     @property
     def name(self) -> str:

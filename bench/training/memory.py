@@ -3,7 +3,7 @@
 import ctypes
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from bench.errors import BenchError
 from bench.settings.identity import leaves
 from bench.settings.workloads import workload_of
+from bench.workloads.workload import Workload
 
 M_TRIM_THRESHOLD = -1  # glibc, malloc.h
 M_MMAP_MAX = -4
@@ -67,10 +68,26 @@ def least_bytes(config: Mapping[str, Any]) -> int:
     gives for a batch, for the way back."""
     workload = workload_of(config)
     weights, outputs = workload.extent()
-    batch = workload.train_size if workload.batch_size == "full" else int(workload.batch_size)
+    batch = batch_size(workload)
     devices = config["trainer"]["devices"]
     share = batch // devices if isinstance(devices, int) else 0
     return BYTES.get(config["trainer"]["precision"], 4) * (2 * weights + share * outputs // 2)
+
+
+LIGHT = 2**20
+
+
+def is_light(configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the weights of these runs and what their layers give for a batch are so few numbers
+    that threads hardly share a step with profit. It follows from the configuration alone."""
+    workload = workload_of(configs[0])
+    weights, outputs = workload.extent()
+    return len(configs) * (weights + batch_size(workload) * outputs) < LIGHT
+
+
+def batch_size(workload: Workload) -> int:
+    whole = workload.batch_size == "full"
+    return workload.train_size if whole else int(workload.batch_size)
 
 
 def total_bytes(device: str) -> int:

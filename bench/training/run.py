@@ -39,7 +39,7 @@ from bench.training.lightning import (
     processes_of_a_run,
     validate_within_epochs,
 )
-from bench.training.memory import keep_freed_memory, refuse_what_cannot_fit
+from bench.training.memory import is_light, keep_freed_memory, refuse_what_cannot_fit
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.recorder import Recorder
@@ -98,8 +98,10 @@ class Run:
         dropped: Sequence[bool] | None = None,
         stack: continuation.StackFiles | None = None,
         until: int | None = None,
+        threads: int | None = None,
     ) -> None:
         self.configs = configs
+        self.threads = threads
         self.made = [False] * len(configs) if made is None else list(made)
         self.dropped = [False] * len(configs) if dropped is None else list(dropped)
         self.until = until
@@ -238,8 +240,7 @@ class Run:
             Interrupted: a signal asked for it; what was done is saved.
         """
         threads = torch.get_num_threads()
-        chosen = self.configs[0]["trainer"]["threads"] or (self.start and self.start.threads)
-        torch.set_num_threads(chosen or threads)
+        torch.set_num_threads(self._threads() or threads)
         try:
             alone = self.trainer.world_size == 1
             with interruption.noting() if alone else interruption.raising():
@@ -249,6 +250,15 @@ class Run:
             raise
         finally:  # other runs of this process have numbers of their own
             torch.set_num_threads(threads)
+
+    def _threads(self) -> int | None:
+        """As many as were asked for or began it; else one for what is light, and else None, for as
+        many as there are. So the results of what is light do not depend on the machine's cores,
+        nor its speed on what else they do: threads that share a step of a millisecond wait for
+        the last of them at each operator."""
+        said = self.configs[0]["trainer"]["threads"] or (self.start and self.start.threads)
+        light = self.trainer.strategy.root_device.type == "cpu" and is_light(self.configs)
+        return said or self.threads or (1 if light else None)
 
     def _train(self) -> list[Record]:
         log.info(self.size)

@@ -17,6 +17,7 @@ from bench.landscape import trajectory
 from bench.settings.schema import total_steps
 from bench.settings.workloads import workload_of
 from bench.training import resumption
+from bench.training.memory import batch_size
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.side_by_side import for_each_run, outputs
@@ -260,7 +261,7 @@ def bytes_per_run(config: Mapping[str, Any]) -> int:
     and temporaries, every layer's output, forward and backward, and its way if it keeps one."""
     workload = workload_of(config)
     weights, outputs = workload.extent()
-    batch = workload.train_size if workload.batch_size == "full" else int(workload.batch_size)
+    batch = batch_size(workload)
     way = weights * (total_steps(config) + 1) if workload.way else 0
     kept = way if way <= trajectory.MOST else 0
     return 4 * (8 * weights + 2 * batch * (outputs + workload.example_size()) + kept)

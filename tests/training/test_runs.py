@@ -2,11 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bench import records
@@ -196,6 +197,28 @@ def test_divergence_is_a_result(train: Train) -> None:
     assert "test/loss" not in record.metrics
     text = (directory / "record.json").read_text()
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} in record.json"))
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("extra", "threads"),
+    [
+        ([], 1),  # light
+        (["trainer.threads=2"], 2),
+        (["workload.model.hidden_sizes=[1024]", "trainer.max_steps=1"], 2),
+    ],
+)
+def test_threads_follow_from_the_workload(
+    extra: list[str], threads: int, train: Train, two_threads: None
+) -> None:
+    assert train("workload=mnist_mlp", *extra)[1].environment["threads"] == threads
+    assert torch.get_num_threads() == 2
 
 
 def test_a_failure_is_recorded_with_its_reason(
