@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from bench.training import lightning
+from bench.training import dense, lightning
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.step import Step, mean_over_batches, penalised
@@ -152,7 +152,10 @@ class SoloStep(Step):
         self.tracer: Tracer | None = None
         exact = module.trainer.precision in ("32-true", "64-true")
         if exact and not module.plan.by_lightning and not has_buffers(module.model):
-            self.tracer = Tracer(self.losses, module.workload)
+            self.tracer = self.make_tracer()
+
+    def make_tracer(self) -> Tracer:
+        return Tracer(self.losses, self.workload)
 
     def compute(self, indices: Tensor) -> Tensor:
         if not torch.is_grad_enabled():  # the gradient is numeric
@@ -201,6 +204,11 @@ class Direct(SoloStep):
     """One of our optimizers, without PyTorch's wrapper around `step`."""
 
     optimizer: Optimizer
+
+    def make_tracer(self) -> Tracer:
+        """Ours keep no gradient beyond a step."""
+        kernel = partial(dense.in_place_of, self.workload, self.model)
+        return Tracer(self.losses, self.workload, "solo, ours", faster=kernel)
 
     def prepare(self, step: int) -> None:
         self.module.set_learning_rate(step)

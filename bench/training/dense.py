@@ -1,0 +1,85 @@
+"""Losses and gradients of a fully connected network, by a kernel in place of a list."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+import torch
+from torch import Tensor, nn
+
+from bench.kernels import dense
+from bench.training.side_by_side import is_dense
+from bench.training.tracing import Gradients, record
+from bench.workloads.workload import Workload
+
+log = logging.getLogger(__name__)
+
+
+def in_place_of(
+    workload: Workload,
+    model: nn.Module,
+    recorded: Gradients,
+    parameters: Sequence[Tensor],
+    batch: Mapping[str, Tensor],
+) -> Gradients:
+    """The kernel's gradients where the model's layers are its, and what comes of these parameters
+    and this batch is the same to the last bit; else ``recorded``, as it came. They lie in the same
+    place each time."""
+    network = network_of(workload, model, batch)
+    if network is None:
+        return recorded
+    (name,) = workload.inputs
+    weights, biases = parameters[::2], parameters[1::2]
+
+    def objective(outputs: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        return workload.objective(outputs[0], batch)
+
+    with torch.no_grad():
+        outputs = network.there(batch[name].contiguous(), weights, biases)
+    of_outputs = record(objective, [outputs], batch)
+    if of_outputs is None:
+        return recorded
+
+    @torch.no_grad()
+    def carry_out(
+        parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        x, weights = batch[name].contiguous(), parameters[::2]
+        outputs = network.there(x, weights, parameters[1::2])
+        values, (change,) = of_outputs([outputs], batch)
+        return values, network.back(x, weights, change)
+
+    (loss, found), (expected, wanted) = carry_out(parameters, batch), recorded(parameters, batch)
+    if not all(map(torch.equal, [loss, *found], [expected, *wanted])):
+        log.info("this processor's matrix products are other ones in the kernel: not used")
+        return recorded
+    return carry_out
+
+
+def network_of(
+    workload: Workload, model: nn.Module, batch: Mapping[str, Tensor]
+) -> dense.Network | None:
+    """A model's layers, each with ReLU after it or not; None if there are others, or if more than
+    they makes the loss."""
+    plain = type(workload).call is Workload.call and len(workload.inputs) == 1
+    if not plain or workload.l2 or dense.kernel() is None:
+        return None
+    x = batch[workload.inputs[0]]
+    numbers = [x, *model.parameters()]
+    if any(a.dtype != torch.float32 or a.device.type != "cpu" for a in numbers):
+        return None
+    if not is_dense(model, x.ndim - 1):
+        return None
+    layers = [layer for layer in model.children() if not isinstance(layer, nn.Flatten)]
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    followed = [
+        isinstance(after, nn.ReLU)
+        for layer, after in zip_longest(layers, layers[1:])
+        if isinstance(layer, nn.Linear)
+    ]
+    if not linear or len(linear) + sum(followed) < len(layers):  # ReLU on ReLU, or at the start
+        return None
+    sizes = [linear[0].in_features, *(layer.out_features for layer in linear)]
+    return dense.Network(sizes, followed, batch=len(x))

@@ -1,0 +1,129 @@
+"""The kernel's gradients of a dense network are autograd's, or it is not used."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from bench.kernels import dense as kernels
+from bench.training import dense
+from bench.training.tracing import Gradients, by_autograd
+from bench.workloads.workload import Workload
+from tests.conftest import classifier
+
+needs_kernel = pytest.mark.skipif(
+    kernels.kernel() is None, reason="no compiler, or PyTorch's BLAS is not to be had"
+)
+
+
+def chain(*sizes: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width, following in pairwise(sizes):
+        layers += [nn.Linear(width, following), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def batch(size: int, width: int, seed: int = 0, classes: int = 10) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(size, 1, 1, width, generator=generator)
+    return {"images": images, "labels": torch.randint(classes, (size,), generator=generator)}
+
+
+def gradients(model: nn.Module, workload: Workload) -> Gradients:
+    names = [name for name, _ in model.named_parameters()]
+
+    def losses(parameters: Sequence[Tensor], data: Mapping[str, Tensor]) -> Tensor:
+        own = dict(zip(names, parameters, strict=True))
+        return workload.objective(functional_call(model, own, (data["images"],)), data)
+
+    return by_autograd(losses)
+
+
+def made(
+    model: nn.Module, workload: Workload, data: Mapping[str, Tensor]
+) -> tuple[Gradients, Gradients]:
+    """The kernel's, and autograd's, which stand for what was recorded."""
+    wanted = gradients(model, workload)
+    parameters = [p.detach().requires_grad_() for p in model.parameters()]
+    return dense.in_place_of(workload, model, wanted, parameters, data), wanted
+
+
+@needs_kernel
+@pytest.mark.parametrize("sizes", [(7, 10), (784, 128, 128, 10), (33, 5, 17, 1, 10)])
+@pytest.mark.parametrize("size", [1, 37, 128])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_to_the_last_bit(sizes: tuple[int, ...], size: int, smoothing: float) -> None:
+    torch.manual_seed(0)
+    model, workload = chain(*sizes), classifier({"family": "mlp"}, label_smoothing=smoothing)
+    found, wanted = made(model, workload, batch(size, sizes[0]))
+    assert found is not wanted
+    for seed in (1, 2):
+        parameters = [torch.randn_like(p).requires_grad_() for p in model.parameters()]
+        data = batch(size, sizes[0], seed)
+        loss, ours = found(parameters, data)
+        expected, theirs = wanted(parameters, data)
+        assert torch.equal(loss, expected)
+        assert all(map(torch.equal, ours, theirs))
+        assert not loss.requires_grad
+
+
+@needs_kernel
+def test_what_is_no_number_stays_so() -> None:
+    model, workload = chain(6, 4, 10), classifier({"family": "mlp"})
+    found, wanted = made(model, workload, batch(5, 6))
+    for value in (torch.nan, torch.inf):
+        data = batch(5, 6, 1)
+        data["images"][2, 0, 0, 3] = value
+        parameters = [p.detach().requires_grad_() for p in model.parameters()]
+        for x, y in zip(found(parameters, data)[1], wanted(parameters, data)[1], strict=True):
+            torch.testing.assert_close(x, y, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 10, bias=False)),
+        nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(6, 10)),
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 10)),
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.ReLU(), nn.Linear(4, 10)),
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 10)).double(),
+        nn.Sequential(nn.Flatten()),
+    ],
+)
+def test_other_models_go_by_their_list(model: nn.Module) -> None:
+    assert dense.network_of(classifier({"family": "mlp"}), model, batch(5, 6)) is None
+
+
+def test_a_penalty_goes_by_the_list() -> None:
+    model = chain(6, 10)
+    assert dense.network_of(classifier({"family": "mlp"}, l2=0.1), model, batch(5, 6)) is None
+
+
+@needs_kernel
+def test_a_blas_that_gives_other_numbers_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    model, workload = chain(6, 10), classifier({"family": "mlp"})
+    right = gradients(model, workload)
+
+    def slightly_other(*arguments: Any) -> tuple[Tensor, Sequence[Tensor]]:
+        loss, found = right(*arguments)
+        return loss, [torch.nextafter(found[0], found[0] + 1), *found[1:]]
+
+    parameters = [p.detach().requires_grad_() for p in model.parameters()]
+    with caplog.at_level(logging.INFO):
+        found = dense.in_place_of(workload, model, slightly_other, parameters, batch(5, 6))
+    assert found is slightly_other
+    assert "not used" in caplog.text
+
+
+@needs_kernel
+def test_gradients_lie_where_they_lay() -> None:
+    """So that an optimizer need not look for them."""
+    model = chain(6, 4, 10)
+    found, _ = made(model, classifier({"family": "mlp"}), batch(5, 6))
+    first, again = (found(list(model.parameters()), batch(5, 6, seed))[1] for seed in (1, 2))
+    assert [x.data_ptr() for x in first] == [x.data_ptr() for x in again]
