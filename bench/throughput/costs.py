@@ -63,9 +63,9 @@ def logged(path: Path, tag: str) -> float:
 
 
 def training_share(workload: str, device: str) -> float:
-    """Of the time of all its workers, what a sweep of 64 from the shell spends in training."""
-    size = SIZES[workload]
-    grid = [f"workload={workload}", f"trainer.max_steps={size.sweep}", *grid_of(size.seeds)]
+    """Of the seconds of the command, times its workers, what a sweep of 64 runs of the usual length
+    spends in training."""
+    grid = [f"workload={workload}", *grid_of(SIZES[workload].seeds)]
     made = sweep("auto", device, *grid, f"hydra.launcher.n_jobs={cores()}")
     return sum(training_seconds(made.records)) / (cores() * made.seconds)
 

@@ -94,7 +94,8 @@ class Executions:
 
     def micro_batches(self, batch: Tensor) -> tuple[Tensor, ...]:
         """The batches that make one step, of an item's tensor [U, B]."""
-        return batch.split(-(-self.micro_batch // self.world_size), dim=1)
+        size = -(-self.micro_batch // self.world_size)
+        return batch.split(size, dim=1) if batch.shape[1] > size else (batch,)
 
     def _share(self, batch: Tensor) -> Tensor:
         if self.world_size == 1:
