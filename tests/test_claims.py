@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from math import nan
 from pathlib import Path
@@ -193,6 +194,50 @@ def test_nothing_rarely_holds(measure: str, of: Any, need: str, draws: int) -> N
         parts = function(made, claim.confidence(workloads), **of, drawn=False).parts
         held += claim.verdict(parts) is HOLDS
     assert held <= {60: 7, 1000: 50}[draws]  # of 60 draws at 5 %, more than 7 are 1 in 100
+
+
+def steps_of_no_difference(rng: np.random.Generator, numbers: Sequence[int]) -> Any:
+    """Steps to a target that depend on the learning rate and luck, for each of these workloads."""
+    made = study(rng, seeds=10, workloads=len(numbers))
+    off = (np.log10(made.runs["lr"]) + 2).abs()
+    made.runs["target/step"] = np.rint(100 * (1 + off) * np.exp(rng.normal(0, 0.1, len(off))))
+    names = {f"w{k}": f"w, condition {number}" for k, number in enumerate(numbers)}
+    made.runs["workload"] = made.runs["workload"].map(names)
+    return made
+
+
+@pytest.mark.slow
+def test_nothing_rarely_takes_fewer_steps() -> None:
+    rng, claim = np.random.default_rng(1), made_up(unit="times", smallest=1 + 1e-9)
+    held = 0
+    for _ in range(1000):
+        made = steps_of_no_difference(rng, [1])
+        parts = measures.steps(made, claim.confidence(1), faster="a", slower="b").parts
+        held += claim.verdict(parts) is HOLDS
+    assert held <= 50
+
+
+@pytest.mark.slow
+def test_no_slope_rarely_holds() -> None:
+    rng, claim = np.random.default_rng(1), made_up(unit="exponent", smallest=1e-9)
+    held = 0
+    for _ in range(1000):
+        made = steps_of_no_difference(rng, [10, 100, 1000])
+        parts = measures.slope(made, claim.confidence(1), over="condition", of="a").parts
+        held += claim.verdict(parts) is HOLDS
+    assert held <= 50
+
+
+@pytest.mark.slow
+def test_defaults_that_lose_as_much_as_is_allowed_rarely_hold() -> None:
+    """Their best loses one point: two, at half the decades from the best, times one half."""
+    rng, claim = np.random.default_rng(1), made_up(within=[-1, np.inf])
+    values, held = f"{RATES[2]},{RATES[3]}", 0
+    for _ in range(1000):
+        made = study(rng, decades=(2**0.5, 1.0))
+        found = measures.default_is_good(made, claim.confidence(1), values=values, only="a")
+        held += claim.verdict(found.parts) is HOLDS
+    assert 5 <= held <= 50
 
 
 def test_steps_to_a_target() -> None:
