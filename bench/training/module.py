@@ -94,6 +94,7 @@ class TrainingModule(pl.LightningModule):
     Attributes:
         runs, made, environment: what a checkpoint is recognised by, as `Run` has it.
         checkpoints: when there is one; None where several processes would have to agree.
+        spare_core: whether training leaves one that this process may use.
         evaluated: whether the weights are placed so; None at the start.
         resumed_at: the steps of the shorter run that this one went on from.
         interruptions: how often it went on by itself.
@@ -121,6 +122,7 @@ class TrainingModule(pl.LightningModule):
         self.made: list[bool] = []
         self.environment: Mapping[str, Any] = {}
         self.checkpoints: resumption.Checkpoints | None = None
+        self.spare_core = False
         self.evaluated: bool | None = None
         self.resumed_at: int | None = None
         self.interruptions = 0
@@ -243,6 +245,7 @@ class TrainingModule(pl.LightningModule):
         self.place(evaluated=False)
         first, members, values, norms = self.steps_done, self.running, [], []
         been: list[Tensor] = []
+        self.step.expect(batches)
         for step, indices in enumerate(batches, first):
             values.append(self.take_step(indices, step))
             norms.append(self.norms())

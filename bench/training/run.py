@@ -102,6 +102,7 @@ class Run:
     ) -> None:
         self.configs = configs
         self.threads = threads
+        self.spare_core = False
         self.made = [False] * len(configs) if made is None else list(made)
         self.dropped = [False] * len(configs) if dropped is None else list(dropped)
         self.until = until
@@ -241,6 +242,7 @@ class Run:
         """
         threads = torch.get_num_threads()
         torch.set_num_threads(self._threads() or threads)
+        self.spare_core = torch.get_num_threads() == 1 < threads
         try:
             alone = self.trainer.world_size == 1
             with interruption.noting() if alone else interruption.raising():
@@ -287,6 +289,7 @@ class Run:
         else:
             module = StackModule(members, self.workload, self.plan, self.models)
         module.runs, module.made, module.environment = self.runs, self.made, about
+        module.spare_core = self.spare_core
         for member, dropped in zip(members, self.dropped, strict=True):
             member.dropped = dropped  # only now: a stack begins with all, as its checkpoint did
         if trainer.world_size == 1:

@@ -14,6 +14,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bench.training import dense, lightning
+from bench.training.ahead import Ahead, suits
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.step import Step, mean_over_batches, penalised
@@ -204,6 +205,18 @@ class Direct(SoloStep):
     """One of our optimizers, without PyTorch's wrapper around `step`."""
 
     optimizer: Optimizer
+
+    def __init__(self, module: SoloModule) -> None:
+        super().__init__(module)
+        gathers = module.spare_core and not module.plan.full_batch and suits(self.workload)
+        self.ahead = Ahead(super().batch) if gathers else None
+
+    def expect(self, indices: Sequence[Tensor]) -> None:
+        if self.ahead is not None:
+            self.ahead.expect(indices)
+
+    def batch(self, indices: Tensor) -> Batch:
+        return super().batch(indices) if self.ahead is None else self.ahead.take(indices)
 
     def make_tracer(self) -> Tracer:
         """Ours keep no gradient beyond a step."""

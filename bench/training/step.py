@@ -22,6 +22,9 @@ class Step:
     counted = False
     capturable = True
 
+    def expect(self, indices: Sequence[Tensor]) -> None:
+        """Is told of the samples of the steps that come next."""
+
     def compute(self, indices: Tensor) -> Tensor:
         """Gradients on the samples ``indices`` [U, B] of a step, a row for each of the U seeds;
         returns the losses, [K], detached."""
