@@ -167,7 +167,7 @@ def test_help_says_what_there_is_and_nothing_of_our_insides(
     assert max(map(len, output.splitlines())) <= 80
     said = " ".join(output.split())
     assert "to each optimizer? 399 runs, about 6 minutes" in said
-    assert "hydra/sweeper grid, optuna, random ==" in said
+    assert "hydra/sweeper grid, halving, optuna, random ==" in said
     for example in re.findall(r"^  python -m bench (.*)", output, re.MULTILINE):
         first_of_each = [word.partition(",")[0] for word in example.split() if word != "-m"]
         assert shell(*first_of_each, "--cfg", "job")[0] == 0

@@ -91,6 +91,7 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr("optimizers.grouping.choose", eager)
     monkeypatch.setattr("bench.kernels.gather.kernel", lambda: None)
+    monkeypatch.setattr("bench.kernels.dense.kernel", lambda: None)
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
     monkeypatch.setattr(RecordedOperators, "replays", 0)
     with initialize_config_dir(str(CONF), version_base="1.3"):
