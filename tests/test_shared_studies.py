@@ -65,7 +65,7 @@ def test_two_equal_sweeps_at_once_make_every_run_once(tmp_path: Path, tries: int
 @pytest.mark.slow
 def test_a_run_that_another_process_makes_is_waited_for(tmp_path: Path) -> None:
     run = [word for word in SWEEP if word not in ("-m", "optimizer.lr=1e-3,1e-2", "seed=0,1")]
-    run += ["trainer.max_steps=3000", "trainer.checkpoint_seconds=null"]
+    run += ["trainer.max_steps=30000", "trainer.checkpoint_seconds=null"]
     with start(tmp_path, *run) as first:
         until = time.monotonic() + 60
         while not list(tmp_path.glob(f"runs/s/*/*/*/{FILE_NAME}")) and time.monotonic() < until:

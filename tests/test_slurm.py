@@ -103,7 +103,7 @@ def states(cluster: Mapping[str, str]) -> dict[str, str]:
 
 BY_SLURM = ("hydra/launcher=slurm", "hydra.launcher.n_jobs=2", "hydra.launcher.bundle=1")
 HERE = ("hydra/launcher=auto", "hydra.launcher.n_jobs=2")
-FEW = ("optimizer=adam,momentum", "optimizer.lr=1e-3,1e20", "trainer.max_steps=200")
+FEW = ("optimizer=adam,momentum", "optimizer.lr=1e-3,1e20", "trainer.max_steps=6000")
 
 
 @pytest.mark.slow
