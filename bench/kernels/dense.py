@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from optimizers import toolchain
+from optimizers.layouts import PLAIN, Memory, check_memory
 
 log = logging.getLogger(__name__)
 
@@ -75,25 +76,44 @@ class Network:
             *(self._addresses(self.outputs), self._addresses(self.changes)),
             self._addresses(self.gradients),
         )
+        self.memory: Memory | None = None
 
-    def there(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-        """The outputs [B, features] for examples [B, ...].
+    def takes(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether these, weights and biases by turns, lie as the kernel reads them. From then on it
+        reads these; they are looked at anew where they are others than the last.
 
-        Args:
-            x: contiguous, as are weights and biases of each layer.
+        Raises:
+            RuntimeError: one has no memory.
         """
-        of_weights, of_biases = self._addresses(weights), self._addresses(biases)
-        self.library.there(*self.shape, x.data_ptr(), of_weights, of_biases, self.room[0])
+        if self.memory is None or not self.memory.holds(parameters):
+            self.memory = None
+            shapes = [x.shape for x in self.found]
+            if [p.shape for p in parameters] != shapes or not all(map(_plain, parameters)):
+                return False
+            for place, p in enumerate(parameters):
+                check_memory(p, f"parameter {place}")
+            self.memory = Memory(parameters)
+            self.weights, self.biases = (self._addresses(parameters[k::2]) for k in (0, 1))
+        return True
+
+    def there(self, x: Tensor) -> Tensor:
+        """The outputs [B, features] for examples [B, ...], contiguous."""
+        self.library.there(*self.shape, x.data_ptr(), self.weights, self.biases, self.room[0])
         return self.outputs[-1]
 
-    def back(self, x: Tensor, weights: Sequence[Tensor], change: Tensor) -> list[Tensor]:
+    def back(self, x: Tensor, change: Tensor) -> list[Tensor]:
         """The gradients of each layer's weights and biases after the way `there` of ``x``, from
         that of the outputs, [B, features]."""
         self.changes[-1].copy_(change)
-        self.library.back(*self.shape, x.data_ptr(), self._addresses(weights), *self.room)
+        self.library.back(*self.shape, x.data_ptr(), self.weights, *self.room)
         for change, own in zip(self.changes, self.sums, strict=True):
             torch.sum(change, 0, out=own)
         return self.found
 
     def _addresses(self, tensors: Sequence[Tensor]) -> Any:
         return (ctypes.c_void_p * self.layers)(*map(Tensor.data_ptr, tensors))
+
+
+def _plain(x: Tensor) -> bool:
+    plain = type(x) in PLAIN and x.layout is torch.strided and x.is_contiguous()
+    return plain and x.dtype is torch.float32 and x.device.type == "cpu"

@@ -137,6 +137,11 @@ class Recorder(TorchDispatchMode):
         self.kept.append(x)
         self.nodes[id(x)] = node
 
+    def _stays(self, args: Sequence[Any]) -> bool:
+        """Whether one of them, which may be a view, lies where ones do that all steps share."""
+        ones = {x.untyped_storage().data_ptr() for x in self.ones.values()}
+        return any(isinstance(x, Tensor) and x.untyped_storage().data_ptr() in ones for x in args)
+
     def _again(self, func: Any, args: Sequence[Any], found: Tensor) -> Node | None:
         """What an operator gives anew: a tensor detached, or transposed twice, or ones."""
         if func is aten.detach.default:
@@ -156,7 +161,7 @@ class Recorder(TorchDispatchMode):
         if torch.Tag.dynamic_output_shape in func.tags and not _by_numbers(func, args):
             raise Unrepeatable(f"the shape that {func} gives depends on values")
         own, named = tree_map_only(Tensor, self.node, (args, kwargs))
-        if func._schema.is_mutable and any(isinstance(x, Node) and x.op == "get_attr" for x in own):
+        if func._schema.is_mutable and self._stays(args):
             raise Unrepeatable(f"{func} writes to what stays")
         found = func(*args, **kwargs)
         if (same := self._again(func, own, found)) is not None:

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from bench.kernels import dense as kernels
 from bench.training import dense
-from bench.training.tracing import Gradients, by_autograd
+from bench.training.tracing import Gradients, Losses, by_autograd, record
 from bench.workloads.workload import Workload
 from tests.conftest import classifier
 
@@ -34,23 +34,30 @@ def batch(size: int, width: int, seed: int = 0, classes: int = 10) -> dict[str, 
     return {"images": images, "labels": torch.randint(classes, (size,), generator=generator)}
 
 
-def gradients(model: nn.Module, workload: Workload) -> Gradients:
+def losses_of(model: nn.Module, workload: Workload) -> Losses:
     names = [name for name, _ in model.named_parameters()]
 
     def losses(parameters: Sequence[Tensor], data: Mapping[str, Tensor]) -> Tensor:
         own = dict(zip(names, parameters, strict=True))
         return workload.objective(functional_call(model, own, (data["images"],)), data)
 
-    return by_autograd(losses)
+    return losses
+
+
+def gradients(model: nn.Module, workload: Workload) -> Gradients:
+    return by_autograd(losses_of(model, workload))
 
 
 def made(
     model: nn.Module, workload: Workload, data: Mapping[str, Tensor]
 ) -> tuple[Gradients, Gradients]:
-    """The kernel's, and autograd's, which stand for what was recorded."""
-    wanted = gradients(model, workload)
+    """In place of the list, and autograd's."""
     parameters = [p.detach().requires_grad_() for p in model.parameters()]
-    return dense.in_place_of(workload, model, wanted, parameters, data), wanted
+    recorded = record(losses_of(model, workload), parameters, data)
+    assert recorded is not None
+    found = dense.in_place_of(workload, model, recorded, parameters, data)
+    assert found is not recorded
+    return found, gradients(model, workload)
 
 
 @needs_kernel
@@ -61,7 +68,6 @@ def test_to_the_last_bit(sizes: tuple[int, ...], size: int, smoothing: float) ->
     torch.manual_seed(0)
     model, workload = chain(*sizes), classifier({"family": "mlp"}, label_smoothing=smoothing)
     found, wanted = made(model, workload, batch(size, sizes[0]))
-    assert found is not wanted
     for seed in (1, 2):
         parameters = [torch.randn_like(p).requires_grad_() for p in model.parameters()]
         data = batch(size, sizes[0], seed)
@@ -91,7 +97,6 @@ def test_what_is_no_number_stays_so() -> None:
         nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(6, 10)),
         nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 10)),
         nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.ReLU(), nn.Linear(4, 10)),
-        nn.Sequential(nn.Flatten(), nn.Linear(6, 10)).double(),
         nn.Sequential(nn.Flatten()),
     ],
 )
@@ -102,6 +107,28 @@ def test_other_models_go_by_their_list(model: nn.Module) -> None:
 def test_a_penalty_goes_by_the_list() -> None:
     model = chain(6, 10)
     assert dense.network_of(classifier({"family": "mlp"}, l2=0.1), model, batch(5, 6)) is None
+
+
+@needs_kernel
+def test_parameters_of_another_form_go_by_the_list() -> None:
+    """As a callback may leave them: the kernel reads memory, and must not read beyond it."""
+    model, workload, data = chain(6, 4, 10), classifier({"family": "mlp"}), batch(5, 6)
+    found, wanted = made(model, workload, data)
+    usual = [p.detach() for p in model.parameters()]
+    transposed = usual[0].t().contiguous().t()
+    for first in (transposed, usual[0].clone(), usual[0]):
+        parameters = [
+            p.requires_grad_() for p in (first.detach(), *(p.detach() for p in usual[1:]))
+        ]
+        ours, theirs = found(parameters, data)[1], wanted(parameters, data)[1]
+        assert all(map(torch.equal, ours, theirs))
+    for first in (torch.randn(3, 6), torch.randn(4, 5), torch.randn(4, 6).double()):
+        with pytest.raises(RuntimeError):
+            found([first.requires_grad_(), *(p.detach().requires_grad_() for p in usual[1:])], data)
+    emptied = [p.clone() for p in usual]
+    emptied[0].untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="parameter 0 lies outside its storage"):
+        found(emptied, data)
 
 
 @needs_kernel

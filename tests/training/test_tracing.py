@@ -142,6 +142,12 @@ class Places(nn.Module):
         return pixels + pixels[torch.arange(len(pixels)), pixels.argmax(1)].unsqueeze(1)
 
 
+class Counts(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        ones = torch.ones_like(images).flatten(1)[:, :10]
+        return images.flatten(1)[:, :10] * ones.add_(1)
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
@@ -149,6 +155,7 @@ class Places(nn.Module):
         (Looks(), "not traced"),
         (Holds(), "no parameters"),
         (Masks(), "depends on values"),
+        (Counts(), "writes to what stays"),
     ],
 )
 def test_what_a_list_cannot_repeat_is_refused(
