@@ -69,8 +69,6 @@ class Native:
         self.addresses = np.zeros((2 + len(slots), len(parameters)), np.int64)
         for operand, tensors in zip(self.addresses, [parameters, [], *slots], strict=True):
             operand[: len(tensors)] = [x.data_ptr() for x in tensors]
-        self.located: tuple[int, ...] = ()
-        self.seen: set[tuple[int, ...]] = set()
         rows = 1 if rows is None else rows
         self.sizes = np.array([p.numel() // rows for p in parameters], np.int64)
         self.elements = rows * int(self.sizes.sum())
@@ -98,13 +96,11 @@ class Native:
         Raises:
             RuntimeError: one has no memory.
         """
-        addresses = tuple(map(Tensor.data_ptr, gradients))
-        if addresses != self.located:
-            if addresses not in self.seen:  # new ones take the places of those before the last
-                for i, g in enumerate(gradients):
-                    check_memory(g, f"gradient {i}")
-                self.seen = {self.located, addresses}
-            self.addresses[1] = self.located = addresses
+        addresses = np.fromiter(map(Tensor.data_ptr, gradients), np.int64, len(gradients))
+        if not np.array_equal(addresses, self.addresses[1]):
+            for i, g in enumerate(gradients):
+                check_memory(g, f"gradient {i}")
+            self.addresses[1] = addresses
 
     def apply(
         self,
