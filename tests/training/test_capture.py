@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from bench.training import Run
 from bench.training.capture import WARM_UP, CapturedStep
 from bench.training.module import TrainingModule
 from bench.training.step import Step
+from bench.training.tracing import Tracer
 from optimizers.paths import choose
 from optimizers.paths.eager import Eager
 from tests.conftest import classifier
@@ -92,6 +94,7 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("optimizers.grouping.choose", eager)
     monkeypatch.setattr("bench.kernels.gather.kernel", lambda: None)
     monkeypatch.setattr("bench.kernels.dense.kernel", lambda: None)
+    monkeypatch.setattr(Tracer, "kept", WeakKeyDictionary())  # may hold what the kernel makes
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
     monkeypatch.setattr(RecordedOperators, "replays", 0)
     with initialize_config_dir(str(CONF), version_base="1.3"):

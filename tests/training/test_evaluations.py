@@ -170,7 +170,7 @@ def test_its_time_is_none_of_training(train: Train, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("key", ["val_check_interval=20", "check_val_every_n_epoch=2"])
 def test_one_thing_says_when(shell: Shell, tmp_path: Path, key: str) -> None:
-    status, output = shell("trainer.evaluations=5", f"trainer.{key}")
+    status, output = shell(*SMALL, "trainer.evaluations=5", f"trainer.{key}")
     assert status != 0
     assert output.startswith(f"error: trainer.evaluations=5, trainer.{key}: both say when")
     assert output.count("\n") == 1

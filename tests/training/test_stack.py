@@ -56,7 +56,8 @@ def assert_same(alone: Record, together: Record) -> None:
     assert together.metrics.keys() == alone.metrics.keys()
     for name, value in alone.metrics.items():
         # an accuracy counts: one sample near a tie moves it
-        tolerance = {"abs": 0.01} if name.endswith("accuracy") else {"rel": 1e-4}
+        # and a loss of 1e-7 is a difference of logarithms, whose last bit is that much
+        tolerance = {"abs": 0.01} if name.endswith("accuracy") else {"rel": 1e-4, "abs": 1e-6}
         assert together.metrics[name] == pytest.approx(value, **tolerance), name
 
 
