@@ -89,6 +89,19 @@ class Ready(NamedTuple):
             c = coefficients(batch.rule, self.h, batch.decays, batch.step)
             batch.path.prepare(c)
 
+    def following(self, lr: Any) -> Ready | None:
+        """The same for the step after, at a learning rate; None where gradients look otherwise."""
+        ready = self
+        if lr != self.h.lr:
+            ready = self._replace(h=SimpleNamespace(**{**vars(self.h), "lr": lr}))
+        gradients = list(map(gradient_of, self.parameters))
+        if all(map(is_, gradients, self.gradients)):
+            return ready
+        if not (self.alike and self.batch.gradients.holds(gradients)):
+            return None
+        self.batch.path.locate(gradients)
+        return ready._replace(gradients=gradients)
+
     def apply(self) -> None:
         gradients = self.gradients
         if not (self.alike or isinstance(self.batch.path, Eager)):
@@ -134,9 +147,24 @@ class Grouping:
                 batch.renew()
         return ready
 
+    def following(self, ready: Sequence[Ready], rates: Sequence[Any]) -> list[Ready] | None:
+        """The batches of a step after that of ``ready``, at the learning rate of each group, where
+        nobody has changed what groups and state hold; None where memory or gradients did."""
+        division = self.division
+        if division is None or not division.complete:  # a gradient may have come
+            return None
+        if not division.memory.holds(division.tensors):
+            return None
+        found = [batch.following(rates[batch.batch.group]) for batch in ready]
+        return [batch for batch in found if batch] if all(found) else None
+
 
 class Division:
-    """Batches, as long as nothing that they depend on has changed."""
+    """Batches, as long as nothing that they depend on has changed.
+
+    Attributes:
+        tensors: parameters and state that were last found to lie where they lay.
+    """
 
     def __init__(self, rule: type[Rule], rows: int | None, now: Now) -> None:
         groups, parameters, state, *_ = now
@@ -201,7 +229,7 @@ class Division:
         for batch in self.batches:
             for slot in batch.rule.slots:
                 tensors += [state[tensors[place]][slot] for place in batch.where]
-        self.memory = Memory(tensors)
+        self.memory, self.tensors = Memory(tensors), tensors
 
     def ready(self, now: Now) -> list[Ready] | None:
         """The batches with the tensors of now; None where these are not the batches any more."""
@@ -231,6 +259,7 @@ class Division:
             return None
         if not self.memory.holds(tensors):
             return None
+        self.tensors = tensors
         ready = []
         for batch, own, slots in found:
             own_parameters = batch.own(parameters)

@@ -24,11 +24,12 @@ from torch.optim.optimizer import (
 
 from .checks import check_parameter, new_slot
 from .grouping import Grouping, Now, Ready, clip, coefficients, gradients_of, parameters_of
-from .groups import Groups, names_of
+from .groups import Groups, names_of, number
 from .interop import FLAGS, in_our_words, to_torch
 from .loading import check_form, hooked, loadable, slots_of
 from .numeric import numeric_gradients
 from .paths import PATH
+from .paths.native import Native, Share
 from .rule import OPTIONS, Hyperparameter, Rule
 
 
@@ -156,6 +157,40 @@ class Optimizer(torch.optim.Optimizer):
     def apply(self) -> None:
         """Take the step that was prepared; nothing here waits for the device."""
         self._apply(self._ready())
+
+    def in_a_row(self, share: Share | None = None) -> Callable[[], None]:
+        """What takes steps as `step` does, but quicker, for whoever lets nobody change groups
+        and state in between: it looks for gradients, the groups' ``lr`` and memory alone.
+
+        Args:
+            share: has parts of a large step done by several threads.
+        """
+        ready: list[Ready] = []
+        checked: list[Any] = []
+
+        def step() -> None:
+            nonlocal ready, checked
+            rates = [number(group["lr"]) for group in self.param_groups]
+            following = None
+            if ready and not self._is_watched:
+                following = self._grouping.following(ready, rates)
+            if following is None:
+                self.step()
+                ready = self._ready()
+                for batch in ready:
+                    if isinstance(batch.batch.path, Native):
+                        batch.batch.path.share = share
+                return
+            if rates != checked:
+                for rate in rates:
+                    self.declared()["lr"].check("lr", rate)
+                checked = rates
+            ready = following
+            for batch in ready:
+                batch.prepare()
+            self._apply(ready)
+
+        return step
 
     @contextmanager
     def iterates(self) -> Iterator[None]:

@@ -11,19 +11,51 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain, pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.kernels.crew import Crew
 from optimizers import toolchain
 from optimizers.layouts import PLAIN, Memory, check_memory
 
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("dense.cpp")
+WORTH_SHARING = (
+    2**20
+)  # multiplications on the way there; less is done in the time of a few operators
 LIBRARIES = Path(torch.__file__).parent / "lib"
+
+
+address = ctypes.c_void_p
+
+
+class Description(ctypes.Structure):
+    """A network as the kernel reads it."""
+
+    _fields_ = (
+        ("sgemm", address),
+        ("share", address),
+        ("crew", address),
+        ("layers", ctypes.c_int),
+        ("sizes", ctypes.POINTER(ctypes.c_int)),
+        ("rectified", ctypes.POINTER(ctypes.c_bool)),
+        ("batch", ctypes.c_int),
+        ("samples_a_part", ctypes.c_int),
+        ("cuts", ctypes.c_int),
+        ("where", ctypes.POINTER(ctypes.c_int)),
+        ("x", address),
+        ("weights", ctypes.POINTER(address)),
+        ("biases", ctypes.POINTER(address)),
+        ("outputs", ctypes.POINTER(address)),
+        ("changes", ctypes.POINTER(address)),
+        ("gradients", ctypes.POINTER(address)),
+        ("sums", ctypes.POINTER(address)),
+    )
 
 
 @cache
@@ -35,15 +67,14 @@ def kernel() -> tuple[ctypes.CDLL, Any] | None:
     )
     try:
         blas = ctypes.CDLL(str(LIBRARIES / "libtorch_cpu.so"))
-        sgemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p)
+        sgemm = ctypes.cast(blas.sgemm_, address)
     except (OSError, AttributeError) as error:
         log.info("fully connected networks go by PyTorch's operators: %s", error)
         return None
     if library is None:
         return None
-    for function, more in ((library.there, 3), (library.back, 4)):
-        function.argtypes = [ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 2, ctypes.c_int]
-        function.argtypes += [ctypes.c_void_p] * (1 + more)
+    for function in (library.there, library.back):
+        function.argtypes = [ctypes.POINTER(Description)]
         function.restype = None
     return library, sgemm
 
@@ -55,26 +86,47 @@ class Network:
     Args:
         sizes: features that come in, and go out of each layer.
         rectified: of each layer, whether ``max(0, .)`` follows.
+        crew: who shares the work; it must be called by the owner of the crew alone then.
     """
 
-    def __init__(self, sizes: Sequence[int], rectified: Sequence[bool], *, batch: int) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        rectified: Sequence[bool],
+        *,
+        batch: int,
+        crew: Crew | None = None,
+    ) -> None:
         found = kernel()
         assert found is not None
         self.library, sgemm = found
-        self.layers = len(rectified)
         self.outputs, self.changes = (
             [torch.empty(batch, width) for width in sizes[1:]] for _ in range(2)
         )
         self.gradients = [torch.empty(out, in_) for in_, out in pairwise(sizes)]
         self.sums = [torch.empty(width) for width in sizes[1:]]
+        pairs = zip(self.changes, self.sums, strict=True)
+        self.others = [pair for pair in pairs if len(pair[1]) % 64]  # which PyTorch sums otherwise
         self.found = list(chain.from_iterable(zip(self.gradients, self.sums, strict=True)))
-        self.shape = (
-            *(sgemm, self.layers, (ctypes.c_int * len(sizes))(*sizes)),
-            *((ctypes.c_bool * len(rectified))(*rectified), batch),
-        )
-        self.room = (
-            *(self._addresses(self.outputs), self._addresses(self.changes)),
-            self._addresses(self.gradients),
+        products = batch * sum(g.numel() for g in self.gradients)
+        self.crew = crew = crew if products >= WORTH_SHARING else None
+        parts = 1 if crew is None else crew.size
+        cuts = list(chain.from_iterable(cut(sizes, parts)))
+        self.network = Description(
+            sgemm=sgemm,
+            share=crew.share if crew else None,
+            crew=crew.address if crew else None,
+            layers=len(rectified),
+            sizes=(ctypes.c_int * len(sizes))(*sizes),
+            rectified=(ctypes.c_bool * len(rectified))(*rectified),
+            batch=batch,
+            samples_a_part=up(batch / parts, 8),
+            cuts=len(cuts) // 3,
+            where=(ctypes.c_int * len(cuts))(*cuts),
+            outputs=addresses(self.outputs),
+            changes=addresses(self.changes),
+            gradients=addresses(self.gradients),
+            sums=addresses(self.sums),
         )
         self.memory: Memory | None = None
 
@@ -93,25 +145,45 @@ class Network:
             for place, p in enumerate(parameters):
                 check_memory(p, f"parameter {place}")
             self.memory = Memory(parameters)
-            self.weights, self.biases = (self._addresses(parameters[k::2]) for k in (0, 1))
+            self.network.weights, self.network.biases = (
+                addresses(parameters[k::2]) for k in (0, 1)
+            )
         return True
 
     def there(self, x: Tensor) -> Tensor:
         """The outputs [B, features] for examples [B, ...], contiguous."""
-        self.library.there(*self.shape, x.data_ptr(), self.weights, self.biases, self.room[0])
+        self.network.x = x.data_ptr()
+        self.library.there(self.network)
         return self.outputs[-1]
 
     def back(self, x: Tensor, change: Tensor) -> list[Tensor]:
         """The gradients of each layer's weights and biases after the way `there` of ``x``, from
         that of the outputs, [B, features]."""
         self.changes[-1].copy_(change)
-        self.library.back(*self.shape, x.data_ptr(), self.weights, *self.room)
-        for change, own in zip(self.changes, self.sums, strict=True):
+        self.network.x = x.data_ptr()
+        self.library.back(self.network)
+        for change, own in self.others:
             torch.sum(change, 0, out=own)
         return self.found
 
-    def _addresses(self, tensors: Sequence[Tensor]) -> Any:
-        return (ctypes.c_void_p * self.layers)(*map(Tensor.data_ptr, tensors))
+
+def cut(sizes: Sequence[int], parts: int) -> list[tuple[int, int, int]]:
+    """The gradients of all layers in about so many parts of like cost, each some of the features
+    that come into a layer: the layer, from which and up to which; the largest first."""
+    costs = [in_ * out for in_, out in pairwise(sizes)]
+    found = []
+    for layer, (cost, in_) in enumerate(zip(costs, sizes[:-1], strict=True)):
+        features = up(in_ / ceil(parts * cost / sum(costs)), 16)
+        found += [(layer, k, min(k + features, in_)) for k in range(0, in_, features)]
+    return sorted(found, key=lambda c: -(c[2] - c[1]) * sizes[c[0] + 1])
+
+
+def up(value: float, multiple: int) -> int:
+    return multiple * ceil(value / multiple)
+
+
+def addresses(tensors: Sequence[Tensor]) -> Any:
+    return (address * len(tensors))(*map(Tensor.data_ptr, tensors))
 
 
 def _plain(x: Tensor) -> bool:

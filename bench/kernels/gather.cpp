@@ -29,25 +29,43 @@ static inline void scale(const uint8_t* __restrict__ image, const uint8_t* next,
   }
 }
 
-extern "C" void gather(const uint8_t* images, const int64_t* rows, int64_t batch, int64_t channels,
-                       int64_t pixels, bool interleaved, const float* shift, const float* divisor,
-                       float* output, int threads) {
-  const int64_t size = channels * pixels;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    std::vector<uint8_t> scratch(interleaved ? size : 0);
-#pragma omp for
-    for (int64_t i = 0; i < batch; i++) {
-      const uint8_t* image = images + rows[i] * size;
-      const uint8_t* next = images + rows[std::min(i + 1, batch - 1)] * size;
-      if (interleaved) {
-        if (channels == 3)
-          interleave(image, 3, pixels, scratch.data());  // vectorised for this constant
-        else
-          interleave(image, channels, pixels, scratch.data());
-        image = scratch.data();
-      }
-      scale(image, next, size, shift, divisor, output + i * size);
+struct Gathering {
+  const uint8_t* images;
+  const int64_t* rows;
+  int64_t batch, channels, pixels;
+  bool interleaved;
+  const float *shift, *divisor;
+  float* output;
+  int64_t rows_a_part;
+};
+
+static void gather_rows(const Gathering& to, int64_t from, int64_t end) {
+  const int64_t size = to.channels * to.pixels;
+  std::vector<uint8_t> scratch(to.interleaved ? size : 0);
+  for (int64_t i = from; i < end; i++) {
+    const uint8_t* image = to.images + to.rows[i] * size;
+    const uint8_t* next = to.images + to.rows[std::min(i + 1, to.batch - 1)] * size;
+    if (to.interleaved) {
+      if (to.channels == 3)
+        interleave(image, 3, to.pixels, scratch.data());  // vectorised for this constant
+      else
+        interleave(image, to.channels, to.pixels, scratch.data());
+      image = scratch.data();
     }
+    scale(image, next, size, to.shift, to.divisor, to.output + i * size);
   }
+}
+
+// A part of it, as a crew takes it.
+extern "C" void gather_part(void* gathering, int place) {
+  const Gathering& to = *static_cast<Gathering*>(gathering);
+  const int64_t from = place * to.rows_a_part;
+  gather_rows(to, from, std::min(from + to.rows_a_part, to.batch));
+}
+
+extern "C" void gather(const Gathering* to, int threads) {
+  const int64_t share = std::max<int64_t>(1, (to->batch + threads - 1) / threads);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t from = 0; from < to->batch; from += share)
+    gather_rows(*to, from, std::min(from + share, to->batch));
 }

@@ -5,7 +5,6 @@ random ones is then four times as much to read.
 """
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,17 +17,34 @@ from optimizers import toolchain
 SOURCE = Path(__file__).with_name("gather.cpp")
 
 
+class Gathering(ctypes.Structure):
+    """What the kernel reads and writes; whoever has one keeps the tensors."""
+
+    _fields_ = (
+        ("images", ctypes.c_void_p),
+        ("rows", ctypes.c_void_p),
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("pixels", ctypes.c_int64),
+        ("interleaved", ctypes.c_bool),
+        ("shift", ctypes.c_void_p),
+        ("divisor", ctypes.c_void_p),
+        ("output", ctypes.c_void_p),
+        ("rows_a_part", ctypes.c_int64),
+    )
+
+
 @cache
-def kernel() -> Callable[..., None] | None:
-    """None, with one line in the log, where it cannot be built."""
-    library = toolchain.load_library(SOURCE.read_text("utf-8"), "Gathering of batches", "gather")
-    if library is None:
-        return None
-    i64, address = ctypes.c_int64, ctypes.c_void_p
-    library.gather.argtypes = [address, address, i64, i64, i64, ctypes.c_bool]
-    library.gather.argtypes += [address, address, address, ctypes.c_int]
-    library.gather.restype = None
-    return library.gather
+def kernel() -> ctypes.CDLL | None:
+    """Its function ``gather``, and ``gather_part`` for a `Crew`; None, with one line in the log,
+    where it cannot be built."""
+    library = toolchain.load_library(
+        SOURCE.read_text("utf-8"), "Gathering of batches", "gather", "gather_part"
+    )
+    if library is not None:
+        library.gather.argtypes = [ctypes.POINTER(Gathering), ctypes.c_int]
+        library.gather.restype = None
+    return library
 
 
 def suits(images: Tensor) -> bool:
@@ -55,20 +71,30 @@ class ByteSplit:
         return self.batch(torch.arange(len(self)))[0]
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        interleaved = not self.shift.is_contiguous()
-        rows = self.index.index_select(0, index)
-        channels, height, width = self.source.shape[1:]
-        images = torch.empty(
-            (len(rows), channels, height, width),
-            dtype=torch.float32,
-            memory_format=torch.channels_last if interleaved else torch.contiguous_format,
-        )
-        gather = kernel()
-        assert gather is not None
-        gather(
-            *(self.source.data_ptr(), rows.data_ptr(), len(rows)),
-            *(channels, height * width, interleaved),
-            *(self.shift.data_ptr(), self.divisor.data_ptr(), images.data_ptr()),
-            toolchain.threads_for(images.numel()),
-        )
+        rows, images = self.index.index_select(0, index), self.empty(len(index))
+        library = kernel()
+        assert library is not None
+        library.gather(self.gathering(rows, images), toolchain.threads_for(images.numel()))
         return images, self.labels.index_select(0, index)
+
+    def empty(self, count: int) -> Tensor:
+        """Room for so many images."""
+        return torch.empty(
+            (count, *self.source.shape[1:]),
+            dtype=torch.float32,
+            memory_format=torch.channels_last if self._interleaved else torch.contiguous_format,
+        )
+
+    def gathering(self, rows: Tensor, images: Tensor, rows_a_part: int = 0) -> Gathering:
+        """How images of the data set [B] come into `empty` ones."""
+        channels, height, width = self.source.shape[1:]
+        return Gathering(
+            *(self.source.data_ptr(), rows.data_ptr(), len(rows)),
+            *(channels, height * width, self._interleaved),
+            *(self.shift.data_ptr(), self.divisor.data_ptr(), images.data_ptr()),
+            rows_a_part,
+        )
+
+    @property
+    def _interleaved(self) -> bool:
+        return not self.shift.is_contiguous()

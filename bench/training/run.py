@@ -59,6 +59,7 @@ log = logging.getLogger(__name__)
 
 TRUE_DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 PLACEMENT_KEYS = ("accelerator", "devices", "strategy", "precision")
+REDRAWS = 4  # of the progress bar in a second; each costs as much as five small steps
 
 
 class Run:
@@ -402,7 +403,7 @@ def make_trainer(
     shown = options["enable_progress_bar"]
     callbacks = [other for other in others if shown or not isinstance(other, ProgressBar)]
     if shown and not any(isinstance(other, ProgressBar) for other in others):
-        callbacks.append(StepProgressBar(refresh_rate=10))
+        callbacks.append(StepProgressBar(refresh_rate=REDRAWS))
     if options["enable_model_summary"] and alone:
         callbacks.append(RichModelSummary(max_depth=-1))
     try:

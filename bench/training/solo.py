@@ -13,8 +13,10 @@ from torch.func import functional_call
 from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from bench.kernels import crew
+from bench.kernels.crew import Crew
 from bench.training import dense, lightning
-from bench.training.ahead import Ahead, suits
+from bench.training.ahead import Ahead, split_of
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
 from bench.training.step import Step, mean_over_batches, penalised
@@ -151,6 +153,7 @@ class SoloStep(Step):
         self.optimizer = module.optimizer
         self.names, self.weights = zip(*module.model.named_parameters(), strict=True)
         self.tracer: Tracer | None = None
+        self.listed = False  # whether the last gradients came from a list of operators
         exact = module.trainer.precision in ("32-true", "64-true")
         if exact and not module.plan.by_lightning and not has_buffers(module.model):
             self.tracer = self.make_tracer()
@@ -175,6 +178,7 @@ class SoloStep(Step):
     def gradients(self, indices: Tensor) -> tuple[Tensor, Sequence[Any]]:
         batch = self.batch(indices)
         traced = None if self.tracer is None else self.tracer.find(self.weights, batch)
+        self.listed = traced is not None
         return (traced or by_autograd(self.losses))(self.weights, batch)
 
     def loss(self, indices: Tensor) -> Tensor:
@@ -208,19 +212,25 @@ class Direct(SoloStep):
 
     def __init__(self, module: SoloModule) -> None:
         super().__init__(module)
-        gathers = module.spare_core and not module.plan.full_batch and suits(self.workload)
-        self.ahead = Ahead(super().batch) if gathers else None
+        split = None if module.plan.full_batch else split_of(self.workload)
+        self.ahead = None if self.crew is None or split is None else Ahead(split, self.crew)
+
+    @cached_property
+    def crew(self) -> Crew | None:
+        return Crew(1) if self.module.spare_core and crew.kernel() is not None else None
 
     def expect(self, indices: Sequence[Tensor]) -> None:
         if self.ahead is not None:
+            self.ahead.reuses = self.listed  # nobody else has seen batches who could keep them
             self.ahead.expect(indices)
+        self.in_a_row: Callable[[], None] | None = None
 
     def batch(self, indices: Tensor) -> Batch:
         return super().batch(indices) if self.ahead is None else self.ahead.take(indices)
 
     def make_tracer(self) -> Tracer:
         """Ours keep no gradient beyond a step."""
-        kernel = partial(dense.in_place_of, self.workload, self.model)
+        kernel = partial(dense.in_place_of, self.workload, self.model, self.crew)
         return Tracer(self.losses, self.workload, "solo, ours", faster=kernel)
 
     def prepare(self, step: int) -> None:
@@ -233,7 +243,14 @@ class Direct(SoloStep):
     def take(self, indices: Tensor, step: int) -> Tensor:
         losses = self.compute(indices)
         self.module.set_learning_rate(step)
-        self.optimizer.step()
+        if self.listed:  # then nobody's code runs between steps
+            self.in_a_row = self.in_a_row or self.optimizer.in_a_row(
+                None if self.crew is None else self.crew.do
+            )
+            self.in_a_row()
+        else:
+            self.in_a_row = None
+            self.optimizer.step()
         return losses
 
 

@@ -14,7 +14,7 @@ from ..rule import Rule
 # pointers    [2 + slots, tensors]  parameter, gradient and each slot of a tensor
 # sizes       [tensors]             elements in one row of a tensor
 # coefficients [rows, C]            rows is the K of a stack, or 1
-# Threads share out all elements in equal runs of whole cache lines.
+# Parts share out all elements in equal runs of whole cache lines.
 KERNEL = """\
 #include <algorithm>
 #include <cmath>
@@ -26,30 +26,47 @@ using T = {type};
 static inline T sign(T x) {{ return T((T(0) < x) - (x < T(0))); }}
 static inline T maximum(T a, T b) {{ return (a > b || a != a) ? a : b; }}
 
-extern "C" void step(int64_t tensors, T* const* pointers, const int64_t* sizes, int64_t rows,
-                     const T* coefficients, int threads) {{
+struct Step {{
+  int64_t tensors;
+  T* const* pointers;
+  const int64_t* sizes;
+  int64_t rows;
+  const T* coefficients;
+  int64_t parts;
+}};
+
+static void take(const Step& step, int64_t part, int64_t parts) {{
+  const int64_t tensors = step.tensors, rows = step.rows, *sizes = step.sizes;
+  T* const* pointers = step.pointers;
+  const T* coefficients = step.coefficients;
   int64_t elements = 0;
   for (int64_t i = 0; i < tensors; i++) elements += rows * sizes[i];
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {{
-    const int64_t rank = omp_get_thread_num(), ranks = omp_get_num_threads();
-    const int64_t lines = (elements + 15) / 16;
-    int64_t begin = 16 * (lines * rank / ranks), end = 16 * (lines * (rank + 1) / ranks);
-    for (int64_t i = 0; i < tensors && end > 0; i++) {{
-      const int64_t size = sizes[i], total = rows * size, last = std::min(end, total);
-      for (int64_t at = std::max(begin, int64_t(0)); at < last;) {{
-        const int64_t row = at / size, stop = std::min(last, (row + 1) * size);
+  const int64_t lines = (elements + 15) / 16;
+  int64_t begin = 16 * (lines * part / parts), end = 16 * (lines * (part + 1) / parts);
+  for (int64_t i = 0; i < tensors && end > 0; i++) {{
+    const int64_t size = sizes[i], total = rows * size, last = std::min(end, total);
+    for (int64_t at = std::max(begin, int64_t(0)); at < last;) {{
+      const int64_t row = at / size, stop = std::min(last, (row + 1) * size);
 {load_coefficients}
 {load_pointers}
 #pragma omp simd
-        for (int64_t j = at; j < stop; j++) {{
+      for (int64_t j = at; j < stop; j++) {{
 {body}
-        }}
-        at = stop;
       }}
-      begin -= total, end -= total;
+      at = stop;
     }}
+    begin -= total, end -= total;
   }}
+}}
+
+extern "C" void step(const Step* step, int threads) {{
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  take(*step, omp_get_thread_num(), omp_get_num_threads());
+}}
+
+// For whoever shares out a step otherwise.
+extern "C" void step_part(void* step, int part) {{
+  take(*static_cast<Step*>(step), part, static_cast<Step*>(step)->parts);
 }}
 """
 

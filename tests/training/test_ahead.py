@@ -7,41 +7,65 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.kernels import crew, gather
+from bench.kernels.crew import Crew
+from bench.kernels.gather import ByteSplit
 from bench.training.ahead import Ahead
 from bench.workloads.workload import Batch
 
+needs_compiler = pytest.mark.skipif(
+    crew.kernel() is None or gather.kernel() is None, reason="no C++ compiler"
+)
 
-def test_in_order_out_of_order_and_unasked_for() -> None:
-    asked: list[int] = []
 
-    def gather(indices: Tensor) -> Batch:
-        asked.append(int(indices[0]))
-        return {"x": indices * 10}
+def split(size: int = 50) -> ByteSplit:
+    images = torch.randint(256, (size, 1, 4, 5), dtype=torch.uint8)
+    shift, divisor = torch.rand(1, 1, 4, 5) * 100, 1 + torch.rand(1, 1, 4, 5)
+    return ByteSplit(images, torch.randperm(size), torch.randint(10, (size,)), shift, divisor)
 
-    items = [torch.tensor([k]) for k in range(6)]
-    ahead = Ahead(gather)
+
+@needs_compiler
+@pytest.mark.parametrize("reuses", [False, True])
+def test_in_order_out_of_order_and_unasked_for(reuses: bool) -> None:
+    data = split()
+    ahead = Ahead(data, Crew(1))
+    ahead.reuses = reuses
+
+    def take(indices: Tensor) -> Batch:
+        batch, (images, labels) = ahead.take(indices), data.batch(indices[0])
+        assert torch.equal(batch["images"], images)
+        assert torch.equal(batch["labels"], labels)
+        return batch
+
+    items = [torch.randint(50, (1, size)) for size in (33, 33, 7, 40, 40, 1)]
     ahead.expect(items[:3])
-    for k in (0, 1, 2):
-        assert torch.equal(ahead.take(items[k])["x"], items[k] * 10)
-    assert asked == [0, 1, 2]
+    first, second = take(items[0]), take(items[1])
+    assert (first["images"] is take(items[2])["images"]) is False
+    other = torch.randint(50, (1, 7))  # part of a step, say
     ahead.expect(items[3:])
-    other = torch.tensor([7])  # part of a step, say
     for indices in (items[3], other, items[4], items[4], items[5]):
-        assert torch.equal(ahead.take(indices)["x"], indices * 10)
+        take(indices)
+    if not reuses:  # whoever keeps one, keeps it
+        for batch, indices in ((first, items[0]), (second, items[1])):
+            assert torch.equal(batch["images"], data.batch(indices[0])[0])
 
 
-def test_what_fails_is_raised_where_it_is_wanted() -> None:
-    def gather(indices: Tensor) -> Batch:
-        if indices[0] == 1:
-            raise ValueError("no such row")
-        return {}
-
-    items = [torch.tensor([0]), torch.tensor([1])]
-    ahead = Ahead(gather)
+@needs_compiler
+def test_what_is_expected_after_an_early_end() -> None:
+    data = split()
+    ahead = Ahead(data, Crew(1))
+    items = [torch.randint(50, (1, 20)) for _ in range(6)]
     ahead.expect(items)
     ahead.take(items[0])
-    with pytest.raises(ValueError, match="no such row"):
-        ahead.take(items[1])
+    ahead.expect(items[3:])
+    for indices in items[3:]:
+        assert torch.equal(ahead.take(indices)["images"], data.batch(indices[0])[0])
+
+
+@needs_compiler
+def test_examples_that_are_not_there() -> None:
+    with pytest.raises(IndexError):
+        Ahead(split(), Crew(1)).expect([torch.tensor([[0]]), torch.tensor([[50]])])
 
 
 @pytest.fixture
@@ -64,7 +88,7 @@ def test_a_run_is_the_same_with_a_core_to_spare(
     plain = Ahead.take
 
     def take(self: Ahead, indices: Tensor) -> Batch:
-        taken.append(self.next is not None and self.next[0] is indices)
+        taken.append(self.next is not None and self.next.indices is indices)
         return plain(self, indices)
 
     monkeypatch.setattr(Ahead, "take", take)

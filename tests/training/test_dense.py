@@ -1,7 +1,7 @@
 """The kernel's gradients of a dense network are autograd's, or it is not used."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.kernels import dense as kernels
+from bench.kernels.crew import Crew
 from bench.training import dense
 from bench.training.tracing import Gradients, Losses, by_autograd, record
 from bench.workloads.workload import Workload
@@ -49,28 +50,46 @@ def gradients(model: nn.Module, workload: Workload) -> Gradients:
 
 
 def made(
-    model: nn.Module, workload: Workload, data: Mapping[str, Tensor]
+    model: nn.Module, workload: Workload, data: Mapping[str, Tensor], crew: Crew | None = None
 ) -> tuple[Gradients, Gradients]:
     """In place of the list, and autograd's."""
     parameters = [p.detach().requires_grad_() for p in model.parameters()]
     recorded = record(losses_of(model, workload), parameters, data)
     assert recorded is not None
-    found = dense.in_place_of(workload, model, recorded, parameters, data)
+    found = dense.in_place_of(workload, model, crew, recorded, parameters, data)
     assert found is not recorded
     return found, gradients(model, workload)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @needs_kernel
-@pytest.mark.parametrize("sizes", [(7, 10), (784, 128, 128, 10), (33, 5, 17, 1, 10)])
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("sizes", [(7, 10), (784, 128, 128, 10), (33, 5, 17, 1, 10), (300, 192, 3)])
 @pytest.mark.parametrize("size", [1, 37, 128])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_to_the_last_bit(sizes: tuple[int, ...], size: int, smoothing: float) -> None:
+@pytest.mark.parametrize(("smoothing", "helpers"), [(0.0, None), (0.1, None), (0.0, 1), (0.1, 3)])
+def test_to_the_last_bit(
+    sizes: tuple[int, ...],
+    size: int,
+    smoothing: float,
+    helpers: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernels, "WORTH_SHARING", 0)
     torch.manual_seed(0)
+    classes = sizes[-1]
     model, workload = chain(*sizes), classifier({"family": "mlp"}, label_smoothing=smoothing)
-    found, wanted = made(model, workload, batch(size, sizes[0]))
+    crew = None if helpers is None else Crew(helpers)
+    found, wanted = made(model, workload, batch(size, sizes[0], classes=classes), crew)
     for seed in (1, 2):
         parameters = [torch.randn_like(p).requires_grad_() for p in model.parameters()]
-        data = batch(size, sizes[0], seed)
+        data = batch(size, sizes[0], seed, classes)
         loss, ours = found(parameters, data)
         expected, theirs = wanted(parameters, data)
         assert torch.equal(loss, expected)
@@ -142,9 +161,22 @@ def test_a_blas_that_gives_other_numbers_is_not_used(caplog: pytest.LogCaptureFi
 
     parameters = [p.detach().requires_grad_() for p in model.parameters()]
     with caplog.at_level(logging.INFO):
-        found = dense.in_place_of(workload, model, slightly_other, parameters, batch(5, 6))
+        found = dense.in_place_of(workload, model, None, slightly_other, parameters, batch(5, 6))
     assert found is slightly_other
     assert "not used" in caplog.text
+
+
+@pytest.mark.parametrize("sizes", [(784, 128, 128, 10), (5, 10), (17, 3, 200, 1)])
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_gradients_are_cut_into_parts_that_make_the_whole(
+    sizes: tuple[int, ...], parts: int
+) -> None:
+    cuts = kernels.cut(sizes, parts)
+    for layer, features in enumerate(sizes[:-1]):
+        places = sorted((start, end) for own, start, end in cuts if own == layer)
+        assert [k for start, end in places for k in range(start, end)] == [*range(features)]
+    costs = [(end - start) * sizes[layer + 1] for layer, start, end in cuts]
+    assert costs == sorted(costs, reverse=True)
 
 
 @needs_kernel

@@ -111,7 +111,7 @@ def test_recordings_are_kept_with_the_workload_by_shape_and_kind(
     wide = [p.detach().double() for p in parameters]
     assert Tracer(losses_of(model), one).find(wide, batch(0)) is not found
     assert (len(Tracer.kept[one]), len(Tracer.kept[two])) == (3, 1)  # the oldest made room
-    assert first.find(parameters, batch(0)) is not found
+    assert Tracer(losses_of(model), one).find(parameters, batch(0)) is not found
 
 
 class Looks(nn.Module):
