@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
+from types import ModuleType
 
 from rich.console import Console
 from rich.text import Text
@@ -10,6 +12,19 @@ from bench.board import all_runs, shown_from
 from bench.runs import reason
 
 MOST_RUNS = 20_000  # beyond, the statistics would take longer than a person waits for them
+
+
+def prepare() -> None:
+    """Imports what the table needs in a thread of its own: that takes seconds, and a sweep begins
+    with waiting for its processes to import as much."""
+    Thread(target=_modules, daemon=True).start()
+
+
+def _modules() -> tuple[ModuleType, ...]:
+    from bench import study
+    from bench.report import contents, overview, terminal
+
+    return study, contents, overview, terminal
 
 
 def show(directories: Sequence[Path], notes: Console) -> bool:
@@ -42,13 +57,9 @@ def show(directories: Sequence[Path], notes: Console) -> bool:
 
 def _table(directory: Path, console: Console) -> int:
     """Prints it, unless there are too many runs; returns how many there are."""
-    from bench import study
-    from bench.report import terminal
-    from bench.report.contents import gather
-    from bench.report.overview import Overview
-
+    study, contents, overview, terminal = _modules()
     found = study.read(directory)
     if len(found.runs) <= MOST_RUNS:
-        terminal.show(gather(found), console)
-    Overview(directory).write(found)
+        terminal.show(contents.gather(found), console)
+    overview.Overview(directory).write(found)
     return len(found.runs)

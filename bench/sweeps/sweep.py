@@ -164,6 +164,8 @@ class Sweep:
     def _make(self, missing: Sequence[Job]) -> None:
         executor = self.executor
         executor.begin()
+        if not self.made:
+            outcome.prepare()
         self.made = True
         try_extensions(missing, executor)
         fetch_data(missing)
