@@ -91,16 +91,13 @@ class Ready(NamedTuple):
 
     def following(self, lr: Any) -> Ready | None:
         """The same for the step after, at a learning rate; None where gradients look otherwise."""
-        ready = self
-        if lr != self.h.lr:
-            ready = self._replace(h=SimpleNamespace(**{**vars(self.h), "lr": lr}))
         gradients = list(map(gradient_of, self.parameters))
-        if all(map(is_, gradients, self.gradients)):
-            return ready
         if not (self.alike and self.batch.gradients.holds(gradients)):
             return None
         self.batch.path.locate(gradients)
-        return ready._replace(gradients=gradients)
+        if lr == self.h.lr:
+            return self._replace(gradients=gradients)
+        return self._replace(gradients=gradients, h=SimpleNamespace(**{**vars(self.h), "lr": lr}))
 
     def apply(self) -> None:
         gradients = self.gradients

@@ -66,8 +66,8 @@ class Crew:
         weakref.finalize(self, _end, library, self.address, workers, self.begun, os.getpid())
 
     def do(self, part: int, context: ctypes.Structure, parts: int) -> None:
-        """Has the address of a function called for the places of so many parts; all are done
-        afterwards."""
+        """Has the address of a function called for the places of so many parts, fewer than 2^16;
+        all are done afterwards."""
         self.library.crew_share(self.address, part, ctypes.addressof(context), parts)
 
     def begin_to(self, part: int, context: ctypes.Structure, parts: int, *kept: Any) -> None:

@@ -91,4 +91,5 @@ class Ahead:
         rows = coming.rows
         filling = coming.filling or self._filling(rows, self.split.empty(len(rows)))
         self.next = coming._replace(filling=filling)
-        self.crew.begin_to(self.part, filling.to, -(-len(rows) // ROWS), filling, rows)
+        kept = filling, rows, self.split
+        self.crew.begin_to(self.part, filling.to, -(-len(rows) // ROWS), *kept)
