@@ -15,8 +15,6 @@ import torch
 from optimizers import toolchain
 
 SOURCE = Path(__file__).with_name("crew.cpp")
-
-
 FUNCTIONS = ("new", "work", "stop", "delete", "share", "begin_to", "finish")
 
 

@@ -25,9 +25,8 @@ from optimizers.layouts import PLAIN, Memory, check_memory
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("dense.cpp")
-WORTH_SHARING = (
-    2**20
-)  # multiplications on the way there; less is done in the time of a few operators
+# Multiplications on the way there; fewer are done in the time of a few operators.
+WORTH_SHARING = 2**20
 LIBRARIES = Path(torch.__file__).parent / "lib"
 
 

@@ -1,6 +1,7 @@
 """What a sweep ends with: the table of its study, and where to see more."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
@@ -17,7 +18,12 @@ MOST_RUNS = 20_000  # beyond, the statistics would take longer than a person wai
 def prepare() -> None:
     """Imports what the table needs in a thread of its own: that takes seconds, and a sweep begins
     with waiting for its processes to import as much."""
-    Thread(target=_modules, daemon=True).start()
+    Thread(target=_try_modules, daemon=True).start()
+
+
+def _try_modules() -> None:
+    with suppress(Exception):  # `show` says it
+        _modules()
 
 
 def _modules() -> tuple[ModuleType, ...]:

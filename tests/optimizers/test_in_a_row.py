@@ -150,3 +150,16 @@ def test_a_rate_that_is_not_accepted_changes_nothing() -> None:
     assert all(map(torch.equal, before, pair.all[1]))
     pair.other.param_groups[0]["lr"] = pair.one.param_groups[0]["lr"]
     pair.step()
+
+
+def test_a_gradient_that_stays_but_lies_elsewhere() -> None:
+    pair = Pair("adam")
+    for _ in range(6):
+        pair.gradients(in_place=True)
+        gradient = pair.all[1][0].grad
+        assert gradient is not None
+        gradient.data = gradient.data.clone()
+        pair.step()
+    gradient.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="lies outside its storage"):
+        pair.in_a_row()
