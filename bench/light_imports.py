@@ -1,9 +1,10 @@
 """Makes the import of Lightning light: of what it takes along, only what it asks for is loaded.
 
 For two classes it imports all of torchmetrics, hence scipy, torchvision and matplotlib; for a class
-to compare with, torch's compiler. That is half of the time to a first optimizer step. Here such a
-module's body waits until something else is asked of it. What waits answers as the module would;
-whoever asks for more, gets the module itself.
+to compare with, torch's compiler. That is half of the time to a first optimizer step. And the first
+operator that `vmap` divides into others asks sympy whether True is true. Here such a module's body
+waits until something else is asked of it. What waits answers as the module would; whoever asks for
+more, gets the module itself.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ PLOTS = f"{METRICS}.utilities.plot"
 COMPILER = "torch._dynamo"
 BACKEND = "torch._inductor"
 SETTINGS = f"{BACKEND}.config"  # which are told whether results are to be deterministic
+SYMBOLS = "torch.fx.experimental.symbolic_shapes"
 
 _lock = threading.RLock()
 
@@ -135,6 +137,8 @@ def wait() -> None:
             _place(BACKEND, {})
             _place(SETTINGS, {})
         sys.meta_path.insert(0, BodyFirst())
+    if SYMBOLS not in sys.modules:
+        _place(SYMBOLS, {"expect_true": lambda: expect_true})
 
 
 def _place(name: str, known: Mapping[str, Callable[[], Any]]) -> ModuleType | None:
@@ -198,3 +202,15 @@ def disable(function: Callable[..., Any] | None = None, *how: Any, **options: An
         return real[0](*args, **kwargs)
 
     return call
+
+
+def expect_true(condition: Any, skip: int = 0) -> bool:
+    """`torch.fx.experimental.symbolic_shapes.expect_true`, which has nothing to find out of what is
+    no symbol."""
+    if type(condition) is bool:
+        return condition
+    load(sys.modules[SYMBOLS])
+    said: bool = sys.modules[SYMBOLS].expect_true(
+        condition, skip + 1
+    )  # frames, of which one is this
+    return said

@@ -27,8 +27,36 @@ print(sorted(name for name, x in sys.modules.items() if type(x) is Waiting))
 """)
     assert said.splitlines() == [
         "[]",
-        "['torch._dynamo', 'torch._inductor', 'torch._inductor.config', 'torchmetrics', "
-        "'torchmetrics.utilities.plot']",
+        "['torch._dynamo', 'torch._inductor', 'torch._inductor.config', "
+        "'torch.fx.experimental.symbolic_shapes', 'torchmetrics', 'torchmetrics.utilities.plot']",
+    ]
+
+
+def test_neither_does_what_vmap_divides_into_others() -> None:
+    said = run("""
+import sys
+import bench.training
+import torch
+from torch.nn.functional import cross_entropy
+
+def losses(x, y):
+    return torch.func.vmap(cross_entropy)(x, y)
+
+x, y = torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64)
+print(losses(x, y).exp().round(decimals=4).tolist(), "sympy" in sys.modules)
+try:
+    torch._check(False, lambda: "it is not")
+except RuntimeError as error:
+    print(error, "sympy" in sys.modules)
+from torch.fx.experimental import symbolic_shapes
+print(symbolic_shapes.guard_or_false(True), symbolic_shapes.expect_true.__module__)
+print(torch.export.export(torch.nn.Linear(4, 2), (x[0],)).module()(x[0]).shape)
+""")
+    assert said.splitlines() == [
+        "[4.0, 4.0] False",
+        "it is not False",
+        "True torch.fx.experimental.symbolic_shapes",
+        "torch.Size([3, 2])",
     ]
 
 

@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench.training.step import penalised
+from bench.workloads import ImageClassifier
+from bench.workloads.workload import Batch
 from tests.conftest import build_model, classifier
 
 MLP = {"family": "mlp", "init": "default", "init_std": 0.05, "init_bias": 0.25, "dropout": 0.0}
@@ -94,3 +96,34 @@ def test_objective() -> None:
     assert smoothed == F.cross_entropy(output, labels, label_smoothing=0.3)
     uniform = -output.log_softmax(1).mean()
     assert smoothed == pytest.approx(float(0.7 * plain + 0.3 * uniform))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_objectives_of_several_runs(smoothing: float) -> None:
+    """Each is what `objective` gives for it, with the same gradients."""
+    workload = classifier(MLP, label_smoothing=smoothing)
+    output = torch.randn(4, 7, 10, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 10, (4, 7))
+    found = workload.objectives(output, {"labels": labels})
+    wanted = torch.stack([
+        workload.objective(x, {"labels": y}) for x, y in zip(output, labels, strict=True)
+    ])  # fmt: skip
+    torch.testing.assert_close(found, wanted)
+    weights = torch.arange(1.0, 5.0, dtype=torch.float64)
+    (ours,), (theirs,) = (torch.autograd.grad(x, output, weights) for x in (found, wanted))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_whoever_says_another_objective_has_it_in_stacks() -> None:
+    class Halved(ImageClassifier):
+        def objective(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+            return super().objective(output, batch) / 2
+
+    class Renamed(Halved):
+        pass
+
+    output, batch = torch.randn(3, 7, 10), {"labels": torch.randint(0, 10, (3, 7))}
+    whole = classifier(MLP).objectives(output, batch)
+    for kind in (Halved, Renamed):
+        workload = kind(name="made_up", model={})
+        torch.testing.assert_close(workload.objectives(output, batch), whole / 2)

@@ -68,14 +68,19 @@ class ByteSplit:
     @property
     def images(self) -> Tensor:
         """All of them, scaled anew each time: [M, C, H, W], float32."""
-        return self.batch(torch.arange(len(self)))[0]
+        return self.batch(slice(None))[0]
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        rows, images = self.index.index_select(0, index), self.empty(len(index))
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """The images and labels at ``index``, and no others are scaled."""
+        rows, labels = (
+            x[index].contiguous() if isinstance(index, slice) else x.index_select(0, index)
+            for x in (self.index, self.labels)
+        )
+        images = self.empty(len(rows))
         library = kernel()
         assert library is not None
         library.gather(self.gathering(rows, images), toolchain.threads_for(images.numel()))
-        return images, self.labels.index_select(0, index)
+        return images, labels
 
     def empty(self, count: int) -> Tensor:
         """Room for so many images."""

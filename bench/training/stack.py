@@ -223,12 +223,10 @@ class StackStep(Step):
         found = outputs(self.workload, self.model, named, batch)
         own = for_each_run(batch, len(parameters[0]))
 
-        def objective(output: Any, seen: Batch, weights: Sequence[Tensor], *l2: Tensor) -> Tensor:
-            loss = self.workload.objective(output, seen)
-            return penalised(loss, weights, *(l2 or (0.0,)))
-
-        mapped = (0, 0 if own else None, 0, *(0 for _ in l2))
-        return vmap(objective, mapped)(found, own, list(parameters), *l2)
+        losses = self.workload.objectives(found, own)
+        if not l2:
+            return losses
+        return vmap(penalised, (0, 0, 0))(losses, list(parameters), *l2)
 
     def prepare(self, step: int) -> None:
         self.optimizer.prepare(lr=self.rates[:, step])

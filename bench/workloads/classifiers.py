@@ -161,6 +161,15 @@ class ImageClassifier(Images):
 
         return cross_entropy(output, batch["labels"], label_smoothing=self.label_smoothing)
 
+    def objectives(self, output: Tensor, batch: Batch) -> Tensor:
+        from torch.nn.functional import cross_entropy
+
+        labels, smoothing = batch["labels"], self.label_smoothing
+        losses = cross_entropy(
+            output.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=smoothing
+        )
+        return losses.view_as(labels).mean(1)
+
     def extent(self) -> tuple[int, int]:
         if "_target_" in self.model:
             return super().extent()

@@ -128,10 +128,7 @@ class Images(Examples):
         self.data = None  # type: ignore[misc]
 
     def batch(self, index: Index, split: str = "train") -> Batch:
-        part = getattr(self.data, split)
-        if isinstance(index, slice):
-            return {"images": part.images[index], "labels": part.labels[index]}
-        images, labels = part.batch(index)
+        images, labels = getattr(self.data, split).batch(index)
         return {"images": images, "labels": labels}
 
     def example_size(self) -> int:

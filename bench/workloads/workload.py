@@ -88,6 +88,8 @@ class Workload:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "objective" in vars(cls) and "objectives" not in vars(cls):
+            cls.objectives = Workload.objectives  # type: ignore[method-assign]
         dataclass(eq=False, kw_only=True)(cls)
 
     # -- what a workload says ----------------------------------------------------------------
@@ -117,6 +119,14 @@ class Workload:
     def objective(self, output: Any, batch: Batch) -> Tensor:
         """What training minimises on a batch, without dimensions; without the l2 term."""
         return self.losses(output, batch).mean()
+
+    def objectives(self, output: Any, batch: Batch) -> Tensor:
+        """`objective` of each of K runs, ``[K]``, from outputs and batches ``[K, B, ...]``: where
+        all can be had at once, it costs less than to map one over runs, as is done by default, and
+        wherever a subclass says another `objective` without this."""
+        from torch.func import vmap
+
+        return vmap(self.objective, (0, 0 if batch else None))(output, batch)
 
     def sums(self, output: Any, batch: Batch) -> dict[str, Tensor]:
         """By name, what `Metric.value` makes values of once it is summed over a split: the

@@ -91,6 +91,21 @@ def test_any_batch(shape, method, memory_format, index):
     assert torch.equal(labels, wanted_labels)
 
 
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize(
+    "which", [slice(2), slice(7, 20), slice(None, None, 3), slice(-4, None), slice(9, 9)]
+)
+def test_those_of_a_slice(which, memory_format, monkeypatch):
+    """And no others are scaled for it."""
+    ours, theirs = both((3, 5, 7), "feature", memory_format)
+    rooms, empty = [], ByteSplit.empty
+    monkeypatch.setattr(ByteSplit, "empty", lambda self, n: rooms.append(n) or empty(self, n))
+    (images, labels), (wanted_images, wanted_labels) = ours.batch(which), theirs.batch(which)
+    assert rooms == [len(labels)] == [len(wanted_labels)]
+    assert torch.equal(images, wanted_images)
+    assert torch.equal(labels, wanted_labels)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("method", METHODS)
