@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -30,6 +31,7 @@ def main() -> None:
         sys.exit(ended.status)
     finally:
         interruption.heed()  # nothing is left to be ended
+        gc.freeze()  # nor to be looked through for garbage on the way out, which takes a second
 
 
 def answer() -> None:
@@ -39,19 +41,22 @@ def answer() -> None:
         Interrupted: a signal asked for an end.
     """
     from bench import letters
-    from bench.command_line import PLUGINS, read
+    from bench.command_line import CONF, PLUGINS, read
 
     letters.never_fail()
     sys.path.append(str(PLUGINS))
+    if not sys.flags.safe_path:  # a person's own modules, as `python -m` does
+        with suppress(FileNotFoundError):  # the directory is gone
+            sys.path.insert(0, os.getcwd())
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
+    from bench.sweeps import forking
+
+    forking.foresee(sys.argv[1:], CONF / "experiment")
     from bench import provenance
     from bench.errors import BenchError
     from bench.settings.messages import ConfigError, explain, first_line, is_hydras
 
     warnings.filterwarnings("ignore", r"\s*Running Hydra app with --multirun")  # in many lines
-    if not sys.flags.safe_path:  # a person's own modules, as `python -m` does
-        with suppress(FileNotFoundError):  # the directory is gone
-            sys.path.insert(0, os.getcwd())
     try:
         said = read(sys.argv[1:])
         if said.version:

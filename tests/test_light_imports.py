@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,39 @@ optimizer.step()
     lines = said.splitlines()
     assert lines[:3] == ["0.6667 True", "True True", "True True"]
     assert lines[3:] == ["Figure", "OptimizedModule True", "torch.Size([1, 2]) True"]
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_neither_does_a_training(tmp_path: Path, runs: int) -> None:
+    """Alone or as a stack, from the first step to the test."""
+    said = run(f"""
+import sys
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from bench.command_line import CONF
+from bench.data import tensors
+from bench.settings.schema import register, validate
+from bench.training import Run
+from tests.conftest import fake_dataset
+
+register()
+tensors.load = lambda name, data_dir=None: fake_dataset(name)
+with initialize_config_dir(str(CONF), version_base="1.3"):
+    configs = [
+        validate(compose("config", [
+            f"optimizer.lr={{lr}}", "trainer.max_epochs=1", "workload.val_size=1000",
+            "trainer.enable_progress_bar=false",
+        ]))
+        for lr in (1e-3, 1e-2)[:{runs}]
+    ]
+places = [Path({str(tmp_path)!r}, str(n)) for n in range({runs})]
+for place in places:
+    place.mkdir()
+made = Run(configs, places).train()
+heavy = ["scipy.signal", "torchvision", "matplotlib", "torch._dynamo.eval_frame", "sympy"]
+print([r.status for r in made], [name for name in heavy if name in sys.modules])
+""")
+    assert said == f"{['completed'] * runs} []\n"
 
 
 @pytest.mark.parametrize("first", ["torchmetrics", "torch._dynamo", "pytorch_lightning"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import records
-from bench.sweeps.executors.local import METHOD
+from bench.sweeps.forking import METHOD
 
 FIRST, REST = 2.0, 30  # seconds; how many times as long as it took to compute
 PATIENCE = 5  # seconds, for its end

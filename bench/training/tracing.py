@@ -47,8 +47,8 @@ def by_autograd(losses: Losses) -> Gradients:
         parameters: Sequence[Tensor], batch: Mapping[str, Tensor], *more: Tensor
     ) -> tuple[Tensor, Sequence[Tensor]]:
         values = losses(parameters, batch, *more)
-        ones = torch.ones_like(values) if values.ndim else None  # for which torch loads sympy
-        return values.detach(), torch.autograd.grad(values, list(parameters), ones)
+        whole = values.sum() if values.ndim else values  # with ones beside it, torch loads sympy
+        return values.detach(), torch.autograd.grad(whole, list(parameters))
 
     return gradients
 

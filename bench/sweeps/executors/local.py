@@ -1,9 +1,5 @@
 """Processes of this machine.
 
-On Linux they are forked from a fork server, a process that has imported what training needs: that
-takes seconds, and so it is done once, and while the sweep is still being planned. The fork server
-itself does nothing else: neither threads nor CUDA survive a fork.
-
 No torch at the top: this process plans and shows; its workers train.
 """
 
@@ -11,14 +7,10 @@ import functools
 import multiprocessing
 import os
 import signal
-import sys
-import warnings
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
 from bench import interruption
@@ -27,15 +19,15 @@ from bench.interruption import Interrupted
 from bench.report import text
 from bench.runs import Unwritable
 from bench.settings.jobs import Job
-from bench.sweeps import making
+from bench.sweeps import forking, making
 from bench.sweeps.display import Running
 from bench.sweeps.executors import Outcome, Place, Task
+from bench.sweeps.forking import METHOD
 from bench.sweeps.orphans import die_with_parent, follow_parent
 
 T = TypeVar("T")
 _told: Any  # of this process, where it is a worker: the steps done, and how many runs diverged
 
-METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # Apple's libraries cannot be forked
 SHOWN_EVERY = 0.2  # seconds
 ASKED_BY = (signal.SIGTERM, signal.SIGUSR1)  # a worker alone
 TRIES = 10  # to start a process, or to have it say something, where others are killed meanwhile
@@ -58,19 +50,7 @@ class LocalExecutor:
 
     def begin(self) -> None:
         """Starts the fork server, which imports in the background."""
-        if METHOD != "forkserver":
-            return
-        variables = {
-            "OMP_NUM_THREADS": str(self.threads),  # read when OpenMP is loaded
-            "OPENBLAS_NUM_THREADS": "1",  # numpy's starts its threads when it is loaded
-            "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
-            "PYTHONSAFEPATH": "1",  # that path and nothing before it
-        }
-        multiprocessing.set_forkserver_preload(["bench.sweeps.fork_server", "bench.training"])
-        with _blocked(), _no_words():
-            resource_tracker.ensure_running()  # its start unblocks some
-        with _environment(variables), _blocked():
-            forkserver.ensure_running()
+        forking.begin(self.threads)
 
     def ask(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         for _ in range(TRIES):
@@ -231,47 +211,6 @@ def kill(pool: ProcessPoolExecutor) -> None:
     for process in processes(pool):
         process.kill()
     pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _blocked() -> Iterator[None]:
-    """For processes started herein, too: what a terminal or a scheduler sends to all of them is for
-    this one to answer."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _no_words() -> Iterator[None]:
-    """For the resource tracker of `multiprocessing`: of one that was killed, the next one does not
-    know what it has to forget, and says so in tracebacks."""
-    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
-    before = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
 
 
 def _start_process() -> None:
