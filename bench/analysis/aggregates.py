@@ -4,7 +4,7 @@ Scores are ``[runs, tasks]``; NaN is a run that is missing.
 """
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from bench.analysis.intervals import FEWEST, Interval, jackknife_interval
 
@@ -70,14 +70,16 @@ def improvement_interval(x: np.ndarray, y: np.ndarray, confidence: float = 0.95)
     theta = np.linspace(0, 1, 10_001)
     n = sum(wins.shape) / 2 - 1
     variance = theta * (1 - theta) * (1 + n * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
-    z = stats.norm.ppf((1 + confidence) / 2)
+    z = ndtri((1 + confidence) / 2)
     inside = theta[np.abs(estimate - theta) <= z * np.sqrt(variance / wins.size)]
     return Interval(estimate, float(inside.min()), float(inside.max()))
 
 
 def _trimmed(scores: np.ndarray, axis: int = -1) -> np.ndarray:
+    from scipy.stats import trim_mean  # a second, which the table of a sweep need not wait for
+
     with np.errstate(invalid="ignore"):  # a mean over both infinities is NaN
-        return stats.trim_mean(scores, 0.25, axis=axis)
+        return trim_mean(scores, 0.25, axis=axis)
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:

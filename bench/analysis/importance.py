@@ -9,8 +9,6 @@ rates, with its diverged end, takes most of the first.
 from itertools import chain, combinations
 
 import numpy as np
-from scipy import stats
-from scipy.interpolate import RBFInterpolator
 
 FEWEST_DRAWN, FEWEST_AROUND = 50, 100  # trials; `tests/analysis/test_importance.py` simulates it
 MOST_DRAWN = 2000
@@ -56,12 +54,14 @@ def main_effects(settings: np.ndarray, scores: np.ndarray) -> np.ndarray:
     for fewer than ``FEWEST_DRAWN``, and without variance. Trials with a NaN are left out; of more
     than ``MOST_DRAWN``, evenly spread ones serve.
     """
+    from scipy.stats import rankdata  # a second, which the table of a sweep need not wait for
+
     settings, scores = _complete(settings, scores)
     n, width = settings.shape
     if n < FEWEST_DRAWN or not _vary(scores):
         return np.full(width, np.nan)
     kept = np.unique(np.linspace(0, n - 1, min(n, MOST_DRAWN)).round().astype(int))
-    ranks = stats.rankdata(settings[kept], axis=0) / kept.size
+    ranks = rankdata(settings[kept], axis=0) / kept.size
     scores = scores[kept]
     shares = np.zeros(width)
     for h, rank in enumerate(ranks.T):
@@ -111,11 +111,14 @@ def local_shares_of_surrogate(
     trials for each hyperparameter but one: NaN for fewer, and without variance. Trials with a NaN
     are left out.
     """
+    from scipy.interpolate import RBFInterpolator
+    from scipy.stats import rankdata
+
     settings, scores = _complete(settings, scores)
     n, width = settings.shape
     if n < FEWEST_AROUND * max(width - 1, 1) or width == 0 or not _vary(scores):
         return np.full(width, np.nan)
-    ranks = (stats.rankdata(settings, axis=0) - 1) / (n - 1)
+    ranks = (rankdata(settings, axis=0) - 1) / (n - 1)
     surrogate = RBFInterpolator(
         ranks, scores, neighbors=min(n, 100), kernel="linear", smoothing=0.1, degree=0
     )

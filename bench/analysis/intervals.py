@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 FEWEST = 3  # observations: the interval of two is t(1) = 12.7 standard errors on either side
 
@@ -91,4 +91,4 @@ def means_without_each(values: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def t_quantile(share: float, degrees: float) -> float:
-    return float(stats.t.ppf(share, degrees))
+    return float(stdtrit(degrees, share))

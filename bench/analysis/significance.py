@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from bench.analysis.intervals import FEWEST, mean_interval
 
@@ -31,6 +30,8 @@ def paired(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> Paired:
     Fewer than three pairs: no interval, and p is NaN. All differences zero: p = 1. Several equal
     differences have no spread to hold them against, so p is that of their signs, 2^(1 - n).
     """
+    from scipy.stats import ttest_1samp  # a second, which the table of a sweep need not wait for
+
     difference = np.asarray(x, dtype=float) - np.asarray(y, dtype=float)
     difference = difference[np.isfinite(difference)]
     mean, low, high = mean_interval(difference, confidence)
@@ -41,7 +42,7 @@ def paired(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> Paired:
         return Paired(n, mean, low, high, 1.0)
     if np.ptp(difference) <= 1e-12 * np.abs(difference).max():
         return Paired(n, mean, low, high, 2.0 ** (1 - n))
-    return Paired(n, mean, low, high, float(stats.ttest_1samp(difference, 0.0).pvalue))
+    return Paired(n, mean, low, high, float(ttest_1samp(difference, 0.0).pvalue))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -92,6 +93,8 @@ def critical_difference(scores: np.ndarray, alpha: float = 0.05) -> CriticalDiff
     Returns:
         NaN where it is undefined: no complete block, or fewer than two methods.
     """
+    from scipy import stats
+
     scores = np.asarray(scores, dtype=float)
     scores = scores[~np.isnan(scores).any(axis=1)]
     blocks, methods = scores.shape

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr
 
 from bench.analysis import selection, significance
 from bench.analysis.intervals import FEWEST, jackknife_error, means_without_each, t_quantile
@@ -220,7 +220,7 @@ def _row(
         spread = error > 1e-12 * max(abs(estimate), 1e-12)
         t = abs(estimate) / error if spread else 0.0
         none = 1.0 if estimate == 0 else 2.0 ** (1 - pairs)
-        row["p"] = float(2 * stats.t.sf(t, degrees)) if spread else none
+        row["p"] = float(2 * stdtr(degrees, -t)) if spread else none
     return row
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bench.analysis import selection, significance
 from bench.analysis.intervals import FEWEST, jackknife_error, t_quantile
@@ -197,7 +196,7 @@ def seeds_needed(row: pd.Series, tests: int) -> int:
     half, pairs = (row["high"] - row["low"]) / 2, int(row["pairs"])
     deviation = half / t_quantile(0.975, pairs - 1) * np.sqrt(pairs)
     for more in (5, 10, 20, 30):
-        needed = stats.t.ppf(1 - 0.025 / max(tests, 1), more - 1) + stats.t.ppf(0.8, more - 1)
+        needed = t_quantile(1 - 0.025 / max(tests, 1), more - 1) + t_quantile(0.8, more - 1)
         if more > pairs and abs(row["difference"]) >= needed * deviation / np.sqrt(more):
             return more
     return 0
