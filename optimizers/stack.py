@@ -56,34 +56,24 @@ class Stack:
         self.slots = self.rule.variant(self.structure).slots
         self._start([{} for _ in self.parameters])
 
+    @torch.no_grad()
     def step(self, gradients: Sequence[Tensor] | None = None, **changes: Any) -> None:
-        self.prepare(**changes)
-        self.apply(gradients)
+        self._change(changes)
+        given = self._given(gradients)
+        ready = self._ready(given)
+        self._count(ready)
+        self._take(ready, given)
 
     def prepare(self, **changes: Any) -> None:
         """Count a step and write its coefficients to the device."""
-        self._set(changes)
-        if changes.keys() - {"lr"} and self.rule.variant(self.structure).slots != self.slots:
-            raise ValueError(f"{', '.join(changes)}: needs state that the stack did not start with")
-        ready = self._ready(None)
-        self.steps += 1
-        for batch in ready:
-            batch.prepare()
+        self._change(changes)
+        self._count(self._ready(None))
 
     @torch.no_grad()
     def apply(self, gradients: Sequence[Tensor] | None = None) -> None:
         """Take the step that was prepared; nothing here waits for the device."""
-        given = gradients_of(self.parameters) if gradients is None else list(gradients)
-        if len(given) != len(self.parameters) or any(g is None for g in given):
-            raise ValueError(
-                f"{sum(g is not None for g in given)} gradients for {len(self.parameters)} "
-                "parameters: a stack needs that of each"
-            )
-        ready = self._ready(given)
-        if self.h.clip_norm is not None:
-            clip(ready, cast(list[Tensor], given), self.runs)
-        for batch in ready:
-            batch.apply()
+        given = self._given(gradients)
+        self._take(self._ready(given), given)
 
     @torch.no_grad()
     def keep(self, rows: Sequence[int] | Tensor) -> list[Tensor]:
@@ -144,8 +134,35 @@ class Stack:
         now = Now(groups, parameters, self.state, h, structure, gradients)
         return self._grouping.ready(now)
 
+    def _given(self, gradients: Sequence[Tensor] | None) -> list[Tensor]:
+        given = gradients_of(self.parameters) if gradients is None else list(gradients)
+        if len(given) != len(self.parameters) or any(g is None for g in given):
+            raise ValueError(
+                f"{sum(g is not None for g in given)} gradients for {len(self.parameters)} "
+                "parameters: a stack needs that of each"
+            )
+        return cast(list[Tensor], given)
+
+    def _count(self, ready: Sequence[Ready]) -> None:
+        self.steps += 1
+        for batch in ready:
+            batch.prepare()
+
+    def _take(self, ready: Sequence[Ready], gradients: Sequence[Tensor]) -> None:
+        if self.h.clip_norm is not None:
+            clip(ready, gradients, self.runs)
+        for batch in ready:
+            batch.apply()
+
+    def _change(self, changes: Mapping[str, Any]) -> None:
+        self._set(changes)
+        if changes.keys() - {"lr"} and self.rule.variant(self.structure).slots != self.slots:
+            raise ValueError(f"{', '.join(changes)}: needs state that the stack did not start with")
+
     def _set(self, changes: Mapping[str, Any]) -> None:
         for name, value in changes.items():
+            if np.array_equal(value, self.hyperparameters.get(name, self)):
+                continue
             declared = self.declared.get(name)
             if declared is None:
                 raise TypeError(

@@ -234,6 +234,11 @@ class StackStep(Step):
     def apply(self) -> None:
         self.optimizer.apply(self.gradients)
 
+    def take(self, indices: Tensor, step: int) -> Tensor:
+        losses = self.compute(indices)
+        self.optimizer.step(self.gradients, lr=self.rates[:, step])
+        return losses
+
 
 def grid(members: Sequence[Member]) -> list[int]:
     """Rows of ``members`` ordered by seed, the same number for each seed that has a run left: all
