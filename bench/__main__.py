@@ -49,15 +49,23 @@ def answer() -> None:
         with suppress(FileNotFoundError):  # the directory is gone
             sys.path.insert(0, os.getcwd())
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, to be said in one line
+    from bench import beside
     from bench.sweeps import forking
 
     forking.foresee(sys.argv[1:], CONF / "experiment")
+    maker = beside.plan() if beside.foreseen(sys.argv[1:]) else None
+    job = None if maker is None else maker.job()
     from bench import provenance
     from bench.errors import BenchError
     from bench.settings.messages import ConfigError, explain, first_line, is_hydras
 
     warnings.filterwarnings("ignore", r"\s*Running Hydra app with --multirun")  # in many lines
     try:
+        if job is not None:
+            from bench import single
+
+            single.make(job)
+            return
         said = read(sys.argv[1:])
         if said.version:
             print(provenance.summary())
@@ -80,11 +88,12 @@ def answer() -> None:
 
 def do(said: Namespace) -> None:
     """What was asked for: most often one run, or a sweep."""
-    from bench import light_imports
+    from bench import beside, light_imports
     from bench.command_line import carry_out
     from bench.settings import schema
 
-    if not (said.multirun or said.cfg or said.info or said.help or said.hydra_help):
+    elsewhere = said.multirun or beside.plans()
+    if not (elsewhere or said.cfg or said.info or said.help or said.hydra_help):
         light_imports.fetch_libraries()
     schema.register()
     if said.repeat is None:

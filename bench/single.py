@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from bench import beside
 from bench.errors import BenchError
 from bench.metrics import Metric
 from bench.processes import is_first
@@ -21,31 +22,43 @@ def main(job: Job) -> Record | None:
     and in the end what came of it.
 
     Returns:
-        Its record; None in a process that is not the first of several.
+        Its record; None in a process that is not the first of several, or that only plans.
 
     Raises:
         BenchError: the run cannot be made as configured, or failed.
     """
-    console = Console()
-
-    def say(line: str, style: str | None = None) -> None:
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
+    alone = job.config["trainer"]["devices"] == 1
+    if not alone and beside.hand_over(None):
+        return None
     record = job.finished()
-    said = "already made: " if record is not None else ""
+    announce(job, made=record is not None)
+    if record is not None:
+        return conclude(job, record)
+    return None if beside.hand_over(job) else make(job)
+
+
+def announce(job: Job, *, made: bool) -> None:
     if is_first(job.config["trainer"]):  # Lightning starts the others by this command
-        say(f"{said}{what(job.config)} -> {job.directory}", "dim")
-    if record is None:
-        made = run_when_free(job, say=lambda line: say(line, "dim"))
-        if not made:  # another process writes
-            return None
-        (record,) = made
+        _say(f"{'already made: ' if made else ''}{what(job.config)} -> {job.directory}", "dim")
+
+
+def make(job: Job) -> Record | None:
+    """The same of a run that is announced and not made."""
+    made = run_when_free(job, say=lambda line: _say(line, "dim"))
+    return conclude(job, made[0]) if made else None  # where another process writes
+
+
+def conclude(job: Job, record: Record) -> Record:
     if record.status == "failed":
         raise BenchError(f"failed: {record.reason}; the traceback is in {job.directory}/run.log")
-    console.print(result(record), highlight=False, soft_wrap=True)
+    Console().print(result(record), highlight=False, soft_wrap=True)
     if job.hydra["mode"] != "MULTIRUN":  # which says so once
-        say(f"curves:  tensorboard --logdir {Path(job.config['runs_dir'], job.config['study'])}")
+        _say(f"curves:  tensorboard --logdir {Path(job.config['runs_dir'], job.config['study'])}")
     return record
+
+
+def _say(line: str, style: str | None = None) -> None:
+    Console().print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def what(config: dict[str, Any]) -> str:
