@@ -3,13 +3,6 @@
 //
 // The way there and what changes on the way back are cut by samples, the gradients of the weights by
 // features that come in: each number is still one whole sum, so that nothing depends on the cut.
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
-
-typedef void (*Sgemm)(const char*, const char*, const int*, const int*, const int*, const float*,
-                      const float*, const int*, const float*, const int*, const float*, float*,
-                      const int*);
 typedef void (*Part)(void* context, int place);
 typedef void (*Share)(void* crew, Part part, void* context, int parts);
 
@@ -32,16 +25,6 @@ struct Network {
   float* const* gradients;      // of each layer's weights
   float* const* sums;           // and biases
 };
-
-// c [rows, columns] = a b + beta c, where a is [rows, inner], or [inner, rows] if it is transposed,
-// and b [inner, columns], or [columns, inner]; strides are from one of their rows to the next.
-static void product(Sgemm sgemm, bool a_transposed, bool b_transposed, int rows, int columns,
-                    int inner, const float* a, int a_stride, const float* b, int b_stride,
-                    float beta, float* c, int c_stride) {
-  const float alpha = 1;
-  sgemm(b_transposed ? "T" : "N", a_transposed ? "T" : "N", &columns, &rows, &inner, &alpha, b,
-        &b_stride, a, &a_stride, &beta, c, &c_stride);
-}
 
 static void share(Network& net, Part part, int parts) {
   if (net.crew)

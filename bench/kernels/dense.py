@@ -7,7 +7,6 @@ that again.
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain, pairwise
@@ -19,15 +18,12 @@ import torch
 from torch import Tensor
 
 from bench.kernels.crew import Crew
-from optimizers import toolchain
+from bench.kernels.products import with_products
 from optimizers.layouts import PLAIN, Memory, check_memory
-
-log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("dense.cpp")
 # Multiplications on the way there; fewer are done in the time of a few operators.
 WORTH_SHARING = 2**20
-LIBRARIES = Path(torch.__file__).parent / "lib"
 
 
 address = ctypes.c_void_p
@@ -58,24 +54,9 @@ class Description(ctypes.Structure):
 
 
 @cache
-def kernel() -> tuple[ctypes.CDLL, Any] | None:
-    """The functions, and the matrix product of PyTorch's BLAS; None, with one line in the log,
-    where they cannot be built or the BLAS is not to be had."""
-    library = toolchain.load_library(
-        SOURCE.read_text("utf-8"), "Fully connected networks", "there", "back"
-    )
-    try:
-        blas = ctypes.CDLL(str(LIBRARIES / "libtorch_cpu.so"))
-        sgemm = ctypes.cast(blas.sgemm_, address)
-    except (OSError, AttributeError) as error:
-        log.info("fully connected networks go by PyTorch's operators: %s", error)
-        return None
-    if library is None:
-        return None
-    for function in (library.there, library.back):
-        function.argtypes = [ctypes.POINTER(Description)]
-        function.restype = None
-    return library, sgemm
+def kernel() -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
+    """The functions, and the matrix product of PyTorch's BLAS, where both are to be had."""
+    return with_products(SOURCE, "Fully connected networks", Description, "there", "back")
 
 
 class Network:
@@ -139,7 +120,7 @@ class Network:
         if self.memory is None or not self.memory.holds(parameters):
             self.memory = None
             shapes = [x.shape for x in self.found]
-            if [p.shape for p in parameters] != shapes or not all(map(_plain, parameters)):
+            if [p.shape for p in parameters] != shapes or not all(map(plain, parameters)):
                 return False
             for place, p in enumerate(parameters):
                 check_memory(p, f"parameter {place}")
@@ -185,6 +166,6 @@ def addresses(tensors: Sequence[Tensor]) -> Any:
     return (address * len(tensors))(*map(Tensor.data_ptr, tensors))
 
 
-def _plain(x: Tensor) -> bool:
+def plain(x: Tensor) -> bool:
     plain = type(x) in PLAIN and x.layout is torch.strided and x.is_contiguous()
     return plain and x.dtype is torch.float32 and x.device.type == "cpu"

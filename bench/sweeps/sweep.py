@@ -37,7 +37,7 @@ from bench.sweeps.stacking import Strategy, most_that_fit, own_refusal, tasks
 
 MOST_FAILURES = 10  # that are named
 WAIT = 0.5  # seconds, between two looks at what others make
-LONG = 10  # seconds, after which TensorBoard's overview is kept up to date
+LONG = 30  # seconds, after which TensorBoard's overview is kept up to date
 
 
 class SweepError(BenchError):

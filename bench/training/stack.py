@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from bench.errors import BenchError
 from bench.landscape import trajectory
 from bench.settings.schema import total_steps
 from bench.settings.workloads import workload_of
-from bench.training import resumption
+from bench.training import dense, resumption
 from bench.training.memory import batch_size
 from bench.training.module import Member, TrainingModule
 from bench.training.plan import Plan
@@ -205,7 +206,8 @@ class StackStep(Step):
         self.l2 = [l2.to(module.device)] if l2.any() else []
         kind = f"stack, l2 {bool(self.l2)}"
         known = not has_buffers(module.model)
-        self.tracer = Tracer(self.losses, self.workload, kind) if known else None
+        kernel = partial(dense.in_place_of_stacks, self.workload, self.model)
+        self.tracer = Tracer(self.losses, self.workload, kind, faster=kernel) if known else None
 
     def compute(self, indices: Tensor) -> Tensor:
         indices = indices.index_select(0, self.seed_rows)  # [U, B]

@@ -94,6 +94,7 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("optimizers.grouping.choose", eager)
     monkeypatch.setattr("bench.kernels.gather.kernel", lambda: None)
     monkeypatch.setattr("bench.kernels.dense.kernel", lambda: None)
+    monkeypatch.setattr("bench.kernels.stacked.kernel", lambda: None)
     monkeypatch.setattr(Tracer, "kept", WeakKeyDictionary())  # may hold what the kernel makes
     monkeypatch.setattr("bench.training.capture.CudaGraph", RecordedOperators)
     monkeypatch.setattr(RecordedOperators, "replays", 0)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.kernels import dense as kernels
+from bench.kernels import stacked
 from bench.kernels.crew import Crew
 from bench.training import dense
+from bench.training.side_by_side import for_each_run, outputs
 from bench.training.tracing import Gradients, Losses, by_autograd, record
 from bench.workloads.workload import Workload
 from tests.conftest import classifier
@@ -120,12 +122,12 @@ def test_what_is_no_number_stays_so() -> None:
     ],
 )
 def test_other_models_go_by_their_list(model: nn.Module) -> None:
-    assert dense.network_of(classifier({"family": "mlp"}), model, batch(5, 6)) is None
+    assert dense.plan_of(classifier({"family": "mlp"}), model, batch(5, 6)) is None
 
 
 def test_a_penalty_goes_by_the_list() -> None:
     model = chain(6, 10)
-    assert dense.network_of(classifier({"family": "mlp"}, l2=0.1), model, batch(5, 6)) is None
+    assert dense.plan_of(classifier({"family": "mlp"}, l2=0.1), model, batch(5, 6)) is None
 
 
 @needs_kernel
@@ -186,3 +188,81 @@ def test_gradients_lie_where_they_lay() -> None:
     found, _ = made(model, classifier({"family": "mlp"}), batch(5, 6))
     first, again = (found(list(model.parameters()), batch(5, 6, seed))[1] for seed in (1, 2))
     assert [x.data_ptr() for x in first] == [x.data_ptr() for x in again]
+
+
+# --- stacks -----------------------------------------------------------------------------------
+
+
+def stack_of(model: nn.Module, runs: int, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(runs, *p.shape, generator=generator).requires_grad_()
+        for p in model.parameters()
+    ]
+
+
+def batches(seeds: int, size: int, width: int, seed: int = 0) -> dict[str, Tensor]:
+    each = [batch(size, width, 10 * seed + n) for n in range(seeds)]
+    return {name: torch.stack([own[name] for own in each]) for name in each[0]}
+
+
+def made_of_stacks(
+    model: nn.Module, workload: Workload, parameters: Sequence[Tensor], data: Mapping[str, Tensor]
+) -> tuple[Gradients, Gradients]:
+    """In place of the list, and the list."""
+    names = [name for name, _ in model.named_parameters()]
+
+    def losses(parameters: Sequence[Tensor], data: Mapping[str, Tensor]) -> Tensor:
+        own = dict(zip(names, parameters, strict=True))
+        found = outputs(workload, model, own, data)
+        return workload.objectives(found, for_each_run(data, len(parameters[0])))
+
+    recorded = record(losses, parameters, data)
+    assert recorded is not None
+    return dense.in_place_of_stacks(workload, model, recorded, parameters, data), recorded
+
+
+@pytest.mark.skipif(stacked.kernel() is None, reason="no compiler, or no BLAS to be had")
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("sizes", [(784, 128, 128, 10), (33, 5, 17, 10), (300, 192, 10), (40, 10)])
+@pytest.mark.parametrize("size", [1, 37, 128])
+@pytest.mark.parametrize(("runs", "seeds"), [(1, 1), (3, 1), (6, 2), (4, 4)])
+def test_a_stack(sizes: tuple[int, ...], size: int, runs: int, seeds: int) -> None:
+    """Each run's numbers are those that it has alone, up to rounding; and the list's to the last
+    bit, which the kernel is asked for before it is used."""
+    model, workload = chain(*sizes), classifier({"family": "mlp"}, label_smoothing=0.1)
+    parameters, data = stack_of(model, runs), batches(seeds, size, sizes[0])
+    found, recorded = made_of_stacks(model, workload, parameters, data)
+    alone = gradients(model, workload)
+    for seed in (1, 2):
+        parameters, data = stack_of(model, runs, seed), batches(seeds, size, sizes[0], seed)
+        loss, ours = found(parameters, data)
+        if found is not recorded:
+            expected, theirs = recorded(parameters, data)
+            assert torch.equal(loss, expected)
+            assert all(map(torch.equal, ours, theirs))
+        for run in range(runs):
+            own = {name: x[run // (runs // seeds)] for name, x in data.items()}
+            loss_alone, wanted = alone([p[run].detach().requires_grad_() for p in parameters], own)
+            torch.testing.assert_close(loss[run], loss_alone, rtol=1e-5, atol=1e-5)
+            for x, y in zip(ours, wanted, strict=True):
+                scale = float(y.abs().max())
+                torch.testing.assert_close(x[run], y, rtol=1e-4, atol=1e-4 * scale + 1e-6)
+
+
+@pytest.mark.skipif(stacked.kernel() is None, reason="no compiler, or no BLAS to be had")
+def test_a_stack_by_other_ways() -> None:
+    """By its list where a run is penalised; elsewhere in memory; and not beyond what there is."""
+    model, workload, data = chain(40, 24, 10), classifier({"family": "mlp"}), batches(1, 37, 40)
+    parameters = stack_of(model, 2)
+    found, recorded = made_of_stacks(model, workload, parameters, data)
+    assert found is not recorded
+    penalised = dense.in_place_of_stacks(
+        workload, model, recorded, parameters, data, torch.zeros(2)
+    )
+    assert penalised is recorded
+    moved = [p.detach().clone().requires_grad_() for p in parameters]
+    ours, theirs = (by(moved, data)[1] for by in (found, recorded))
+    assert all(map(torch.equal, ours, theirs))
+    with pytest.raises(RuntimeError):
+        found([p[:1].detach().requires_grad_() for p in parameters[:1]] + parameters[1:], data)
