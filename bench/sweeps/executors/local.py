@@ -47,24 +47,38 @@ class LocalExecutor:
         self.workers = workers
         self.threads = threads or 1
         self.gpus = 0
+        self.asked: ProcessPoolExecutor | None = None
 
     def begin(self) -> None:
         """Starts the fork server, which imports in the background."""
         forking.begin(self.threads)
 
     def ask(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """In one process for all questions, until `dismiss`."""
         for _ in range(TRIES):
-            pool, asked = self.submit(_start_process, (), function, *arguments, **options)
             try:
-                return asked.result()
+                if self.asked is None:
+                    self.asked, answer = self.submit(
+                        _start_process, (), function, *arguments, **options
+                    )
+                else:
+                    answer = self.asked.submit(function, *arguments, **options)
+                return answer.result()
             except BrokenProcessPool:
-                continue
-            finally:
-                kill(pool)
+                self.dismiss()
+            except BaseException:
+                self.dismiss()
+                raise
         raise BenchError(
             "processes that were to prepare the runs were killed, or are out of memory; "
             "the same command goes on"
         )
+
+    def dismiss(self) -> None:
+        """Ends the process that was asked, with what it holds in memory."""
+        if self.asked is not None:
+            kill(self.asked)
+            self.asked = None
 
     def submit(
         self, start: Callable[..., None], told: Sequence[Any], function: Callable[..., T],
@@ -101,6 +115,7 @@ class LocalExecutor:
         ended: Callable[[Task, Outcome], None],
         show: Callable[[Iterable[Running]], None],
     ) -> None:
+        self.dismiss()
         waiting = deque(tasks)
         deaths: dict[int, Deaths] = defaultdict(Deaths)  # by the ids of tasks
         slots = [Slot(n, self) for n in range(workers)]

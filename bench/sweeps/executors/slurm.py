@@ -227,6 +227,7 @@ class SlurmExecutor:
         try:
             watched, left = self._found(tasks, ended)
             watched += self._submit(left)
+            self.here.dismiss()
             began = time.monotonic()
             while watched:
                 self._look(watched, time.monotonic() - began)
