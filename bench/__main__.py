@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 def main() -> None:
     interruption.heed_at_once()  # before what takes time to import
+    atexit.register(
+        gc.freeze
+    )  # to look for garbage on the way out takes a second, and helps nobody
     try:
         answer()
     except (Interrupted, KeyboardInterrupt) as error:
@@ -31,7 +35,6 @@ def main() -> None:
         sys.exit(ended.status)
     finally:
         interruption.heed()  # nothing is left to be ended
-        gc.freeze()  # nor to be looked through for garbage on the way out, which takes a second
 
 
 def answer() -> None:
