@@ -45,11 +45,17 @@ def _early() -> bool:
 
 
 def plan() -> Maker | None:
-    """Makes a second process, which is to plan. To that one it gives None."""
+    """Makes a second process, which is to plan. To that one it gives None; as where there cannot be
+    a second one."""
     global _to_maker
     planner, maker = Pipe(duplex=False)
     own = os.getpid()
-    process = os.fork()
+    try:
+        process = os.fork()
+    except OSError:  # there are as many as there may be
+        planner.close()
+        maker.close()
+        return None
     if process:
         maker.close()
         return Maker(planner, process)

@@ -209,8 +209,7 @@ def expect_true(condition: Any, skip: int = 0) -> bool:
     no symbol."""
     if type(condition) is bool:
         return condition
-    load(sys.modules[SYMBOLS])
-    said: bool = sys.modules[SYMBOLS].expect_true(
-        condition, skip + 1
-    )  # frames, of which one is this
+    module = sys.modules[SYMBOLS]
+    load(module)
+    said: bool = module.expect_true(condition, skip + 1)  # frames, of which one is this
     return said

@@ -139,5 +139,14 @@ def test_what_words_tell(words: list[str], one_run: bool, monkeypatch: pytest.Mo
     assert beside.foreseen(words) is one_run
 
 
+def test_where_there_cannot_be_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    assert beside.plan() is None
+    assert not beside.plans()
+
+
 def test_not_where_something_has_begun() -> None:
     assert not beside.foreseen([])  # PyTorch is imported here

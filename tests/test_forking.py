@@ -35,3 +35,11 @@ def test_what_words_foresee(
     monkeypatch.setattr(forking, "begin", begun.append)
     forking.foresee(words, Path(CONF, "experiment"))
     assert begun == [1] * begins
+
+
+def test_one_that_cannot_be_started_is_nobodys_mistake_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(threads: int) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(forking, "begin", begin)
+    forking.foresee(["-m", "seed=0,1"], Path(CONF, "experiment"))

@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
@@ -60,7 +60,8 @@ def foresee(words: Sequence[str], experiments: Path) -> None:
     if said.get(LAUNCHER, "auto") not in LAUNCHERS or THREADS in said:
         return
     if flags or _is_sweep(experiments / f"{said.get('experiment')}.yaml"):
-        begin(1)
+        with suppress(OSError):  # whoever needs it will say why there is none
+            begin(1)
 
 
 def _is_sweep(experiment: Path) -> bool:
