@@ -698,26 +698,27 @@ def test_processes_that_are_killed(tmp_path: Path, real_data: Callable[[str], An
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
 
+    began = time.monotonic()
     with start("whole") as whole:
         assert whole.communicate()[1] == ""
-    drawn, ended = random.Random(0), 0
-    signals = [*interruption.SIGNALS, signal.SIGKILL]
-    while True:
+    took = time.monotonic() - began
+    drawn = random.Random(0)
+    for number in [*interruption.SIGNALS, signal.SIGKILL, None]:
         with start("parts") as process:
-            number = signals[ended % len(signals)]
             try:
-                said = process.communicate(timeout=drawn.uniform(0.3, 9))[1]
+                wait = None if number is None else drawn.uniform(0.1, 0.6) * took
+                said = process.communicate(timeout=wait)[1]
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
                 said = process.communicate()[1]
-                ended += 1
+            else:
+                assert number is None, "it ended before it could be killed"
         assert len(said.splitlines()) <= 1, said
-        if process.returncode == 0:
-            break
-        if number != signal.SIGKILL:
+        if number is None:
+            assert process.returncode == 0
+        elif number != signal.SIGKILL:
             assert process.returncode == 128 + number
             assert said.startswith("interrupted")
-    assert ended > 3
     one, other = (next((tmp_path / "runs" / name).glob("*/*/*")) for name in ("whole", "parts"))
     assert_same(*((path, read(path / "record.json")) for path in (one, other)))
 
