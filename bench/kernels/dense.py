@@ -59,7 +59,41 @@ def kernel() -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
     return with_products(SOURCE, "Fully connected networks", Description, "there", "back")
 
 
-class Network:
+class Reading:
+    """What reads parameters, weights and biases by turns, where they lie.
+
+    Attributes:
+        description: of networks, with ``weights`` and ``biases``.
+        found: where the gradients of the parameters go, each of the shape of its own.
+        memory: of the parameters that were taken last.
+    """
+
+    description: Any
+    found: list[Tensor]
+    memory: Memory | None = None
+
+    def takes(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether these lie as the kernel reads them. From then on it reads these; they are looked at
+        anew where they are others than the last.
+
+        Raises:
+            RuntimeError: one has no memory.
+        """
+        if self.memory is None or not self.memory.holds(parameters):
+            self.memory = None
+            shapes = [x.shape for x in self.found]
+            if [p.shape for p in parameters] != shapes or not all(map(plain, parameters)):
+                return False
+            for place, p in enumerate(parameters):
+                check_memory(p, f"parameter {place}")
+            self.memory = Memory(parameters)
+            self.description.weights, self.description.biases = (
+                addresses(parameters[k::2]) for k in (0, 1)
+            )
+        return True
+
+
+class Network(Reading):
     """A network of given layers, for batches of one size. What a call gives is good until the next:
     it lies in the same place.
 
@@ -92,7 +126,7 @@ class Network:
         self.crew = crew = crew if products >= WORTH_SHARING else None
         parts = 1 if crew is None else crew.size
         cuts = list(chain.from_iterable(cut(sizes, parts)))
-        self.network = Description(
+        self.description = Description(
             sgemm=sgemm,
             share=crew.share if crew else None,
             crew=crew.address if crew else None,
@@ -108,40 +142,19 @@ class Network:
             gradients=addresses(self.gradients),
             sums=addresses(self.sums),
         )
-        self.memory: Memory | None = None
-
-    def takes(self, parameters: Sequence[Tensor]) -> bool:
-        """Whether these, weights and biases by turns, lie as the kernel reads them. From then on it
-        reads these; they are looked at anew where they are others than the last.
-
-        Raises:
-            RuntimeError: one has no memory.
-        """
-        if self.memory is None or not self.memory.holds(parameters):
-            self.memory = None
-            shapes = [x.shape for x in self.found]
-            if [p.shape for p in parameters] != shapes or not all(map(plain, parameters)):
-                return False
-            for place, p in enumerate(parameters):
-                check_memory(p, f"parameter {place}")
-            self.memory = Memory(parameters)
-            self.network.weights, self.network.biases = (
-                addresses(parameters[k::2]) for k in (0, 1)
-            )
-        return True
 
     def there(self, x: Tensor) -> Tensor:
         """The outputs [B, features] for examples [B, ...], contiguous."""
-        self.network.x = x.data_ptr()
-        self.library.there(self.network)
+        self.description.x = x.data_ptr()
+        self.library.there(self.description)
         return self.outputs[-1]
 
     def back(self, x: Tensor, change: Tensor) -> list[Tensor]:
         """The gradients of each layer's weights and biases after the way `there` of ``x``, from
         that of the outputs, [B, features]."""
         self.changes[-1].copy_(change)
-        self.network.x = x.data_ptr()
-        self.library.back(self.network)
+        self.description.x = x.data_ptr()
+        self.library.back(self.description)
         for change, own in self.others:
             torch.sum(change, 0, out=own)
         return self.found

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.kernels.dense import address, addresses, plain
+from bench.kernels.dense import Reading, address, addresses
 from bench.kernels.products import with_products
-from optimizers.layouts import Memory, check_memory
 
 SOURCE = Path(__file__).with_name("stacked.cpp")
 
@@ -45,7 +44,7 @@ def kernel() -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
     return with_products(SOURCE, "Stacks of fully connected networks", Description, "there", "back")
 
 
-class Networks:
+class Networks(Reading):
     """K networks of given layers, ordered by seed, as many of each. What a call gives is good until
     the next: it lies in the same place.
 
@@ -71,7 +70,7 @@ class Networks:
         pairs = zip(self.changes, self.sums, strict=True)
         self.others = [pair for pair in pairs if pair[1].shape[1] % 64]  # PyTorch sums otherwise
         self.found = list(chain.from_iterable(zip(self.gradients, self.sums, strict=True)))
-        self.networks = Description(
+        self.description = Description(
             sgemm=sgemm,
             layers=len(rectified),
             sizes=(ctypes.c_int * len(sizes))(*sizes),
@@ -84,40 +83,19 @@ class Networks:
             gradients=addresses(self.gradients),
             sums=addresses(self.sums),
         )
-        self.memory: Memory | None = None
-
-    def takes(self, parameters: Sequence[Tensor]) -> bool:
-        """Whether these, weights and biases by turns, lie as the kernel reads them. From then on it
-        reads these; they are looked at anew where they are others than the last.
-
-        Raises:
-            RuntimeError: one has no memory.
-        """
-        if self.memory is None or not self.memory.holds(parameters):
-            self.memory = None
-            shapes = [x.shape for x in self.found]
-            if [p.shape for p in parameters] != shapes or not all(map(plain, parameters)):
-                return False
-            for place, p in enumerate(parameters):
-                check_memory(p, f"parameter {place}")
-            self.memory = Memory(parameters)
-            self.networks.weights, self.networks.biases = (
-                addresses(parameters[k::2]) for k in (0, 1)
-            )
-        return True
 
     def there(self, x: Tensor) -> Tensor:
         """The outputs [K, B, features] for the examples [U, B, ...] of each seed, contiguous."""
-        self.networks.x = x.data_ptr()
-        self.library.there(self.networks)
+        self.description.x = x.data_ptr()
+        self.library.there(self.description)
         return self.outputs[-1].transpose(1, 2).contiguous()
 
     def back(self, x: Tensor, change: Tensor) -> list[Tensor]:
         """The gradients of each layer's weights and biases after the way `there` of ``x``, from
         that of the outputs, [K, B, features]."""
         self.changes[-1].copy_(change.transpose(1, 2))
-        self.networks.x = x.data_ptr()
-        self.library.back(self.networks)
+        self.description.x = x.data_ptr()
+        self.library.back(self.description)
         for changed, own in self.others:
             torch.sum(changed.transpose(1, 2).contiguous(), 1, out=own)
         return self.found
