@@ -73,8 +73,8 @@ class Reading:
     memory: Memory | None = None
 
     def takes(self, parameters: Sequence[Tensor]) -> bool:
-        """Whether these lie as the kernel reads them. From then on it reads these; they are looked at
-        anew where they are others than the last.
+        """Whether these lie as the kernel reads them. From then on it reads these; they are looked
+        at anew where they are others than the last.
 
         Raises:
             RuntimeError: one has no memory.
